@@ -1,0 +1,50 @@
+// Package layers says what a layer is. Each kind of layer lives in a folder of its own below this one; these import
+// this package and pkg/*, but neither pkg/output nor one another.
+package layers
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"github.com/jubako/jubako/pkg/fstree"
+)
+
+// Format names the exact bytes that jubako writes: entry order, tar headers, gzip framing, the compressor and its
+// level. It is part of every key. A change of any byte for the same input needs a new number.
+const Format = 1
+
+// Layer describes one layer of an image. It does not write tar.
+type Layer interface {
+	// Name is the word for the layer in the log and in the image's history: "venv".
+	Name() string
+	// Summary says in a few words what the layer holds: "74 packages".
+	Summary() string
+	// Key identifies the layer's bytes: equal keys, equal bytes. It is known before any content is downloaded or
+	// built.
+	Key() Key
+	// Tree makes the layer's files. It is called only when nobody already has the blob for Key. Its entries' contents
+	// stay readable until Close.
+	Tree(ctx context.Context) (*fstree.Tree, error)
+	// Close releases what Tree's contents hold open. It may be called without Tree, and more than once.
+	Close() error
+}
+
+// Key is the digest of the canonical form of everything that a layer's bytes depend on: 64 lower-case hex digits.
+type Key string
+
+// KeyOf makes the key of a layer from its kind and a value that holds all of the layer's inputs. The canonical form is
+// encoding/json's: struct fields in their declared order, map keys sorted. Inputs must marshal without error, since they
+// are plain data.
+func KeyOf(kind string, inputs any) Key {
+	b, err := json.Marshal(inputs)
+	if err != nil {
+		panic(fmt.Sprintf("layers: inputs of %s: %v", kind, err)) // a programming error: a key is made of plain data
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "jubako %d %s\n", Format, kind)
+	h.Write(b)
+	return Key(hex.EncodeToString(h.Sum(nil)))
+}
