@@ -1,0 +1,6 @@
+package tarlayer
+
+// golden is what format 1 gives for sample.
+const golden = `digest 4be90071781817ff8ca071c7c8fca3369edceabf6307451aaab4f394564a0ec0
+diffID 9984814ba023a7bb2dd78cb29be73dcf5df8b9c2ae9d21e36a68aa2467d12b51
+2756225 of 8404480 bytes`

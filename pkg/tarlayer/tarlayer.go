@@ -1,0 +1,300 @@
+// Package tarlayer writes a tree as one layer blob: the only tar writer of jubako, and its only compressor.
+//
+// The blob is a gzip file of many members (RFC 1952, section 2.2). A file that came out of a wheel goes in as the DEFLATE
+// stream that the wheel holds, a member of its own; everything between such files is compressed in runs of at most 1 MiB,
+// each a member. Members are made on all cores, ahead of the two hashes, in memory that does not grow with the layer.
+//
+// The bytes are a pure function of the tree and the options (not of Jobs): see layers.Format. It imports pkg/fstree and
+// nothing else of jubako.
+package tarlayer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/jubako/jubako/pkg/fstree"
+)
+
+// The constants of format 1. To change one is to change every digest.
+const (
+	compressionLevel = 6
+	runSize          = 1 << 20 // bytes of tar in a compressed run, at most
+	spliceMin        = 8 << 10 // bytes of a DEFLATE stream from which on it is spliced
+)
+
+// chunkSize is how much of an inflated file travels at once. It does not influence the bytes.
+const chunkSize = 128 << 10
+
+// gzipHeader opens every member: no name, no time, unknown system (RFC 1952, section 2.3).
+var gzipHeader = []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff}
+
+// appendTrailer closes a member.
+func appendTrailer(b []byte, crc uint32, size int64) []byte {
+	b = binary.LittleEndian.AppendUint32(b, crc)
+	return binary.LittleEndian.AppendUint32(b, uint32(size))
+}
+
+// Options says how a tree is written.
+type Options struct {
+	// Epoch is the time of every entry, in seconds since 1970.
+	Epoch int64
+	// Jobs is how many members are made at once; the number of processors where it is 0.
+	Jobs int
+}
+
+// Result is what is known of a blob once it is written. Its digest is the writer's to know.
+type Result struct {
+	DiffID string // SHA-256 of the uncompressed tar, in hex
+	Size   int64  // bytes written
+	Tar    int64  // bytes of the uncompressed tar
+}
+
+// Write writes the tree to w. Every directory that an entry needs must be in the tree (fstree.Tree.AddParents). On an
+// error, what w has received is worthless.
+func Write(ctx context.Context, w io.Writer, t *fstree.Tree, o Options) (Result, error) {
+	jobs := o.Jobs
+	if jobs <= 0 {
+		jobs = runtime.GOMAXPROCS(0)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	work := make(chan *segment)
+	ordered := make(chan *segment, jobs+2) // together with jobs, the bound on memory
+	toHash := make(chan *segment, 2)
+	chunks := &chunkPool{free: make(chan []byte, 8+4*jobs)}
+
+	g.Go(func() error {
+		defer close(work)
+		defer close(ordered)
+		p := planner{epoch: o.Epoch, emit: func(s *segment) error {
+			for _, c := range []chan<- *segment{ordered, work} {
+				select {
+				case c <- s:
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
+			}
+			return nil
+		}}
+		return p.plan(t)
+	})
+	for range jobs {
+		g.Go(func() error {
+			wk := &worker{chunks: chunks}
+			for s := range work {
+				wk.work(ctx, s)
+			}
+			return nil
+		})
+	}
+	var res Result
+	diffID := sha256.New()
+	g.Go(func() error {
+		for s := range toHash {
+			n, err := hashSegment(ctx, diffID, s, chunks)
+			if err != nil {
+				return err
+			}
+			res.Tar += n
+		}
+		res.DiffID = hex.EncodeToString(diffID.Sum(nil))
+		return nil
+	})
+	g.Go(func() error {
+		defer close(toHash)
+		for s := range ordered {
+			select {
+			case toHash <- s:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+			n, err := writeSegment(ctx, w, s)
+			if err != nil {
+				return err
+			}
+			res.Size += n
+		}
+		return nil
+	})
+	if err := g.Wait(); err != nil {
+		return Result{}, err
+	}
+	return res, nil
+}
+
+// hashSegment feeds the segment's tar bytes to the diffID.
+func hashSegment(ctx context.Context, h hash.Hash, s *segment, chunks *chunkPool) (n int64, err error) {
+	for {
+		select {
+		case b, ok := <-s.raw:
+			if !ok {
+				<-s.done
+				return n, s.err
+			}
+			h.Write(b)
+			n += int64(len(b))
+			chunks.put(b)
+		case <-ctx.Done():
+			return n, context.Cause(ctx)
+		}
+	}
+}
+
+// writeSegment writes the segment's gzip member. A spliced one is copied while it is still being checked: an error then
+// makes the whole blob worthless, as every error does.
+func writeSegment(ctx context.Context, w io.Writer, s *segment) (int64, error) {
+	if s.splice == nil {
+		select {
+		case <-s.done:
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+		if s.err != nil {
+			return 0, s.err
+		}
+		n, err := w.Write(s.comp)
+		s.comp = nil
+		return int64(n), err
+	}
+	content := s.splice.Content.(fstree.Deflated)
+	if _, err := w.Write(gzipHeader); err != nil {
+		return 0, err
+	}
+	r, err := content.OpenDeflated()
+	if err != nil {
+		return 0, fmt.Errorf("reading /%s of %s: %w", s.splice.Path, s.splice.Producer, err)
+	}
+	defer r.Close()
+	n, err := io.Copy(w, r)
+	if err != nil {
+		return 0, fmt.Errorf("copying /%s of %s: %w", s.splice.Path, s.splice.Producer, err)
+	}
+	if n != content.DeflatedSize() {
+		return 0, fmt.Errorf("copying /%s of %s: %d bytes came, and %d are declared", s.splice.Path, s.splice.Producer, n, content.DeflatedSize())
+	}
+	trailer := appendTrailer(nil, content.CRC32(), content.Size())
+	if _, err := w.Write(trailer); err != nil {
+		return 0, err
+	}
+	select {
+	case <-s.done:
+		return int64(len(gzipHeader)) + n + int64(len(trailer)), s.err
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+}
+
+// planner cuts the tar stream into segments. Where it cuts depends on the tree alone.
+type planner struct {
+	epoch int64
+	emit  func(*segment) error
+	run   *segment
+}
+
+func (p *planner) plan(t *fstree.Tree) error {
+	for e := range t.All() {
+		if err := p.check(t, e); err != nil {
+			return err
+		}
+		header, err := appendHeader(nil, e, p.epoch)
+		if err != nil {
+			return err
+		}
+		if err := p.data(header); err != nil {
+			return err
+		}
+		if e.Kind != fstree.File {
+			continue
+		}
+		if err := p.content(&e); err != nil {
+			return err
+		}
+		if err := p.data(make([]byte, padding(e.Content.Size()))); err != nil {
+			return err
+		}
+	}
+	if err := p.data(make([]byte, 2*blockSize)); err != nil { // the end of the archive
+		return err
+	}
+	return p.flush()
+}
+
+// check refuses what no layer may hold.
+func (p *planner) check(t *fstree.Tree, e fstree.Entry) error {
+	if e.Kind == fstree.File && e.Content == nil {
+		return fmt.Errorf("/%s of %s has no content", e.Path, e.Producer)
+	}
+	if e.Kind == fstree.Hardlink {
+		if target, ok := t.Lookup(e.Link); !ok || target.Kind != fstree.File || e.Link >= e.Path {
+			return fmt.Errorf("/%s of %s is a hard link to /%s, which is no file before it in the layer", e.Path, e.Producer, e.Link)
+		}
+	}
+	return nil
+}
+
+// content adds a file's bytes: as a splice where it has a DEFLATE stream worth it, else as ranges of runs.
+func (p *planner) content(e *fstree.Entry) error {
+	if d, ok := e.Content.(fstree.Deflated); ok && d.DeflatedSize() >= spliceMin {
+		if err := p.flush(); err != nil {
+			return err
+		}
+		s := newSegment()
+		s.splice = e
+		return p.emit(s)
+	}
+	for off, size := int64(0), e.Content.Size(); off < size; {
+		n := min(size-off, runSize-p.pending())
+		if err := p.add(piece{entry: e, off: off, n: n, verdict: off+n == size}, n); err != nil {
+			return err
+		}
+		off += n
+	}
+	return nil
+}
+
+func (p *planner) data(b []byte) error {
+	for len(b) > 0 {
+		n := min(int64(len(b)), runSize-p.pending())
+		if err := p.add(piece{data: b[:n]}, n); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+func (p *planner) pending() int64 {
+	if p.run == nil {
+		return 0
+	}
+	return p.run.size
+}
+
+// add puts a piece into the run, and sends the run on its way when it is full.
+func (p *planner) add(pc piece, n int64) error {
+	if p.run == nil {
+		p.run = newSegment()
+	}
+	p.run.pieces = append(p.run.pieces, pc)
+	p.run.size += n
+	if p.run.size == runSize {
+		return p.flush()
+	}
+	return nil
+}
+
+func (p *planner) flush() error {
+	s := p.run
+	if s == nil {
+		return nil
+	}
+	p.run = nil
+	return p.emit(s)
+}
