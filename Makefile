@@ -1,0 +1,53 @@
+# make help lists the targets. All that they need beside Go, git and make they install or build themselves.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+GO ?= go
+BIN := $(CURDIR)/bin
+export CGO_ENABLED ?= 0
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@2026.2.2
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | awk -F'|' '{printf "%-10s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: $(BIN)/jubako ## bin/jubako, one static binary
+
+.PHONY: $(BIN)/jubako
+$(BIN)/jubako:
+	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/jubako
+
+.PHONY: install
+install: ## jubako into Go's bin folder
+	$(GO) install -trimpath -ldflags '-s -w -X main.version=$(VERSION)' ./cmd/jubako
+
+.PHONY: test
+test: ## the hermetic tests: no network, no root, under two minutes
+	@testdata/ci/test.sh
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck, and the house's own rules
+	@testdata/ci/lint.sh $(STATICCHECK)
+
+.PHONY: fuzz
+fuzz: ## every fuzz target in turn, FUZZTIME each (10s)
+	@testdata/ci/fuzz.sh $(or $(FUZZTIME),10s)
+
+.PHONY: demo
+demo: $(BIN)/jubako ## build and push a real Django image, pull it back, verify it
+	@testdata/demo/run.sh $(BIN)/jubako
+
+.PHONY: e2e
+e2e: $(BIN)/jubako ## with a real registry, Docker, containerd, podman, skopeo, umoci and uv (root, Debian)
+	@testdata/e2e/run.sh
+
+.PHONY: bench
+bench: $(BIN)/jubako ## the limits that jubako promises, measured on this machine
+	@testdata/bench/run.sh $(BIN)/jubako
+
+.PHONY: clean
+clean: ## remove what make has made
+	rm -rf $(BIN)
