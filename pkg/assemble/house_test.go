@@ -1,0 +1,77 @@
+package assemble_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/jubako/jubako/"
+
+// floors says how high a package lies in the house. A package imports only what lies lower: cmd → assemble → layers,
+// base, output → fetch, sandbox, tarlayer … → wheel → fstree, cas and their like.
+var floors = []struct {
+	prefix string
+	floor  int
+}{
+	{"cmd/", 6}, {"pkg/assemble", 5},
+	{"layers/", 4}, {"pkg/output", 4}, {"pkg/imageconf", 3},
+	{"layers", 3}, {"pkg/base", 3},
+	{"pkg/project", 2}, {"pkg/uvlock", 2}, {"pkg/pybuild", 2}, {"pkg/rootfs", 1}, {"pkg/sandbox", 2}, {"pkg/fetch", 2}, {"pkg/source", 2},
+	{"pkg/tarlayer", 2}, {"pkg/regclient", 2}, {"pkg/accounts", 2}, {"pkg/registry", 2}, {"pkg/wheel/wheeltest", 2}, {"pkg/wheel", 1},
+	{"pkg/pep508", 0}, {"pkg/fstree", 0}, {"pkg/cas", 0}, {"pkg/hint", 0},
+}
+
+func floor(pkg string) (int, bool) {
+	for _, f := range floors {
+		if strings.HasPrefix(pkg, f.prefix) {
+			return f.floor, true
+		}
+	}
+	return 0, false
+}
+
+// TestHouse holds the architecture: imports point one way, and only base and output speak to registries by ggcr's remote.
+func TestHouse(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", module+"...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	packages := 0
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packages++
+		name := strings.TrimPrefix(p.ImportPath, module)
+		at, ok := floor(name)
+		if !ok {
+			t.Errorf("%s has no place in the house: give it a floor", name)
+		}
+		for _, imported := range p.Imports {
+			if strings.HasPrefix(imported, "github.com/google/go-containerregistry/pkg/v1/remote") &&
+				!strings.HasSuffix(imported, "/transport") && name != "pkg/base" && name != "pkg/output" {
+				t.Errorf("%s imports %s: only pkg/base and pkg/output do", name, imported)
+			}
+			own, ok := strings.CutPrefix(imported, module)
+			if !ok {
+				continue
+			}
+			if below, _ := floor(own); below >= at {
+				t.Errorf("%s imports %s, which does not lie below it", name, own)
+			}
+		}
+	}
+	if packages < 10 {
+		t.Errorf("only %d packages were looked at", packages)
+	}
+}

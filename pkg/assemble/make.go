@@ -1,0 +1,149 @@
+package assemble
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/jubako/jubako/layers"
+	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/fstree"
+	"github.com/jubako/jubako/pkg/tarlayer"
+)
+
+// layerRecords is the namespace in the cache where a key leads to a finished layer.
+const layerRecords = "layer"
+
+// descriptor is what the cache remembers of a finished layer.
+type descriptor struct {
+	Digest string `json:"digest"` // SHA-256 in hex, like DiffID
+	DiffID string `json:"diffID"`
+	Size   int64  `json:"size"`
+	Tar    int64  `json:"tar"`
+	Files  int    `json:"files"`
+	// Summary is the layer's own, which may be known only once it was made: "128 files".
+	Summary string `json:"summary"`
+}
+
+// madeLayer is a layer whose blob is in the cache.
+type madeLayer struct {
+	descriptor
+	name  string
+	key   layers.Key
+	state LayerState
+	took  time.Duration
+}
+
+// maker turns layers into blobs.
+type maker struct {
+	store  *cas.Store
+	epoch  int64
+	jobs   int
+	parent func(dir string) fstree.Entry
+	// context is what a blob depends on beside its layer's own key: the time of its entries and the directories of the
+	// base that lead to them.
+	context any
+	noCache bool
+	report  func(Event)
+	now     func() time.Time
+}
+
+// key is the key of a layer's blob.
+func (m *maker) key(l layers.Layer) layers.Key {
+	return layers.KeyOf("blob", struct {
+		Layer   layers.Key
+		Context any
+		Epoch   int64
+	}{l.Key(), m.context, m.epoch})
+}
+
+// cached finds the blob for a key on this machine.
+func (m *maker) cached(key layers.Key) (descriptor, bool) {
+	var d descriptor
+	if m.noCache {
+		return d, false
+	}
+	b, err := m.store.Record(layerRecords, string(key))
+	if err != nil || json.Unmarshal(b, &d) != nil {
+		return descriptor{}, false
+	}
+	return d, m.store.Has(d.Digest, d.Size)
+}
+
+// make gives the layer's blob: the one in the cache where there is one, else a new one. It closes the layer.
+func (m *maker) make(ctx context.Context, l layers.Layer) (_ madeLayer, err error) {
+	defer func() { err = errors.Join(err, l.Close()) }()
+	start := m.now()
+	made := madeLayer{name: l.Name(), key: m.key(l)}
+	if d, ok := m.cached(made.key); ok {
+		made.descriptor, made.state = d, Reused
+		m.report(Event{Kind: LayerIs, Name: made.name, State: Reused, Text: d.Summary, Size: d.Size})
+		return made, nil
+	}
+	m.report(Event{Kind: LayerIs, Name: made.name, State: Making, Text: l.Summary()})
+	tree, err := l.Tree(ctx)
+	if err != nil {
+		return made, fmt.Errorf("making the %s layer: %w", made.name, err)
+	}
+	if err := tree.AddParents(m.parent); err != nil {
+		return made, fmt.Errorf("making the %s layer: %w", made.name, err)
+	}
+	if made.descriptor, err = m.write(ctx, l, tree); err != nil {
+		return made, fmt.Errorf("making the %s layer: %w", made.name, err)
+	}
+	record, err := json.Marshal(made.descriptor)
+	if err != nil {
+		return made, err
+	}
+	if err := m.store.PutRecord(layerRecords, string(made.key), record); err != nil {
+		return made, err
+	}
+	made.state, made.took = Made, m.now().Sub(start)
+	m.report(Event{Kind: LayerIs, Name: made.name, State: Made, Text: made.Summary, Size: made.Size, Took: made.took})
+	return made, nil
+}
+
+// write writes the tree into the cache.
+func (m *maker) write(ctx context.Context, l layers.Layer, tree *fstree.Tree) (descriptor, error) {
+	w, err := m.store.NewWriter()
+	if err != nil {
+		return descriptor{}, err
+	}
+	defer w.Abort()
+	counter := &progressWriter{w: w, report: func(n int64) {
+		m.report(Event{Kind: Progress, Name: l.Name(), Done: n})
+	}}
+	res, err := tarlayer.Write(ctx, counter, tree, tarlayer.Options{Epoch: m.epoch, Jobs: m.jobs})
+	if err != nil {
+		return descriptor{}, err
+	}
+	digest, err := w.Commit("")
+	if err != nil {
+		return descriptor{}, err
+	}
+	files, _ := tree.Files()
+	return descriptor{Digest: digest, DiffID: res.DiffID, Size: res.Size, Tar: res.Tar, Files: files, Summary: l.Summary()}, nil
+}
+
+// progressWriter reports now and then how much has gone through it.
+type progressWriter struct {
+	w      io.Writer
+	n, at  atomic.Int64
+	report func(int64)
+}
+
+// progressStep is how many bytes lie between two reports.
+const progressStep = 256 << 10
+
+func (p *progressWriter) Write(b []byte) (int, error) {
+	n, err := p.w.Write(b)
+	if total := p.n.Add(int64(n)); total-p.at.Load() >= progressStep {
+		p.at.Store(total)
+		p.report(total)
+	}
+	return n, err
+}
