@@ -9,5 +9,5 @@
 // File contents stay where they are: a tree of installed files refers to the archives, which must stay open until the
 // tree has been written. Memory is bounded by the number of files.
 //
-// It imports pkg/fstree and pkg/pep508, and nothing else of jubako.
+// It imports pkg/fstree, pkg/hint and pkg/pep508, and nothing else of jubako.
 package wheel
