@@ -1,0 +1,199 @@
+// Package rootfs makes trees of files out of layers, so that a command can run in them: each layer is unpacked once
+// into the cache, in the form that overlayfs takes for a lower directory. A View reads several such trees as one, and
+// Changes says what one view holds beyond another.
+//
+// Layers come from strangers. Nothing that a tar says makes this package write outside the tree that it fills: see
+// unpacker. It imports fstree and cas.
+package rootfs
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/jubako/jubako/pkg/cas"
+)
+
+// treeFormat is part of every tree's key. It changes with the way in which layers are unpacked.
+const treeFormat = 1
+
+// Layer is one layer to be unpacked.
+type Layer struct {
+	// DiffID is the SHA-256 of the uncompressed tar: 64 lower-case hex digits. It is compared while the layer is
+	// unpacked.
+	DiffID string
+	// Open yields the tar: plain, or compressed with gzip (of any number of members) or zstd.
+	Open func() (io.ReadCloser, error)
+}
+
+// Group is layers that become one tree, lowest first. All layers of a base are one group, since they change together;
+// every layer that jubako makes is a group of its own, so that a changed line of code unpacks the app layer alone.
+type Group []Layer
+
+// Limits bounds what a group may hold. The zero value stands for DefaultLimits.
+type Limits struct {
+	Entries int   // tar entries of all layers of the group
+	Bytes   int64 // uncompressed bytes of all its tars
+}
+
+// DefaultLimits is far above any image that Python runs in.
+var DefaultLimits = Limits{Entries: 4 << 20, Bytes: 64 << 30}
+
+// Unpack makes a tree of each group, lowest first, and gives their folders in the same order. Trees that are there
+// already are used as they are. It may run in any number of processes at once: a tree appears whole or not at all.
+//
+// All files belong to whoever unpacks, and owners are not kept: an ordinary user could not set them, and a step is to
+// see the same whoever runs it.
+func Unpack(ctx context.Context, store *cas.Store, groups []Group, limits Limits) ([]string, error) {
+	if limits == (Limits{}) {
+		limits = DefaultLimits
+	}
+	var dirs []string
+	for i, g := range groups {
+		key, err := treeKey(g, i == 0)
+		if err != nil {
+			return nil, err
+		}
+		dir := store.TreePath(key)
+		if err := ensure(ctx, store, dir, g, i == 0, limits); err != nil {
+			return nil, err
+		}
+		dirs = append(dirs, dir)
+	}
+	return dirs, nil
+}
+
+// treeKey names a tree by what it depends on. The user is part of it: in a user namespace with a single id, files of
+// another user could be read only as far as their modes let anybody.
+func treeKey(g Group, lowest bool) (string, error) {
+	h := sha256.New()
+	fmt.Fprintf(h, "jubako tree %d lowest %t uid %d\n", treeFormat, lowest, os.Geteuid())
+	for _, l := range g {
+		if b, err := hex.DecodeString(l.DiffID); err != nil || len(b) != sha256.Size {
+			return "", fmt.Errorf("unpacking a layer: %q is no diffID", l.DiffID)
+		}
+		fmt.Fprintln(h, l.DiffID)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+func ensure(ctx context.Context, store *cas.Store, dir string, g Group, lowest bool, limits Limits) (err error) {
+	if fi, err := os.Lstat(dir); err == nil && fi.IsDir() {
+		now := time.Now()
+		_ = os.Chtimes(dir, now, now) // the last use, for Prune; a read-only cache still serves
+		return nil
+	}
+	tmp, err := store.TempDir("tree-")
+	if err != nil {
+		return fmt.Errorf("unpacking layers: %w", err)
+	}
+	defer func() { err = errors.Join(err, cas.RemoveTree(tmp)) }()
+	// The tree lies one level down, out of reach of others: TempDir's folder has mode 0700.
+	tree := filepath.Join(tmp, "tree")
+	if err := os.Mkdir(tree, 0o755); err != nil {
+		return fmt.Errorf("unpacking layers: %w", err)
+	}
+	if err := unpackGroup(ctx, tree, g, lowest, limits); err != nil {
+		return err
+	}
+	if err := os.Chmod(tree, 0o755); err != nil { // whatever the umask was
+		return fmt.Errorf("unpacking layers: %w", err)
+	}
+	if err := os.Rename(tree, dir); err != nil {
+		if fi, statErr := os.Lstat(dir); statErr == nil && fi.IsDir() {
+			return nil // another process was quicker, with the same tree
+		}
+		return fmt.Errorf("unpacking layers: %w", err)
+	}
+	return nil
+}
+
+// unpackGroup fills dir, which must be empty and out of reach of others, with the layers.
+func unpackGroup(ctx context.Context, dir string, g Group, lowest bool, limits Limits) (err error) {
+	u, err := newUnpacker(dir, lowest, limits)
+	if err != nil {
+		return fmt.Errorf("unpacking layers: %w", err)
+	}
+	defer func() { err = errors.Join(err, u.close()) }()
+	for _, l := range g {
+		if err := unpackLayer(ctx, u, l); err != nil {
+			return fmt.Errorf("unpacking layer sha256:%s: %w", l.DiffID, err)
+		}
+	}
+	return nil
+}
+
+func unpackLayer(ctx context.Context, u *unpacker, l Layer) (err error) {
+	rc, err := l.Open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rc.Close()) }()
+	plain, err := inflate(rc)
+	if err != nil {
+		return err
+	}
+	defer plain.Close()
+	h := sha256.New()
+	r := io.TeeReader(&boundedReader{ctx: ctx, r: plain, left: &u.bytesLeft}, h)
+	if err := u.layer(r); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, r); err != nil { // what follows the tar's end is part of the diffID
+		return err
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); got != l.DiffID {
+		return fmt.Errorf("its content is damaged: %w", &cas.DigestError{Want: l.DiffID, Got: got})
+	}
+	return nil
+}
+
+// inflate finds the compression by its magic number.
+func inflate(r io.Reader) (io.ReadCloser, error) {
+	br := bufio.NewReaderSize(r, 64<<10)
+	magic, err := br.Peek(4)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	switch {
+	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
+		return gzip.NewReader(br)
+	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		d, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(128<<20))
+		if err != nil {
+			return nil, err
+		}
+		return d.IOReadCloser(), nil
+	default:
+		return io.NopCloser(br), nil
+	}
+}
+
+// boundedReader ends with an error when the bytes of the group are used up, or nobody waits for them any more.
+type boundedReader struct {
+	ctx  context.Context
+	r    io.Reader
+	left *int64
+}
+
+func (b *boundedReader) Read(p []byte) (int, error) {
+	if err := b.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := b.r.Read(p)
+	if *b.left -= int64(n); *b.left < 0 {
+		return 0, errors.New("it holds more bytes than any image should")
+	}
+	return n, err
+}

@@ -1,0 +1,201 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// initName is the first word of the arguments of a process that is to be a step's first.
+const initName = "jubako: step"
+
+const (
+	configFD = 3
+	statusFD = 4
+)
+
+// Main returns at once in an ordinary process. In one that Run has started it sets the sandbox up, runs the command, and
+// does not return. It must come before anything else that main or TestMain does.
+func Main() {
+	if len(os.Args) != 1 || os.Args[0] != initName {
+		return
+	}
+	runtime.LockOSThread() // capabilities and filters belong to the thread that starts the command
+	unix.CloseOnExec(configFD)
+	unix.CloseOnExec(statusFD)
+	st := initProcess()
+	if err := json.NewEncoder(os.NewFile(statusFD, "status")).Encode(st); err != nil {
+		os.Exit(1) // whoever wanted to know is gone
+	}
+	os.Exit(0) // in a pid namespace, everything else ends now
+}
+
+func initProcess() status {
+	var cfg config
+	if err := json.NewDecoder(os.NewFile(configFD, "config")).Decode(&cfg); err != nil {
+		return status{Refused: newSetupError("reading what to do", err)}
+	}
+	unix.Umask(0o022)
+	host, err := openHost()
+	if err != nil {
+		return status{Refused: newSetupError("reading this machine", err)}
+	}
+	if refused := enter(cfg, host); refused != nil {
+		return status{Refused: refused}
+	}
+	if failed := prepare(cfg, host); failed != nil {
+		return status{Failed: failed}
+	}
+	if err := dropPrivileges(cfg); err != nil {
+		return status{Refused: newSetupError("dropping privileges", err)}
+	}
+	if len(cfg.Argv) == 0 {
+		return status{Done: &exit{}} // a probe
+	}
+	pid, failed := start(cfg)
+	if failed != nil {
+		return status{Failed: failed}
+	}
+	return status{Done: supervise(pid, cfg.Mounts, host)}
+}
+
+// host is what the first process keeps of the machine while it changes its root.
+type host struct {
+	root, proc *os.File
+	resolv     []byte
+}
+
+func openHost() (*host, error) {
+	root, err := os.Open("/")
+	if err != nil {
+		return nil, err
+	}
+	h := &host{root: root}
+	h.proc, _ = os.Open("/proc")                  // where there is none, processes cannot be found, and few will be left behind
+	h.resolv, _ = os.ReadFile("/etc/resolv.conf") // where there is none, the command has none either
+	return h, nil
+}
+
+// prepare makes in the tree what the command is to find there.
+func prepare(cfg config, h *host) *StartError {
+	for _, dir := range cfg.Writable {
+		if err := os.MkdirAll("/"+dir, 0o755); err != nil {
+			return &StartError{Command: dir, Reason: "making a writable folder: " + errnoName(err)}
+		}
+	}
+	// A container's engine would write these two files; programs that ask for "localhost" need the first.
+	files := map[string][]byte{"/etc/hosts": []byte("127.0.0.1\tlocalhost\n::1\tlocalhost\n")}
+	if cfg.Network {
+		files["/etc/resolv.conf"] = h.resolv
+	}
+	if err := os.MkdirAll("/etc", 0o755); err != nil {
+		return &StartError{Command: "/etc", Reason: errnoName(err)}
+	}
+	for name, content := range files {
+		if content == nil {
+			continue
+		}
+		if err := os.WriteFile(name, content, 0o644); err != nil {
+			return &StartError{Command: name, Reason: errnoName(err)}
+		}
+	}
+	return nil
+}
+
+// start starts the command on the calling thread, whose privileges it inherits.
+func start(cfg config) (pid int, failed *StartError) {
+	dir := path.Join("/", cfg.Dir)
+	if fi, err := os.Stat(dir); err != nil {
+		return 0, &StartError{Command: dir, Reason: "the folder it is to start in: " + errnoName(err)}
+	} else if !fi.IsDir() {
+		return 0, &StartError{Command: dir, Reason: "it is to start there, and it is no folder"}
+	}
+	name, failed := lookPath(cfg, dir)
+	if failed != nil {
+		return 0, failed
+	}
+	pid, err := syscall.ForkExec(name, cfg.Argv, &syscall.ProcAttr{Dir: dir, Env: cfg.Env, Files: []uintptr{0, 1, 2},
+		Sys: &syscall.SysProcAttr{Setpgid: true}})
+	switch {
+	case errors.Is(err, syscall.ENOEXEC):
+		return 0, &StartError{Command: name, Reason: "it is made for another kind of machine than this one (" + runtime.GOARCH + ")"}
+	case errors.Is(err, syscall.ENOENT):
+		return 0, &StartError{Command: name, Reason: "the interpreter that it names is not in the image"}
+	case err != nil:
+		return 0, &StartError{Command: name, Reason: errnoName(err)}
+	}
+	return pid, nil
+}
+
+// lookPath finds the command as execvp(3) would, with the PATH that the command is to have.
+func lookPath(cfg config, dir string) (string, *StartError) {
+	name := cfg.Argv[0]
+	if strings.Contains(name, "/") {
+		if !path.IsAbs(name) {
+			name = filepath.Join(dir, name)
+		}
+		if _, err := os.Stat(name); err != nil {
+			return "", &StartError{Command: name, Reason: errnoName(err)}
+		}
+		return name, nil
+	}
+	var search string
+	for _, kv := range cfg.Env {
+		if v, ok := strings.CutPrefix(kv, "PATH="); ok {
+			search = v
+		}
+	}
+	for _, d := range filepath.SplitList(search) {
+		p := filepath.Join(dir, d, name)
+		if path.IsAbs(d) {
+			p = filepath.Join(d, name)
+		}
+		if fi, err := os.Stat(p); err == nil && fi.Mode().IsRegular() && fi.Mode()&0o111 != 0 {
+			return p, nil
+		}
+	}
+	return "", &StartError{Command: name, Reason: fmt.Sprintf("it is in no folder of PATH (%s)", search)}
+}
+
+// supervise waits for the command, takes care of what it leaves behind, and says how it ended.
+func supervise(pid int, namespaced bool, h *host) *exit {
+	if !namespaced {
+		// The end of a pid namespace ends all in it. Without one, the descendants have to be found one by one.
+		stop := make(chan os.Signal, 1)
+		signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+		go func() {
+			for range stop {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}()
+	}
+	for {
+		var ws syscall.WaitStatus
+		got, err := syscall.Wait4(-1, &ws, 0, nil)
+		if errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		if err != nil {
+			return &exit{Code: 255} // cannot be: the command is our child
+		}
+		if got != pid {
+			continue // an orphan, adopted
+		}
+		if !namespaced {
+			killDescendants(h.proc)
+		}
+		if ws.Signaled() {
+			return &exit{Signal: int(ws.Signal())}
+		}
+		return &exit{Code: ws.ExitStatus()}
+	}
+}

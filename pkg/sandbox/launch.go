@@ -1,0 +1,135 @@
+package sandbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"time"
+)
+
+// config is what the step's first process is told, over a pipe.
+type config struct {
+	Root        string   // the folder that becomes "/"
+	Trees       []string // lowest first; mounted at Root when Upper is set
+	Upper, Work string
+	Mounts      bool // the process has a mount and a pid namespace of its own
+
+	Argv, Env     []string
+	Dir           string
+	Writable      []string
+	Network       bool
+	RefuseSockets bool
+	Memory        int64
+}
+
+// status is what it answers, one value an event. The pipe's end without Done means that it was killed.
+type status struct {
+	Refused *setupError // the set-up was refused; nothing has run
+	Failed  *StartError
+	Done    *exit
+}
+
+type exit struct {
+	Code   int
+	Signal int // 0 when the command ended by itself
+}
+
+// setupError says which part of the set-up was refused.
+type setupError struct {
+	Stage string
+	Errno int
+	Text  string
+}
+
+func (e *setupError) Error() string { return fmt.Sprintf("%s: %v", e.Stage, e.err()) }
+
+func (e *setupError) err() error {
+	if e.Errno != 0 {
+		return syscall.Errno(e.Errno)
+	}
+	return errors.New(e.Text)
+}
+
+func newSetupError(stage string, err error) *setupError {
+	e := &setupError{Stage: stage, Text: err.Error()}
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		e.Errno = int(errno)
+	}
+	return e
+}
+
+// killDelay is how long the first process may take to end the others, once it is told to.
+const killDelay = 5 * time.Second
+
+// launch re-executes this program as the step's first process and waits for its end, and for that of all others.
+// The error is a *setupError when nothing of the command has run.
+func launch(ctx context.Context, s *step, attr *syscall.SysProcAttr, cfg config) (err error) {
+	configR, configW, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer configW.Close()
+	statusR, statusW, err := os.Pipe()
+	if err != nil {
+		return errors.Join(err, configR.Close())
+	}
+	defer statusR.Close()
+
+	cmd := exec.CommandContext(ctx, "/proc/self/exe")
+	cmd.Args = []string{initName}
+	cmd.Env = []string{"GOMAXPROCS=1", "GOGC=off"} // of the first process, not of the command
+	cmd.ExtraFiles = []*os.File{configR, statusW}
+	cmd.Stdout, cmd.Stderr = s.Stdout, s.Stderr
+	cmd.SysProcAttr = attr
+	cmd.WaitDelay = killDelay
+	cmd.Cancel = func() error { return cmd.Process.Signal(attr.Pdeathsig) }
+
+	// The death signal comes when the thread that started the process ends: it must be one that stays.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err = cmd.Start()
+	closeErr := errors.Join(configR.Close(), statusW.Close())
+	if err != nil {
+		return newSetupError(stageClone, err)
+	}
+	go func() {
+		_ = json.NewEncoder(configW).Encode(cfg) // a process that is gone reads nothing, and its end says why
+		_ = configW.Close()
+	}()
+	st, statusErr := readStatus(statusR)
+	waitErr := cmd.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case closeErr != nil || statusErr != nil:
+		return fmt.Errorf("running a step: %w", errors.Join(closeErr, statusErr))
+	case st.Refused != nil:
+		return st.Refused
+	case st.Failed != nil:
+		return st.Failed
+	case st.Done == nil:
+		return fmt.Errorf("running a step: its first process ended unexpectedly: %w", waitErr)
+	case st.Done.Signal != 0:
+		return &ExitError{Signal: syscall.Signal(st.Done.Signal).String()}
+	case st.Done.Code != 0:
+		return &ExitError{Code: st.Done.Code}
+	case waitErr != nil:
+		return fmt.Errorf("running a step: taking its output: %w", waitErr)
+	}
+	return nil
+}
+
+func readStatus(r io.Reader) (status, error) {
+	var st status
+	err := json.NewDecoder(io.LimitReader(r, 64<<10)).Decode(&st)
+	if errors.Is(err, io.EOF) {
+		err = nil // killed before it could say anything
+	}
+	return st, err
+}

@@ -1,0 +1,209 @@
+// Package sandbox runs one command inside trees of files that pkg/rootfs has unpacked, as if they were the root of a
+// machine of its own, without privilege where the machine allows it. What the command writes goes to a folder beside the
+// trees, which stay as they are; the caller takes from it what was declared as output, and the rest is dropped.
+//
+// There are several ways of doing this, the rungs of a ladder; Run takes the first that the machine allows and says
+// which, and why the ones before were passed over. A rung re-executes this program: Main must be the first thing that
+// main (and TestMain) calls. It imports rootfs and fstree, and works on Linux alone.
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/fstree"
+	"github.com/jubako/jubako/pkg/rootfs"
+)
+
+// Command is what runs in the sandbox.
+type Command struct {
+	// Trees are the folders that make up the root, lowest first (rootfs.Unpack). They are never written to.
+	Trees []string
+	// Argv is the command; its first word is looked for in the PATH of Env, inside the trees.
+	Argv []string
+	// Env is the command's whole environment, "NAME=value" each. Nothing is inherited.
+	Env []string
+	// Dir is the image path in which the command starts; "/" when empty.
+	Dir string
+	// Writable are image paths of folders to be made, with mode 0755, before the command starts.
+	Writable []string
+	// Network lets the command use this machine's network. Without it, it has a loopback device at most.
+	Network bool
+	// Timeout bounds the command's time; 0 is without bound.
+	Timeout time.Duration
+	// MemoryLimit bounds the private memory of each of the command's processes, in bytes; 0 is without bound. It must be
+	// at least MinMemoryLimit, since the sandbox's own first process is bound by it too.
+	MemoryLimit int64
+	// Stdout and Stderr take what the command prints; nil drops it. One writer given for both gets one write at a time.
+	Stdout, Stderr io.Writer
+	// Rung is the one rung to use; Auto takes the first that works.
+	Rung Rung
+	// TempDir makes a folder on the trees' file system; cas.Store.TempDir is such a function.
+	TempDir func(pattern string) (string, error)
+}
+
+// MinMemoryLimit is the least MemoryLimit that leaves room for the sandbox itself.
+const MinMemoryLimit = 256 << 20
+
+// Result is a command that ended with exit code 0. Close frees what it wrote.
+type Result struct {
+	// Choice says how the command was run.
+	Choice  Choice
+	before  rootfs.View
+	after   rootfs.View
+	scratch string
+}
+
+// Output gives what stands at and below an image path beyond what the trees had there: new and different files, and a
+// whiteout for each that is gone (rootfs.Changes). Files can be read until Close. The error is fs.ErrNotExist where there
+// is nothing at all at the path.
+func (r *Result) Output(path string) ([]fstree.Entry, error) {
+	return rootfs.Changes(r.before, r.after, path)
+}
+
+// View is the whole tree as the command left it, but for what was mounted for its time alone: /proc, /dev and /tmp.
+func (r *Result) View() rootfs.View { return r.after }
+
+// Close removes everything that the command wrote. It may be called more than once.
+func (r *Result) Close() error {
+	if r.scratch == "" {
+		return nil
+	}
+	scratch := r.scratch
+	r.scratch = ""
+	return cas.RemoveTree(scratch)
+}
+
+// step is a command on its way through the rungs.
+type step struct {
+	Command
+	scratch string
+	tries   int
+}
+
+// attemptDir makes a new folder for one attempt, so that what a refused one left does not disturb the next.
+func (s *step) attemptDir() string {
+	s.tries++
+	return filepath.Join(s.scratch, fmt.Sprint(s.tries))
+}
+
+// outcome is what a rung has to say about a command that ended well.
+type outcome struct {
+	after  rootfs.View
+	detail string
+	notes  []string
+}
+
+// rung is one way of running a step. Each lives in a file of its own, and all pass the same suite of tests.
+type rung interface {
+	name() Rung
+	// run runs the step to its end, and leaves no process and no mount behind, however it ends. A *Refusal says that
+	// the machine does not allow the rung, and that nothing of the command has run.
+	run(ctx context.Context, s *step) (outcome, error)
+}
+
+// Run runs the command to its end. An error is an *ExitError when the command ran and failed, a *StartError when it could
+// not be started, a *RefusedError when no rung could be used, ErrTimeout, or the context's.
+// When ctx ends, so do all of the command's processes, before Run returns.
+func Run(ctx context.Context, c Command) (_ *Result, err error) {
+	rungs, err := rungsFor(c.Rung)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.Argv) == 0 || c.Argv[0] == "" {
+		return nil, errors.New("running a step: no command")
+	}
+	if c.MemoryLimit != 0 && c.MemoryLimit < MinMemoryLimit {
+		return nil, fmt.Errorf("running a step: a memory limit of %d bytes is below %d", c.MemoryLimit, MinMemoryLimit)
+	}
+	return climb(ctx, c, rungs)
+}
+
+func climb(ctx context.Context, c Command, rungs []rung) (_ *Result, err error) {
+	scratch, err := c.TempDir("step-")
+	if err != nil {
+		return nil, fmt.Errorf("running a step: %w", err)
+	}
+	res := &Result{before: rootfs.NewView(c.Trees...), scratch: scratch}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, res.Close())
+		}
+	}()
+	s := &step{Command: c, scratch: scratch}
+	var refused []*Refusal
+	for _, r := range rungs {
+		out, err := runBounded(ctx, r, s)
+		if refusal, ok := errors.AsType[*Refusal](err); ok {
+			refusal.Rung = r.name()
+			refused = append(refused, refusal)
+			continue
+		}
+		res.Choice = Choice{Rung: r.name(), Detail: out.detail, Refused: refused, Notes: out.notes}
+		if err != nil {
+			if exit, ok := errors.AsType[*ExitError](err); ok {
+				exit.Choice = res.Choice
+			}
+			return nil, err
+		}
+		res.after = out.after
+		return res, nil
+	}
+	return nil, &RefusedError{Refused: refused}
+}
+
+// runBounded tells the step's own time limit from the end of the caller's patience.
+func runBounded(ctx context.Context, r rung, s *step) (outcome, error) {
+	if s.Timeout <= 0 {
+		return r.run(ctx, s)
+	}
+	bounded, cancel := context.WithTimeoutCause(ctx, s.Timeout, ErrTimeout)
+	defer cancel()
+	out, err := r.run(bounded, s)
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+		return out, fmt.Errorf("%w (%s)", ErrTimeout, s.Timeout)
+	}
+	return out, err
+}
+
+// ErrTimeout says that a command took longer than its Timeout.
+var ErrTimeout = errors.New("the command took longer than it may")
+
+// ExitError says that a command ran and failed.
+type ExitError struct {
+	Code   int    // 1 to 255; 0 when a signal ended it
+	Signal string // the name of the signal that ended it: "killed"
+	Choice Choice
+}
+
+func (e *ExitError) Error() string {
+	if e.Signal != "" {
+		return "ended by a signal: " + e.Signal
+	}
+	return fmt.Sprintf("exit status %d", e.Code)
+}
+
+// StartError says why a command could not be started in its tree.
+type StartError struct {
+	Command string // the first word of Argv, or the folder it was to start in
+	Reason  string
+}
+
+func (e *StartError) Error() string { return fmt.Sprintf("starting %q: %s", e.Command, e.Reason) }
+
+// RefusedError says why no rung could be used.
+type RefusedError struct{ Refused []*Refusal }
+
+func (e *RefusedError) Error() string {
+	reasons := make([]string, len(e.Refused))
+	for i, r := range e.Refused {
+		reasons[i] = fmt.Sprintf("%s (%s)", r.Rung, r.Reason)
+	}
+	return "this machine allows no way of running a command in a tree: " + strings.Join(reasons, "; ")
+}
