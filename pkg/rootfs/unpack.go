@@ -25,6 +25,7 @@ const (
 	opaqueAttr = "user.overlay.opaque"
 
 	maxLinks = 40   // symlinks followed on the way to one path, as in the kernel
+	maxDepth = 200  // components of a path; each costs a system call or two
 	maxMemo  = 4096 // directories whose resolution is remembered
 )
 
@@ -145,7 +146,7 @@ func cleanName(name string) (string, error) {
 		return "", errors.New("the name holds a NUL")
 	case p == ".." || strings.HasPrefix(p, "../"):
 		return "", errors.New("the name leads out of the image")
-	case len(name) > unix.PathMax:
+	case len(name) > unix.PathMax || strings.Count(p, "/") >= maxDepth:
 		return "", errors.New("the name is too long")
 	}
 	return p, nil
@@ -192,6 +193,9 @@ func (u *unpacker) resolve(dir string) (string, error) {
 			continue
 		}
 		next := path.Join(at, name)
+		if strings.Count(next, "/") >= maxDepth {
+			return "", fmt.Errorf("/%s leads too deep", dir)
+		}
 		fi, err := u.root.Lstat(next)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -216,7 +220,7 @@ func (u *unpacker) resolve(dir string) (string, error) {
 				at = "."
 			}
 			rest = append(strings.Split(target, "/"), rest...)
-			if len(rest) > unix.PathMax {
+			if len(rest) > 2*maxDepth {
 				return "", fmt.Errorf("too many symlinks on the way to /%s", dir)
 			}
 		case isWhiteout(fi):

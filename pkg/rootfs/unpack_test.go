@@ -192,6 +192,8 @@ var hostile = map[string][]string{
 	`/f is no directory`:                            {"f=1", "f/x=2"},
 	`a whiteout without a name`:                     {"a/.wh."},
 	`"" is no target for a symlink`:                 {"s -> "},
+	`the name is too long`:                          {strings.Repeat("a/", 300) + "f=1"},
+	`leads too deep`:                                append([]string{strings.Repeat("a/", 150) + "f=1", "l -> " + strings.Repeat("a/", 100)}, "m/l -> ../l/l/l", "m/l/x=1", "a/l -> /l", "l/"+strings.Repeat("b/", 150)+"x=1"),
 	`the root must be a directory`:                  {". -> /etc"},
 	`it holds more entries than any image should`:   strings.Split(strings.Repeat("d/ ", 65)[:65*3-1], " "),
 	`it holds more bytes than any image should`:     {"big=" + strings.Repeat("x", 1<<20)},
