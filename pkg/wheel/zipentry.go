@@ -226,7 +226,8 @@ func (e *entry) readLocal(r io.ReaderAt, next int64) error {
 	if err != nil {
 		return fmt.Errorf("its local header: %w", err)
 	}
-	if method != e.method || flags&(flagEncrypted|flagPatch) != 0 || (flags^e.flags)&flagUTF8 != 0 && !isASCII(e.name) {
+	if method != e.method || flags&(flagEncrypted|flagPatch) != 0 || (flags^e.flags)&flagDescriptor != 0 ||
+		(flags^e.flags)&flagUTF8 != 0 && !isASCII(e.name) {
 		return errors.New("its local header has another method or other flags than the directory")
 	}
 	differs := crc != e.crc || packed != e.packed || size != e.size

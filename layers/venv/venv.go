@@ -1,0 +1,282 @@
+// Package venv is the layer that holds the virtual environment: what uv would have installed from the lock, without uv
+// and without a Python.
+//
+// A Layer is the environment itself and any number of packages; with Options.NoSkeleton it is packages alone, so that
+// one environment can be a list of layers.
+//
+// It imports layers, pkg/base, pkg/fstree, pkg/hint, pkg/pep508 and pkg/wheel.
+package venv
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/jubako/jubako/layers"
+	"github.com/jubako/jubako/pkg/base"
+	"github.com/jubako/jubako/pkg/fstree"
+	"github.com/jubako/jubako/pkg/pep508"
+	"github.com/jubako/jubako/pkg/wheel"
+)
+
+// Options describe the environment.
+type Options struct {
+	// Name is the layer's; "venv" where it is "".
+	Name string
+	// Path is the environment's image path: "app/.venv".
+	Path string
+	// Python is the base's.
+	Python   base.Python
+	UID, GID int
+	// NoSkeleton leaves out the environment itself: the layer is packages for one that another layer holds.
+	NoSkeleton bool
+	Packages   []Package
+	// Jobs is how many wheels are fetched and opened at once; the number of processors where it is 0.
+	Jobs int
+	// Warn is told, in one line, what a person should know of the result. It may be nil.
+	Warn func(string)
+}
+
+// Package is one package to install, and the wheel that was chosen for it.
+type Package struct {
+	Name, Version string
+	Filename      string // the wheel's
+	SHA256        string // of the wheel, 64 hex digits: who opens it has verified it
+	// Requires names the packages that this one depends on in the image. It decides whose file is taken where two
+	// packages bring one path.
+	Requires []string
+	// DirectURL is set for a package that is not from an index.
+	DirectURL *wheel.DirectURL
+	// Open fetches the wheel, unless it is at hand, and opens it. It is called by several goroutines at once, and only
+	// by Layer.Tree.
+	Open func(context.Context) (Opened, error)
+}
+
+// Opened is a wheel that can be read. Several goroutines read it at once.
+type Opened struct {
+	io.ReaderAt
+	io.Closer
+	Size int64 // in bytes
+}
+
+// OpenFile is a Package.Open's last step for a wheel on disk.
+func OpenFile(name string) (Opened, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return Opened{}, err
+	}
+	fi, err := f.Stat()
+	if err != nil {
+		return Opened{}, errors.Join(err, f.Close())
+	}
+	return Opened{ReaderAt: f, Closer: f, Size: fi.Size()}, nil
+}
+
+// Layer is the environment. It implements layers.Layer.
+type Layer struct {
+	options  Options
+	packages []located // by name, then version
+	venv     wheel.Venv
+	key      layers.Key
+
+	mu   sync.Mutex
+	open []io.Closer
+}
+
+// located is a package with its wheel's filename taken apart.
+type located struct {
+	Package
+	filename wheel.Filename
+}
+
+var _ layers.Layer = (*Layer)(nil)
+
+// New describes the layer. It refuses a wheel that bears another package's name or version, and two versions of one
+// package.
+func New(o Options) (*Layer, error) {
+	l := &Layer{options: o, venv: wheel.Venv{
+		Path: o.Path, Python: fmt.Sprintf("%d.%d", o.Python.Major, o.Python.Minor), FreeThreaded: o.Python.FreeThreaded,
+		UID: o.UID, GID: o.GID, Interpreter: o.Python.Path, FullVersion: o.Python.Version,
+	}}
+	for _, p := range o.Packages {
+		f, err := checkPackage(p)
+		if err != nil {
+			return nil, fmt.Errorf("package %q %s: %w", p.Name, p.Version, err)
+		}
+		l.packages = append(l.packages, located{Package: p, filename: f})
+	}
+	slices.SortFunc(l.packages, func(a, b located) int {
+		return cmp.Or(strings.Compare(a.filename.Name, b.filename.Name), strings.Compare(a.Version, b.Version))
+	})
+	for i := 1; i < len(l.packages); i++ {
+		if a, b := l.packages[i-1], l.packages[i]; a.filename.Name == b.filename.Name {
+			return nil, fmt.Errorf("package %q is wanted in two versions, %s and %s", b.Name, a.Version, b.Version)
+		}
+	}
+	l.key = l.makeKey()
+	return l, nil
+}
+
+// checkPackage holds a package against its wheel's filename. A filename's local version may be missing in the lock.
+func checkPackage(p Package) (wheel.Filename, error) {
+	f, err := wheel.ParseFilename(p.Filename)
+	if err != nil {
+		return f, err
+	}
+	if f.Name != pep508.Normalize(p.Name) {
+		return f, fmt.Errorf("wheel %s is another package's", p.Filename)
+	}
+	want, err := pep508.ParseVersion(p.Version)
+	if err != nil {
+		return f, err
+	}
+	got, err := pep508.ParseVersion(f.Version)
+	if err != nil {
+		return f, err
+	}
+	if want.Compare(got) != 0 && want.Compare(got.Public()) != 0 {
+		return f, fmt.Errorf("wheel %s is of another version", p.Filename)
+	}
+	if len(p.SHA256) != 64 || strings.Trim(p.SHA256, "0123456789abcdef") != "" {
+		return f, fmt.Errorf("the hash of wheel %s is not known", p.Filename)
+	}
+	return f, nil
+}
+
+// Name is the word for the layer: "venv".
+func (l *Layer) Name() string { return cmp.Or(l.options.Name, "venv") }
+
+// Summary says how many packages there are.
+func (l *Layer) Summary() string {
+	if len(l.packages) == 1 {
+		return "1 package"
+	}
+	return fmt.Sprintf("%d packages", len(l.packages))
+}
+
+// Key holds everything that the bytes depend on; where the wheels come from is no part of it.
+func (l *Layer) Key() layers.Key { return l.key }
+
+func (l *Layer) makeKey() layers.Key {
+	type pkg struct {
+		Filename, SHA256 string
+		Requires         []string         `json:",omitempty"`
+		DirectURL        *wheel.DirectURL `json:",omitempty"`
+		GitPath          string           `json:",omitempty"`
+	}
+	inputs := struct {
+		Venv       wheel.Venv
+		NoSkeleton bool
+		Packages   []pkg
+	}{Venv: l.venv, NoSkeleton: l.options.NoSkeleton}
+	if l.options.NoSkeleton {
+		inputs.Venv.Interpreter, inputs.Venv.FullVersion = "", ""
+	}
+	requires := l.requires()
+	for i, p := range l.packages {
+		in := pkg{Filename: p.Filename, SHA256: p.SHA256, DirectURL: p.DirectURL}
+		for _, j := range requires[i] {
+			in.Requires = append(in.Requires, l.packages[j].filename.Name)
+		}
+		if p.DirectURL != nil && p.DirectURL.VCS != nil {
+			in.GitPath = p.DirectURL.VCS.Path
+		}
+		inputs.Packages = append(inputs.Packages, in)
+	}
+	return layers.KeyOf("venv", inputs)
+}
+
+// requires gives for each package the sorted indexes of those among the others that it names.
+func (l *Layer) requires() [][]int {
+	index := make(map[string]int, len(l.packages))
+	for i, p := range l.packages {
+		index[p.filename.Name] = i
+	}
+	all := make([][]int, len(l.packages))
+	for i, p := range l.packages {
+		for _, name := range p.Requires {
+			if j, ok := index[pep508.Normalize(name)]; ok && j != i {
+				all[i] = append(all[i], j)
+			}
+		}
+		slices.Sort(all[i])
+		all[i] = slices.Compact(all[i])
+	}
+	return all
+}
+
+// Tree opens every wheel, several at once, and says which files the environment then holds.
+func (l *Layer) Tree(ctx context.Context) (*fstree.Tree, error) {
+	trees := make([]*fstree.Tree, len(l.packages))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(cmp.Or(max(l.options.Jobs, 0), runtime.GOMAXPROCS(0)))
+	for i, p := range l.packages {
+		g.Go(func() (err error) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			trees[i], err = l.install(ctx, p)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	tree := &fstree.Tree{}
+	if !l.options.NoSkeleton {
+		if err := l.venv.Skeleton(tree); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+	}
+	m := merger{packages: l.packages, tree: tree, owner: make(map[string]int), requires: l.requires()}
+	for i, t := range trees {
+		if err := m.merge(ctx, i, t); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+		trees[i] = nil
+	}
+	if l.options.Warn != nil {
+		for _, w := range m.warnings() {
+			l.options.Warn(w)
+		}
+	}
+	return tree, nil
+}
+
+// install makes the tree of one package. The wheel stays open until Close.
+func (l *Layer) install(ctx context.Context, p located) (*fstree.Tree, error) {
+	opened, err := p.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	l.open = append(l.open, opened)
+	l.mu.Unlock()
+	archive, err := wheel.Open(opened, opened.Size, p.Filename)
+	if err != nil {
+		return nil, err
+	}
+	tree := &fstree.Tree{}
+	return tree, wheel.Install(tree, archive, l.venv, wheel.InstallOptions{DirectURL: p.DirectURL})
+}
+
+// Close closes the wheels.
+func (l *Layer) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var errs []error
+	for _, c := range l.open {
+		errs = append(errs, c.Close())
+	}
+	l.open = nil
+	return errors.Join(errs...)
+}
