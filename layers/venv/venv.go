@@ -57,7 +57,7 @@ type Package struct {
 	// DirectURL is set for a package that is not from an index.
 	DirectURL *wheel.DirectURL
 	// Open fetches the wheel, unless it is at hand, and opens it. It is called by several goroutines at once, and only
-	// by Layer.Tree.
+	// by Layer.Tree; its context ends with Tree, and what it opened is read until Layer.Close.
 	Open func(context.Context) (Opened, error)
 }
 
@@ -217,14 +217,14 @@ func (l *Layer) requires() [][]int {
 // Tree opens every wheel, several at once, and says which files the environment then holds.
 func (l *Layer) Tree(ctx context.Context) (*fstree.Tree, error) {
 	trees := make([]*fstree.Tree, len(l.packages))
-	g, ctx := errgroup.WithContext(ctx)
+	g, opening := errgroup.WithContext(ctx)
 	g.SetLimit(cmp.Or(max(l.options.Jobs, 0), runtime.GOMAXPROCS(0)))
 	for i, p := range l.packages {
 		g.Go(func() (err error) {
-			if err := ctx.Err(); err != nil {
+			if err := opening.Err(); err != nil {
 				return err
 			}
-			trees[i], err = l.install(ctx, p)
+			trees[i], err = l.install(opening, p)
 			return err
 		})
 	}

@@ -388,3 +388,43 @@ func TestOwnersAndModes(t *testing.T) {
 		t.Error("the folder that the environment lies in is not the wheel's to make")
 	}
 }
+
+// FuzzInstall installs wheels with a file and metadata of any form, and holds what comes of it to the environment.
+func FuzzInstall(f *testing.F) {
+	f.Add("demo-1.0.data/scripts/x", "#!python\n", "[console_scripts]\nx = a:b\n", "demo/__init__.py,,\n")
+	f.Add("demo-1.0.data/data/lib64/../bin/python", "x", "[gui_scripts]\n../y = a:b\n", "/a\\b,,\n")
+	f.Add("demo-1.0.data/data/pyvenv.cfg", "", "", "\"a\",b,c")
+	f.Add("demo-1.0.data/purelib/demo/", "", "[console_scripts]\npip3 = a:b\n", ",,\n")
+	f.Fuzz(func(t *testing.T, name, data, points, rows string) {
+		if len(name) > maxPath || len(points)+len(rows)+len(data) > 1<<16 {
+			return
+		}
+		w := demo(wheeltest.File{Name: name, Data: data})
+		w.EntryPoints, w.Record = points, func(r string) string { return rows + r }
+		filename, zip := wheeltest.Build(w)
+		a, err := Open(bytes.NewReader(zip), int64(len(zip)), filename)
+		if err != nil {
+			return
+		}
+		tree := &fstree.Tree{}
+		if Install(tree, a, testVenv, InstallOptions{}) != nil {
+			return
+		}
+		skeleton := &fstree.Tree{}
+		if err := testVenv.Skeleton(skeleton); err != nil {
+			t.Fatal(err)
+		}
+		for e := range tree.All() {
+			if e.Path != testVenv.Path && !strings.HasPrefix(e.Path, testVenv.Path+"/") {
+				t.Errorf("%q lies outside", e.Path)
+			}
+			if old, ok := skeleton.Lookup(e.Path); ok && old.Kind != fstree.Dir && e.Kind != fstree.Dir {
+				t.Errorf("%q is the environment's", e.Path)
+			}
+			if e.Kind == fstree.Symlink {
+				t.Errorf("%q is a link", e.Path)
+			}
+		}
+		record(t, tree)
+	})
+}
