@@ -2,6 +2,9 @@ package wheel
 
 import (
 	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -203,4 +206,24 @@ func FuzzMetadata(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestActivate sources the environment's activate in the shell at hand.
+func TestActivate(t *testing.T) {
+	sh, err := exec.LookPath("sh")
+	if err != nil {
+		t.Skip("there is no sh")
+	}
+	v := testVenv
+	v.Path = "opt/it's here/.venv"
+	file := filepath.Join(t.TempDir(), "activate")
+	if err := os.WriteFile(file, []byte(v.activate()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	const script = `before=$PATH; . "$0"; . "$0"; echo "$VIRTUAL_ENV"; echo "${PATH%%:*}"; deactivate; [ "$PATH" = "$before" ] && echo "${VIRTUAL_ENV-unset}"`
+	out, err := exec.CommandContext(t.Context(), sh, "-euc", script, file).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	expect(t, "what it says", string(out), "/opt/it's here/.venv\n/opt/it's here/.venv/bin\nunset\n")
 }

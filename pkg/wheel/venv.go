@@ -102,16 +102,16 @@ func (v Venv) Skeleton(tree *fstree.Tree) error {
 func (v Venv) activate() string {
 	dir := "'" + strings.ReplaceAll("/"+v.Path, "'", `'"'"'`) + "'"
 	return `# Source this file: . ` + dir + `/bin/activate
-if command -v deactivate >/dev/null 2>&1; then deactivate; fi
+if [ -n "${_venv_path_before-}" ]; then deactivate; fi
 VIRTUAL_ENV=` + dir + `
 export VIRTUAL_ENV
-_path_before=$PATH
+_venv_path_before=$PATH
 PATH=$VIRTUAL_ENV/bin:$PATH
 export PATH
 deactivate() {
-	PATH=$_path_before
+	PATH=$_venv_path_before
 	export PATH
-	unset VIRTUAL_ENV _path_before
+	unset VIRTUAL_ENV _venv_path_before
 	unset -f deactivate
 	hash -r 2>/dev/null || :
 }
