@@ -1,0 +1,72 @@
+package staticfiles
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/sandbox"
+)
+
+// answerMark begins the line with the answer; settings modules may print what they like around it.
+const answerMark = "\x1ejubako "
+
+// askScript lets manage.py set up its environment as always, settings module and .env files included, and then looks at
+// the settings instead of running a management command. No app is loaded for it.
+const askScript = `
+import json, os, runpy, sys
+from django.core import management
+management.execute_from_command_line = lambda argv=None: None
+management.ManagementUtility.execute = lambda self: None
+manage = sys.argv[1]
+sys.argv = [manage, "collectstatic", "--noinput"]
+sys.path[0] = os.path.dirname(manage)
+try:
+    runpy.run_path(manage, run_name="__main__")
+except SystemExit:
+    pass
+from django.conf import settings
+root = settings.STATIC_ROOT
+sys.stdout.write("\n` + `\x1ejubako " + json.dumps(os.path.abspath(root) if root else "") + "\n")
+`
+
+// askStaticRoot asks Django's settings, in the sandbox, where collectstatic puts its files.
+func (l *Layer) askStaticRoot(ctx context.Context, trees []string) (string, error) {
+	argv := []string{"python", "-c", askScript, l.o.abs(l.o.Manage)}
+	// The answer may well be a value of the environment, so that nothing is struck out of stdout.
+	rec, answer := newRecorder(nil, l.o.BuildEnv), newRecorder(nil, nil)
+	c := l.command(trees, argv, rec)
+	c.Stdout = answer
+	res, err := sandbox.Run(ctx, c)
+	if err != nil {
+		return "", l.explain(ctx, []string{"python", "-c", "print(settings.STATIC_ROOT)"}, err, rec)
+	}
+	if err := res.Close(); err != nil {
+		return "", err
+	}
+	root, err := parseAnswer(answer.lastLines(keptLines))
+	if err != nil {
+		return "", err
+	}
+	if root == "" {
+		return "", hint.Wrap(errors.New("STATIC_ROOT is not set in Django's settings, so that it is not known where collectstatic puts its files"),
+			"set STATIC_ROOT = BASE_DIR / \"staticfiles\" in the settings, or [tool.jubako.staticfiles] output = \"…\", or staticfiles = false")
+	}
+	return root, nil
+}
+
+func parseAnswer(lines []string) (string, error) {
+	for i := len(lines) - 1; i >= 0; i-- {
+		if answer, ok := strings.CutPrefix(lines[i], answerMark); ok {
+			var root string
+			if err := json.Unmarshal([]byte(answer), &root); err != nil {
+				return "", fmt.Errorf("asking Django for STATIC_ROOT: its answer %.200q: %w", answer, err)
+			}
+			return root, nil
+		}
+	}
+	return "", errors.New("asking Django for STATIC_ROOT: it gave no answer")
+}
