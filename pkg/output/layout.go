@@ -1,0 +1,166 @@
+package output
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/gofrs/flock"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/jubako/jubako/pkg/hint"
+)
+
+// Annotations on an index's entries, by which clients find an image in a layout.
+const (
+	refNameAnnotation   = "org.opencontainers.image.ref.name" // image-spec annotations.md
+	containerdImageName = "io.containerd.image.name"
+)
+
+// layoutFile marks a folder as an OCI layout (image-spec image-layout.md).
+const layoutFile = `{"imageLayoutVersion":"1.0.0"}`
+
+// WriteLayout adds the artifact to the OCI layout in dir, which is made where there is none, under a tag, which may be "".
+// An entry that has the tag already is replaced. Blobs are written beside their place and renamed, and the index comes
+// last, so that a reader never finds half of an image.
+func WriteLayout(ctx context.Context, dir, tag string, a Artifact) error {
+	blobs := filepath.Join(dir, "blobs", "sha256")
+	if err := os.MkdirAll(blobs, 0o755); err != nil {
+		return fmt.Errorf("writing the layout: %w", err)
+	}
+	for _, b := range a.files() {
+		if err := writeBlob(ctx, filepath.Join(blobs, b.Digest.Hex), b); err != nil {
+			return fmt.Errorf("writing the layout %s: %w", dir, err)
+		}
+	}
+	lock := flock.New(filepath.Join(dir, ".jubako.lock"))
+	if err := lock.Lock(); err != nil {
+		return fmt.Errorf("writing the layout: locking %s: %w", lock.Path(), err)
+	}
+	defer func() { _ = os.Remove(lock.Path()); _ = lock.Close() }()
+	if err := replaceFile(filepath.Join(dir, "oci-layout"), []byte(layoutFile)); err != nil {
+		return fmt.Errorf("writing the layout: %w", err)
+	}
+	index, err := mergeIndex(filepath.Join(dir, "index.json"), a.entry(tag, ""))
+	if err != nil {
+		return err
+	}
+	if err := replaceFile(filepath.Join(dir, "index.json"), index); err != nil {
+		return fmt.Errorf("writing the layout: %w", err)
+	}
+	return nil
+}
+
+// files gives everything of the artifact that a layout keeps: layers, configs, manifests, the index.
+func (a Artifact) files() []Blob {
+	all := a.blobs()
+	for _, img := range a.Images {
+		all = append(all, bytesBlob("manifest", img.Manifest))
+	}
+	if a.Index != nil {
+		all = append(all, bytesBlob("index", a.Index))
+	}
+	return all
+}
+
+// entry is the artifact's line in a layout's index.
+func (a Artifact) entry(tag, fullName string) descriptor {
+	d := descriptor{MediaType: a.MediaType, Digest: a.Digest, Size: int64(len(a.top()))}
+	if a.Index == nil {
+		d.Platform = a.Images[0].Platform
+	}
+	if tag != "" {
+		d.Annotations = map[string]string{refNameAnnotation: tag}
+	}
+	if fullName != "" {
+		d.Annotations[containerdImageName] = fullName
+	}
+	return d
+}
+
+// mergeIndex reads a layout's index, if there is one, and puts the entry in the place of one with the same tag.
+func mergeIndex(file string, entry descriptor) ([]byte, error) {
+	index := manifest{SchemaVersion: 2, MediaType: types.OCIImageIndex}
+	b, err := os.ReadFile(file)
+	if err == nil {
+		var old v1.IndexManifest
+		if err := json.Unmarshal(b, &old); err != nil {
+			return nil, hint.Wrap(fmt.Errorf("reading %s: %w", file, err), "the folder holds no OCI layout; name another one")
+		}
+		for _, d := range old.Manifests {
+			index.Manifests = append(index.Manifests, descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size, Annotations: d.Annotations, Platform: d.Platform})
+		}
+		index.Annotations = old.Annotations
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("reading %s: %w", file, err)
+	}
+	index.Manifests = slices.DeleteFunc(index.Manifests, func(d descriptor) bool {
+		return d.Annotations[refNameAnnotation] == entry.Annotations[refNameAnnotation] && (d.Digest == entry.Digest || entry.Annotations[refNameAnnotation] != "")
+	})
+	index.Manifests = append(index.Manifests, entry)
+	return encode(index)
+}
+
+// writeBlob writes a blob beside its place and renames it. One that is there at its size stays.
+func writeBlob(ctx context.Context, name string, b Blob) error {
+	if fi, err := os.Stat(name); err == nil && fi.Size() == b.Size {
+		return nil
+	}
+	r, err := b.verified(ctx)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return writeBeside(name, func(f io.Writer) error {
+		_, err := io.Copy(f, contextReader{ctx, r})
+		return err
+	})
+}
+
+func replaceFile(name string, b []byte) error {
+	return writeBeside(name, func(f io.Writer) error {
+		_, err := f.Write(b)
+		return err
+	})
+}
+
+// writeBeside writes a file under another name, brings it to the disk, and renames it. On an error nothing is left.
+func writeBeside(name string, write func(io.Writer) error) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), ".jubako-")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = os.Remove(f.Name())
+		}
+	}()
+	if err := write(f); err != nil {
+		return err
+	}
+	if err := errors.Join(f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}
+
+// contextReader stops reading when its context ends.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c contextReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, context.Cause(c.ctx)
+	}
+	return c.r.Read(p)
+}

@@ -1,0 +1,373 @@
+package output
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/jubako/jubako/pkg/regclient"
+)
+
+// blobAttempts is how often a blob's upload is begun, since an upload that broke off cannot be gone on with.
+const blobAttempts = 4
+
+// PushOptions says how to push.
+type PushOptions struct {
+	Client *regclient.Client
+	// Jobs is how many blobs go up at once; 4 where it is 0.
+	Jobs int
+	// Progress is told how many bytes of a blob have gone up; it may be nil. It is called from several goroutines.
+	Progress func(b Blob, done int64)
+	// Sleep waits between attempts; it is for tests. A timer where it is nil.
+	Sleep func(context.Context, time.Duration) error
+}
+
+// PushResult says what a push moved.
+type PushResult struct {
+	Pushed  int   // blobs that went up
+	Bytes   int64 // their bytes
+	Mounted int   // blobs that the registry took from another of its repositories
+	Present int   // blobs that were there
+}
+
+// Push brings the artifact to every reference. Tags move last of all, when every blob and every manifest is at its place in
+// every registry: a push that fails or is interrupted before that has moved none.
+func Push(ctx context.Context, o PushOptions, a Artifact, refs []name.Reference) (PushResult, error) {
+	var res PushResult
+	pushers := make(map[string]*pusher)
+	var order []*pusher
+	for _, ref := range refs {
+		key := ref.Context().Name()
+		p := pushers[key]
+		if p == nil {
+			var err error
+			if p, err = newPusher(ctx, o, ref.Context(), a); err != nil {
+				return res, regclient.Explain(err, "pushing to "+ref.Context().Name())
+			}
+			pushers[key] = p
+			order = append(order, p)
+		}
+		p.refs = append(p.refs, ref)
+	}
+	for _, p := range order {
+		if err := p.content(ctx, a); err != nil {
+			return res, regclient.Explain(err, "pushing to "+p.repo.Name())
+		}
+		res.Pushed += p.res.Pushed
+		res.Bytes += p.res.Bytes
+		res.Mounted += p.res.Mounted
+		res.Present += p.res.Present
+	}
+	for _, p := range order {
+		for _, ref := range p.refs {
+			if p.there[ref.Identifier()] {
+				continue
+			}
+			if err := p.putManifest(ctx, ref.Identifier(), a.top(), a.MediaType, a.Digest); err != nil {
+				return res, regclient.Explain(err, "tagging "+ref.Name())
+			}
+		}
+	}
+	return res, nil
+}
+
+// top is the bytes that a tag leads to.
+func (a Artifact) top() []byte {
+	if a.Index != nil {
+		return a.Index
+	}
+	return a.Images[0].Manifest
+}
+
+// pusher pushes to one repository.
+type pusher struct {
+	o      PushOptions
+	repo   name.Repository
+	refs   []name.Reference
+	client *http.Client
+	there  map[string]bool // references that lead to the artifact already
+
+	mu  sync.Mutex
+	res PushResult
+}
+
+func newPusher(ctx context.Context, o PushOptions, repo name.Repository, a Artifact) (*pusher, error) {
+	auth, err := authn.Resolve(ctx, o.Client.Keychain(), repo)
+	if err != nil {
+		return nil, err
+	}
+	scopes := []string{repo.Scope(transport.PushScope)}
+	for _, b := range a.blobs() {
+		if from := mountable(b, repo); from != nil && !slices.Contains(scopes, from.Scope(transport.PullScope)) {
+			scopes = append(scopes, from.Scope(transport.PullScope))
+		}
+	}
+	rt, err := transport.NewWithContext(ctx, repo.Registry, auth, o.Client.Transport(), scopes)
+	if err != nil {
+		return nil, err
+	}
+	return &pusher{o: o, repo: repo, client: &http.Client{Transport: rt}, there: make(map[string]bool)}, nil
+}
+
+// mountable gives the repository of the same registry from which a blob can be mounted.
+func mountable(b Blob, repo name.Repository) *name.Repository {
+	if b.From == nil || b.From.RegistryStr() != repo.RegistryStr() || b.From.RepositoryStr() == repo.RepositoryStr() {
+		return nil
+	}
+	return b.From
+}
+
+// content brings everything but the tags. Where every reference leads to the artifact already, nothing needs to move.
+func (p *pusher) content(ctx context.Context, a Artifact) error {
+	blobs := a.blobs()
+	for _, ref := range p.refs {
+		digest, err := p.head(ctx, ref.Identifier())
+		if err != nil {
+			return err
+		}
+		p.there[ref.Identifier()] = digest == a.Digest
+	}
+	if !slices.ContainsFunc(p.refs, func(r name.Reference) bool { return !p.there[r.Identifier()] }) {
+		p.res.Present = len(blobs)
+		return nil
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(1, cmpOr(p.o.Jobs, 4)))
+	for _, b := range blobs {
+		g.Go(func() error { return p.pushBlob(gctx, b) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if a.Index == nil {
+		return nil
+	}
+	for _, img := range a.Images {
+		if err := p.putManifest(ctx, img.Digest.String(), img.Manifest, img.MediaType, img.Digest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func cmpOr(a, b int) int {
+	if a > 0 {
+		return a
+	}
+	return b
+}
+
+func (p *pusher) url(format string, args ...any) *url.URL {
+	return &url.URL{Scheme: p.repo.Registry.Scheme(), Host: p.repo.RegistryStr(), Path: "/v2/" + p.repo.RepositoryStr() + fmt.Sprintf(format, args...)}
+}
+
+// do makes a request and insists on one of the wanted answers. The answer's body is closed, but for errors, which hold
+// what it says.
+func (p *pusher) do(req *http.Request, want ...int) (*http.Response, error) {
+	resp, err := p.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if err := transport.CheckError(resp, want...); err != nil {
+		return resp, err
+	}
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
+	return resp, nil
+}
+
+// accepted are the manifests that jubako reads.
+var accepted = []string{string(types.OCIManifestSchema1), string(types.OCIImageIndex), string(types.DockerManifestSchema2), string(types.DockerManifestList)}
+
+// head asks where a reference leads; the zero hash where it leads nowhere.
+func (p *pusher) head(ctx context.Context, ref string) (v1.Hash, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, p.url("/manifests/%s", ref).String(), nil)
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	for _, t := range accepted {
+		req.Header.Add("Accept", t)
+	}
+	resp, err := p.do(req, http.StatusOK)
+	if resp != nil && resp.StatusCode == http.StatusNotFound {
+		return v1.Hash{}, nil
+	}
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	h, err := v1.NewHash(resp.Header.Get("Docker-Content-Digest"))
+	if err != nil {
+		return v1.Hash{}, nil // the registry does not say: then the manifest is put once more
+	}
+	return h, nil
+}
+
+// pushBlob brings one blob, in as many attempts as passing faults need.
+func (p *pusher) pushBlob(ctx context.Context, b Blob) error {
+	wait := time.Second
+	for attempt := 1; ; attempt++ {
+		err := p.tryBlob(ctx, b)
+		if err == nil || attempt == blobAttempts || ctx.Err() != nil || !passing(err) {
+			return err
+		}
+		if err := p.sleep(ctx, wait); err != nil {
+			return err
+		}
+		wait *= 2
+	}
+}
+
+func (p *pusher) sleep(ctx context.Context, d time.Duration) error {
+	if p.o.Sleep != nil {
+		return p.o.Sleep(ctx, d)
+	}
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// passing says whether another attempt may fare better: a fault of the server's or of the connection, not of the blob.
+func passing(err error) bool {
+	if te, ok := errors.AsType[*transport.Error](err); ok {
+		return te.StatusCode >= 500 || te.StatusCode == http.StatusTooManyRequests || te.StatusCode == http.StatusRequestTimeout
+	}
+	_, isURL := errors.AsType[*url.Error](err)
+	_, isDigest := errors.AsType[*DigestError](err)
+	return isURL && !isDigest
+}
+
+func (p *pusher) tryBlob(ctx context.Context, b Blob) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, p.url("/blobs/%s", b.Digest).String(), nil)
+	if err != nil {
+		return err
+	}
+	resp, err := p.do(req, http.StatusOK)
+	if err == nil {
+		p.count(func(r *PushResult) { r.Present++ })
+		return nil
+	}
+	if resp == nil || resp.StatusCode != http.StatusNotFound {
+		return err
+	}
+	start := p.url("/blobs/uploads/")
+	if from := mountable(b, p.repo); from != nil {
+		start.RawQuery = url.Values{"mount": {b.Digest.String()}, "from": {from.RepositoryStr()}}.Encode()
+	}
+	if req, err = http.NewRequestWithContext(ctx, http.MethodPost, start.String(), nil); err != nil {
+		return err
+	}
+	if resp, err = p.do(req, http.StatusCreated, http.StatusAccepted); err != nil {
+		return err
+	}
+	if resp.StatusCode == http.StatusCreated {
+		p.count(func(r *PushResult) { r.Mounted++ })
+		return nil
+	}
+	return p.upload(ctx, b, resp)
+}
+
+// upload sends the whole blob to the place that the registry has given (distribution-spec, "Pushing a blob monolithically").
+func (p *pusher) upload(ctx context.Context, b Blob, started *http.Response) error {
+	at, err := started.Request.URL.Parse(started.Header.Get("Location"))
+	if err != nil {
+		return fmt.Errorf("reading the place that the registry gives for an upload: %w", err)
+	}
+	q := at.Query()
+	q.Set("digest", b.Digest.String())
+	at.RawQuery = q.Encode()
+	body, err := b.verified(ctx)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, at.String(), &progressReader{Reader: body, report: func(n int64) {
+		if p.o.Progress != nil {
+			p.o.Progress(b, n)
+		}
+	}})
+	if err != nil {
+		return err
+	}
+	req.ContentLength = b.Size
+	req.Header.Set("Content-Type", "application/octet-stream")
+	req.Header.Set("Content-Length", strconv.FormatInt(b.Size, 10))
+	resp, err := p.do(req, http.StatusCreated)
+	if err != nil {
+		return fmt.Errorf("blob %s (%s): %w", b.Digest, b.Name, err)
+	}
+	if err := sameDigest(resp, b.Digest); err != nil {
+		return fmt.Errorf("blob %s (%s): %w", b.Digest, b.Name, err)
+	}
+	p.count(func(r *PushResult) { r.Pushed++; r.Bytes += b.Size })
+	return nil
+}
+
+// sameDigest refuses a registry that has stored something else than what it was sent.
+func sameDigest(resp *http.Response, want v1.Hash) error {
+	if got := resp.Header.Get("Docker-Content-Digest"); got != "" && got != want.String() {
+		return fmt.Errorf("the registry says that it has stored %s", got)
+	}
+	return nil
+}
+
+func (p *pusher) count(f func(*PushResult)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f(&p.res)
+}
+
+// putManifest puts a manifest under a tag or its digest.
+func (p *pusher) putManifest(ctx context.Context, ref string, b []byte, mediaType types.MediaType, digest v1.Hash) error {
+	body := bytesBlob("manifest", b)
+	open := func() (io.ReadCloser, error) { return body.Open(ctx) }
+	r, err := open()
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, p.url("/manifests/%s", ref).String(), r)
+	if err != nil {
+		return err
+	}
+	req.GetBody = open
+	req.ContentLength = int64(len(b))
+	req.Header.Set("Content-Type", string(mediaType))
+	resp, err := p.do(req, http.StatusCreated, http.StatusOK, http.StatusAccepted)
+	if err != nil {
+		return err
+	}
+	return sameDigest(resp, digest)
+}
+
+// progressReader reports how much was read through it.
+type progressReader struct {
+	io.Reader
+	n, at  int64
+	report func(int64)
+}
+
+func (r *progressReader) Read(p []byte) (int, error) {
+	const step = 256 << 10
+	n, err := r.Reader.Read(p)
+	if r.n += int64(n); r.n-r.at >= step || err != nil {
+		r.at = r.n
+		r.report(r.n)
+	}
+	return n, err
+}

@@ -1,0 +1,175 @@
+// Package regclient holds what pulling and pushing share when they speak to a container registry: which credentials go
+// where, which hosts have no TLS, how often to try again, and how to tell a person what went wrong.
+//
+// It imports pkg/hint and nothing else of jubako, and leaves the protocol itself to pkg/base and pkg/output.
+package regclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/jubako/jubako/pkg/hint"
+)
+
+// Options says what a Client may know. The zero value reaches public registries without credentials.
+type Options struct {
+	// ConfigFiles hold credentials, in the order in which they are asked: Docker's config.json, podman's auth.json.
+	ConfigFiles []string
+	// PlainHTTP names registries ("host" or "host:port") without TLS. Loopback addresses need no mention.
+	PlainHTTP []string
+	// Mirrors are asked in place of a registry: "index.example" → "mirror.corp:5000/hub".
+	Mirrors   map[string]string
+	UserAgent string
+	// Base makes the requests; http.DefaultTransport where it is nil.
+	Base http.RoundTripper
+	// Sleep waits between attempts; it is for tests. A timer where it is nil.
+	Sleep func(context.Context, time.Duration) error
+	// Log is told why a request is made again; it may be nil.
+	Log func(string)
+}
+
+// Client is safe for concurrent use.
+type Client struct {
+	o Options
+}
+
+// New makes a client.
+func New(o Options) *Client {
+	if o.Base == nil {
+		o.Base = http.DefaultTransport
+	}
+	if o.Sleep == nil {
+		o.Sleep = sleep
+	}
+	if o.Log == nil {
+		o.Log = func(string) {}
+	}
+	return &Client{o}
+}
+
+// Reference reads a reference as Docker does: short names are the default registry's, a missing tag is "latest".
+func (c *Client) Reference(s string) (name.Reference, error) {
+	ref, err := name.ParseReference(s)
+	if err != nil {
+		return nil, hint.Wrap(hint.Usage(fmt.Errorf("reading the reference %q: %w", s, err)), "write registry.example.com/team/app:tag, all in lower case")
+	}
+	if c.plain(ref.Context().RegistryStr()) {
+		return name.ParseReference(s, name.Insecure)
+	}
+	return ref, nil
+}
+
+// Mirror gives the reference under which a mirror is asked for ref, and false where there is none.
+func (c *Client) Mirror(ref name.Reference) (name.Reference, bool) {
+	to, ok := c.o.Mirrors[ref.Context().RegistryStr()]
+	if !ok {
+		return nil, false
+	}
+	sep := ":"
+	if _, digest := ref.(name.Digest); digest {
+		sep = "@"
+	}
+	m, err := c.Reference(strings.TrimSuffix(to, "/") + "/" + ref.Context().RepositoryStr() + sep + ref.Identifier())
+	return m, err == nil
+}
+
+// plain says whether the registry is spoken to without TLS.
+func (c *Client) plain(registry string) bool {
+	host, _, err := net.SplitHostPort(registry)
+	if err != nil {
+		host = registry
+	}
+	if ip := net.ParseIP(strings.Trim(host, "[]")); host == "localhost" || ip != nil && ip.IsLoopback() {
+		return true
+	}
+	return slices.Contains(c.o.PlainHTTP, registry) || slices.Contains(c.o.PlainHTTP, host)
+}
+
+// Transport makes requests with patience: see retry.go.
+func (c *Client) Transport() http.RoundTripper { return &retrier{o: c.o} }
+
+// Explain turns a failure in speaking to a registry into an error that says what was asked, what the registry or the
+// network answered, and what can be done. doing is a gerund: "pulling python:3.12-slim".
+func Explain(err error, doing string) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	wrapped := hint.Network(fmt.Errorf("%s: %w", doing, short(err)))
+	if h := remedy(err); h != "" {
+		return hint.Wrap(wrapped, "%s", h)
+	}
+	return wrapped
+}
+
+// short leaves the URL out of what http.Client says, since queries can hold credentials.
+func short(err error) error {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		if p, perr := url.Parse(u.URL); perr == nil {
+			return fmt.Errorf("%s %s: %w", strings.ToUpper(u.Op), p.Host, u.Err)
+		}
+		return u.Err
+	}
+	return err
+}
+
+// remedy says what the person can do about an error, "" where nothing certain can be said.
+func remedy(err error) string {
+	if te, ok := errors.AsType[*transport.Error](err); ok {
+		switch te.StatusCode {
+		case http.StatusUnauthorized:
+			return "the registry wants credentials: jubako login REGISTRY -u USER --password-stdin"
+		case http.StatusForbidden:
+			return "these credentials do not allow it: check the repository's name and the account's rights"
+		case http.StatusNotFound:
+			return "check the repository's name and the tag; some registries answer so for want of credentials too"
+		case http.StatusTooManyRequests:
+			return "the registry limits requests: log in for a higher limit, or name a mirror"
+		}
+		if te.StatusCode >= 500 {
+			return "the registry has a fault of its own: try again later"
+		}
+		return ""
+	}
+	text := err.Error()
+	switch {
+	case strings.Contains(text, "server gave HTTP response to HTTPS client"):
+		return "the registry has no TLS: --plain-http HOST allows that"
+	case strings.Contains(text, "x509:"):
+		return "the registry's certificate is not trusted here: name its CA with SSL_CERT_FILE"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nothing listens there: check the host and the port"
+	}
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		return "the host's name is not known here: check it, or the proxy (HTTPS_PROXY)"
+	}
+	return ""
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// drain reads what is left of a small answer, so that its connection can be used again.
+func drain(r io.ReadCloser) {
+	_, _ = io.Copy(io.Discard, io.LimitReader(r, 64<<10))
+	_ = r.Close()
+}

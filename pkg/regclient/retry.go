@@ -1,0 +1,177 @@
+package regclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The bounds of patience: at most attempts requests, and no wait longer than maxWait, also when the registry asks for it.
+const (
+	attempts  = 5
+	firstWait = 500 * time.Millisecond
+	maxWait   = 30 * time.Second
+)
+
+// maxResumes is how often a cut download is taken up again.
+const maxResumes = 5
+
+// retrier makes a request again when it failed for a passing reason and can be repeated: a body, if any, can be rewound.
+// Retry-After (RFC 9110, section 10.2.3) is honoured within maxWait. A GET whose answer is cut is gone on with by a range.
+type retrier struct{ o Options }
+
+func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
+	if r.o.UserAgent != "" {
+		req = req.Clone(req.Context())
+		req.Header.Set("User-Agent", r.o.UserAgent)
+	}
+	wait := firstWait
+	for attempt := 1; ; attempt++ {
+		resp, err := r.o.Base.RoundTrip(req)
+		if !passing(resp, err) || attempt == attempts || !rewindable(req) {
+			if err == nil && req.Method == http.MethodGet && resp.StatusCode == http.StatusOK && resp.ContentLength > 0 {
+				resp.Body = &resumer{ReadCloser: resp.Body, r: r, req: req, left: resp.ContentLength, etag: strongETag(resp)}
+			}
+			return resp, err
+		}
+		pause := wait
+		why := fmt.Sprint(err)
+		if err == nil {
+			why = resp.Status
+			if after, ok := retryAfter(resp); ok {
+				pause = after
+			}
+			if pause > maxWait {
+				return resp, nil // not worth the wait: the caller sees the refusal
+			}
+			drain(resp.Body)
+		}
+		r.o.Log(fmt.Sprintf("%s %s: %s; trying again in %s", req.Method, req.URL.Host, why, pause))
+		if err := r.o.Sleep(req.Context(), pause); err != nil {
+			return nil, err
+		}
+		wait *= 2
+		if req, err = rewind(req); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// passing says whether another attempt may fare better.
+func passing(resp *http.Response, err error) bool {
+	if err != nil {
+		return !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) && transient(err)
+	}
+	switch resp.StatusCode {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway,
+		http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+// transient is for errors of the connection, as against those of its set-up that will come again.
+func transient(err error) bool {
+	text := err.Error()
+	for _, s := range []string{"EOF", "connection reset", "broken pipe", "timeout", "connection closed", "GOAWAY"} {
+		if strings.Contains(text, s) {
+			return true
+		}
+	}
+	return false
+}
+
+func rewindable(req *http.Request) bool {
+	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
+}
+
+func rewind(req *http.Request) (*http.Request, error) {
+	again := req.Clone(req.Context())
+	if req.GetBody != nil {
+		body, err := req.GetBody()
+		if err != nil {
+			return nil, err
+		}
+		again.Body = body
+	}
+	return again, nil
+}
+
+// retryAfter reads the header's two forms; a date is measured against the answer's own Date.
+func retryAfter(resp *http.Response) (time.Duration, bool) {
+	v := resp.Header.Get("Retry-After")
+	if secs, err := strconv.Atoi(v); err == nil && secs >= 0 {
+		return time.Duration(secs) * time.Second, true
+	}
+	at, err := http.ParseTime(v)
+	if err != nil {
+		return 0, false
+	}
+	now, err := http.ParseTime(resp.Header.Get("Date"))
+	if err != nil {
+		return 0, false
+	}
+	return max(0, at.Sub(now)), true
+}
+
+func strongETag(resp *http.Response) string {
+	if e := resp.Header.Get("Etag"); strings.HasPrefix(e, `"`) {
+		return e
+	}
+	return ""
+}
+
+// resumer goes on with an answer that was cut. Its reader compares a digest in the end.
+type resumer struct {
+	io.ReadCloser
+	r         *retrier
+	req       *http.Request
+	etag      string
+	got, left int64
+	resumes   int
+}
+
+func (s *resumer) Read(p []byte) (int, error) {
+	n, err := s.ReadCloser.Read(p)
+	s.got += int64(n)
+	s.left -= int64(n)
+	if err == nil || s.left <= 0 || s.req.Context().Err() != nil || s.resumes == maxResumes {
+		return n, err
+	}
+	if n > 0 {
+		return n, nil // the error comes again with the next call
+	}
+	s.resumes++
+	if rerr := s.resume(err); rerr != nil {
+		return 0, errors.Join(err, rerr)
+	}
+	return s.Read(p)
+}
+
+func (s *resumer) resume(cause error) error {
+	s.r.o.Log(fmt.Sprintf("GET %s: cut after %d bytes (%v); going on from there", s.req.URL.Host, s.got, cause))
+	if err := s.r.o.Sleep(s.req.Context(), firstWait); err != nil {
+		return err
+	}
+	req := s.req.Clone(s.req.Context())
+	req.Header.Set("Range", fmt.Sprintf("bytes=%d-", s.got))
+	if s.etag != "" {
+		req.Header.Set("If-Range", s.etag)
+	}
+	resp, err := s.r.o.Base.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusPartialContent || !strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", s.got)) {
+		drain(resp.Body)
+		return fmt.Errorf("the server does not go on from byte %d: %s", s.got, resp.Status)
+	}
+	_ = s.ReadCloser.Close()
+	s.ReadCloser = resp.Body
+	return nil
+}
