@@ -1,0 +1,223 @@
+package base
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/regclient"
+)
+
+// mediaTypes is the namespace of the cache where a manifest's digest leads to its media type, which a registry tells
+// beside the bytes.
+const mediaTypes = "mediatype"
+
+// registrySource reads blobs from a repository, and keeps them in the store.
+type registrySource struct {
+	repo    name.Repository
+	o       Options
+	options []remote.Option
+}
+
+func openRegistry(ctx context.Context, src Source, o Options) (*Opened, error) {
+	ref, err := o.Client.Reference(src.Ref)
+	if err != nil {
+		return nil, err
+	}
+	repo := ref.Context()
+	if digest, ok := ref.(name.Digest); ok && o.Store != nil {
+		if opened := fromStore(ctx, digest, repo, o); opened != nil {
+			return opened, nil
+		}
+	}
+	if o.Offline {
+		return nil, hint.Wrap(hint.Network(fmt.Errorf("opening %s: it is not in the cache, and --offline forbids to ask the registry", src)),
+			"build once with a network, with the base pinned (jubako lock); or name an archive with --base")
+	}
+	from := ref
+	if m, ok := o.Client.Mirror(ref); ok {
+		from = m
+	}
+	s := &registrySource{repo: from.Context(), o: o}
+	s.options = []remote.Option{remote.WithAuthFromKeychain(o.Client.Keychain()), remote.WithTransport(o.Client.Transport()), remote.WithContext(ctx)}
+	desc, err := remote.Get(from, s.options...)
+	if err != nil {
+		return nil, regclient.Explain(err, "pulling "+src.Ref)
+	}
+	if o.Store != nil {
+		if err := s.keep(desc); err != nil {
+			return nil, err
+		}
+	}
+	return &Opened{Raw: desc.Manifest, MediaType: desc.MediaType, Repository: &repo, blobs: s}, nil
+}
+
+// keep stores a manifest with its media type.
+func (s *registrySource) keep(d *remote.Descriptor) error {
+	w, err := s.o.Store.NewWriter()
+	if err != nil {
+		return err
+	}
+	defer w.Abort()
+	if _, err := w.Write(d.Manifest); err != nil {
+		return err
+	}
+	if _, err := w.Commit(d.Digest.Hex); err != nil {
+		return err
+	}
+	return s.o.Store.PutRecord(mediaTypes, d.Digest.String(), []byte(d.MediaType))
+}
+
+// fromStore opens a pinned reference that the store knows; nil where it does not.
+func fromStore(_ context.Context, ref name.Digest, repo name.Repository, o Options) *Opened {
+	h, err := v1.NewHash(ref.DigestStr())
+	if err != nil {
+		return nil
+	}
+	mediaType, err := o.Store.Record(mediaTypes, h.String())
+	if err != nil {
+		return nil
+	}
+	f, err := o.Store.Verified(h.Hex)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, maxManifest))
+	if err != nil {
+		return nil
+	}
+	return &Opened{Raw: raw, MediaType: types.MediaType(mediaType), Repository: &repo, blobs: &registrySource{repo: repo, o: o}}
+}
+
+// open reads a blob from the store, or else from the registry and on its way into the store.
+func (s *registrySource) open(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
+	if s.o.Store != nil && s.o.Store.Has(d.Digest.Hex, d.Size) {
+		f, err := s.o.Store.Open(d.Digest.Hex)
+		if err == nil || !errors.Is(err, cas.ErrNotFound) {
+			return f, err
+		}
+	}
+	if s.o.Offline {
+		return nil, hint.Wrap(hint.Network(fmt.Errorf("blob %s of %s is not in the cache, and --offline forbids to ask the registry", d.Digest, s.repo)), "build once with a network")
+	}
+	options := s.options
+	if options == nil { // opened from the store
+		options = []remote.Option{remote.WithAuthFromKeychain(s.o.Client.Keychain()), remote.WithTransport(s.o.Client.Transport()), remote.WithContext(ctx)}
+	}
+	doing := fmt.Sprintf("pulling blob %s of %s", d.Digest, s.repo)
+	ref := s.repo.Digest(d.Digest.String())
+	if d.MediaType.IsIndex() || d.MediaType.IsImage() {
+		desc, err := remote.Get(ref, options...)
+		if err != nil {
+			return nil, regclient.Explain(err, doing)
+		}
+		if s.o.Store != nil {
+			if err := s.keep(desc); err != nil {
+				return nil, err
+			}
+		}
+		return io.NopCloser(bytes.NewReader(desc.Manifest)), nil
+	}
+	l, err := remote.Layer(ref, options...)
+	if err != nil {
+		return nil, regclient.Explain(err, doing)
+	}
+	r, err := l.Compressed()
+	if err != nil {
+		return nil, regclient.Explain(err, doing)
+	}
+	if s.o.Store == nil {
+		return r, nil
+	}
+	w, err := s.o.Store.NewWriter()
+	if err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return &keeper{r: r, w: w, want: d.Digest.Hex, doing: doing}, nil
+}
+
+// keeper stores what is read through it, once it was read to its end and has its digest.
+type keeper struct {
+	r     io.ReadCloser
+	w     *cas.Writer
+	want  string
+	doing string
+}
+
+func (k *keeper) Read(p []byte) (int, error) {
+	n, err := k.r.Read(p)
+	if n > 0 {
+		if _, werr := k.w.Write(p[:n]); werr != nil {
+			return n, werr
+		}
+	}
+	switch {
+	case errors.Is(err, io.EOF):
+		if k.w.Digest() == k.want {
+			if _, cerr := k.w.Commit(k.want); cerr != nil {
+				return n, cerr
+			}
+		}
+	case err != nil:
+		err = regclient.Explain(err, k.doing)
+	}
+	return n, err
+}
+
+func (k *keeper) Close() error {
+	k.w.Abort()
+	return k.r.Close()
+}
+
+// newVerifier compares size and digest at the end of a blob.
+func newVerifier(r io.ReadCloser, d v1.Descriptor) io.ReadCloser {
+	return &verifier{ReadCloser: r, d: d, h: sha256.New()}
+}
+
+type verifier struct {
+	io.ReadCloser
+	d v1.Descriptor
+	h hash.Hash
+	n int64
+}
+
+func (v *verifier) Read(p []byte) (int, error) {
+	n, err := v.ReadCloser.Read(p)
+	v.h.Write(p[:n])
+	v.n += int64(n)
+	if errors.Is(err, io.EOF) {
+		if got := hex.EncodeToString(v.h.Sum(nil)); v.n != v.d.Size || got != v.d.Digest.Hex {
+			return n, fmt.Errorf("blob %s is damaged: %d bytes of %d came, with the digest sha256:%s", v.d.Digest, v.n, v.d.Size, got)
+		}
+	}
+	return n, err
+}
+
+func digestOf(b []byte) v1.Hash {
+	sum := sha256.Sum256(b)
+	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])}
+}
+
+// factsRecord reads and writes facts in the store.
+func factsRecord(store *cas.Store, key string) (*Facts, bool) {
+	b, err := store.Record("facts", key)
+	if err != nil {
+		return nil, false
+	}
+	var f Facts
+	return &f, json.Unmarshal(b, &f) == nil
+}

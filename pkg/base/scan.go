@@ -1,0 +1,313 @@
+package base
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/fstree"
+)
+
+// factsVersion is raised whenever facts are gathered in another way.
+const factsVersion = 1
+
+// The bounds of a base's file tree.
+const (
+	maxEntries = 1_000_000
+	maxPath    = 4096
+	maxKept    = 1 << 20 // bytes of a file that is kept whole
+)
+
+// Facts gives what the image's files say. They are read once for a manifest and kept in the store, which may be nil.
+func (i *Image) Facts(ctx context.Context, store *cas.Store) (*Facts, error) {
+	key := fmt.Sprintf("%d %s", factsVersion, i.Digest)
+	if store != nil {
+		if f, ok := factsRecord(store, key); ok {
+			return f, nil
+		}
+	}
+	s := scanner{nodes: make(map[string]node)}
+	layers, err := i.Layers()
+	if err != nil {
+		return nil, fmt.Errorf("reading the base %s: %w", i.Source, err)
+	}
+	for n, l := range layers {
+		r, err := l.Uncompressed()
+		if err != nil {
+			return nil, fmt.Errorf("reading layer %d of the base %s: %w", n+1, i.Source, err)
+		}
+		err = s.layer(ctx, r)
+		if err := errors.Join(err, r.Close()); err != nil {
+			return nil, fmt.Errorf("reading layer %d of the base %s: %w", n+1, i.Source, err)
+		}
+	}
+	f, err := s.facts(i.Config)
+	if err != nil {
+		return nil, fmt.Errorf("reading the base %s: %w", i.Source, err)
+	}
+	if store != nil {
+		b, err := json.Marshal(f)
+		if err != nil {
+			return nil, err
+		}
+		if err := store.PutRecord("facts", key, b); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+// node is a path of the merged tree, with what was learnt from its content on the way.
+type node struct {
+	Stat
+	kept    []byte // whole content of a small file that matters
+	interp  string // of an ELF program: its dynamic loader
+	machine uint16 // of an ELF file
+	found   string // what scanning the content for its pattern gave
+}
+
+type scanner struct {
+	nodes map[string]node
+	fresh map[string]bool // paths that the current layer has made: its own whiteouts spare them
+}
+
+// layer applies one layer's tar to the tree (image-spec layer.md).
+func (s *scanner) layer(ctx context.Context, r io.Reader) error {
+	s.fresh = make(map[string]bool)
+	for t := tar.NewReader(r); ; {
+		h, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			// What pads the archive is read too, since the blob's digest is compared at its end.
+			_, err := io.Copy(io.Discard, r)
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if err := s.entry(h, t); err != nil {
+			return fmt.Errorf("entry %q: %w", h.Name, err)
+		}
+		if len(s.nodes) > maxEntries {
+			return fmt.Errorf("it has more than %d paths", maxEntries)
+		}
+	}
+}
+
+func (s *scanner) entry(h *tar.Header, content io.Reader) error {
+	name := path.Clean(strings.TrimLeft(h.Name, "/"))
+	switch {
+	case name == ".":
+		return nil
+	case name == ".." || strings.HasPrefix(name, "../") || len(name) > maxPath || strings.ContainsRune(name, 0):
+		return errors.New("the path leaves the image's root")
+	}
+	dir, file := path.Split(name)
+	dir = strings.TrimSuffix(dir, "/")
+	if file == ".wh..wh..opq" {
+		s.remove(dir, false)
+		return nil
+	}
+	if gone, ok := strings.CutPrefix(file, ".wh."); ok {
+		s.remove(path.Join(dir, gone), true)
+		return nil
+	}
+	n := node{Stat: Stat{Mode: uint32(h.Mode) & 0o7777, UID: h.Uid, GID: h.Gid}}
+	switch h.Typeflag {
+	case tar.TypeDir:
+		n.Kind = fstree.Dir
+	case tar.TypeReg:
+		n.Kind, n.Size = fstree.File, h.Size
+		if err := n.read(name, h.Size, content); err != nil {
+			return err
+		}
+	case tar.TypeSymlink:
+		n.Kind, n.Link = fstree.Symlink, h.Linkname
+	case tar.TypeLink:
+		target, ok := s.nodes[path.Clean(strings.TrimLeft(h.Linkname, "/"))]
+		if !ok {
+			return fmt.Errorf("it is a link to %q, which is not there", h.Linkname)
+		}
+		n = target
+	default:
+		return nil // devices and pipes: no layer needs to know of them
+	}
+	if old, ok := s.nodes[name]; ok && (old.Kind == fstree.Dir) != (n.Kind == fstree.Dir) {
+		s.remove(name, true)
+	}
+	for p := dir; p != "" && p != "."; p = path.Dir(p) {
+		if _, ok := s.nodes[p]; ok {
+			break
+		}
+		s.nodes[p] = node{Stat: Stat{Kind: fstree.Dir, Mode: 0o755}}
+		s.fresh[p] = true
+	}
+	s.nodes[name] = n
+	s.fresh[name] = true
+	return nil
+}
+
+// remove takes away what lower layers have at and below a path.
+func (s *scanner) remove(at string, itself bool) {
+	below := at + "/"
+	if at == "" || at == "." {
+		below = ""
+	}
+	for p := range s.nodes {
+		if (itself && p == at || strings.HasPrefix(p, below)) && !s.fresh[p] {
+			delete(s.nodes, p)
+		}
+	}
+}
+
+// kept are the small files that facts hold whole.
+var kept = map[string]bool{
+	"etc/os-release": true, "usr/lib/os-release": true, "etc/passwd": true, "etc/group": true, "etc/shadow": true,
+	"etc/gshadow": true, "etc/login.defs": true, "etc/default/useradd": true,
+}
+
+// The patterns that tell versions, looked for in the binaries whose names promise them.
+var (
+	pythonRE      = regexp.MustCompile(`^(lib)?python3[0-9.]*t?(\.so[0-9.]*)?$`)
+	patchlevelRE  = regexp.MustCompile(`(^|/)include/python3\.[0-9]+t?/patchlevel\.h$`)
+	glibcRE       = regexp.MustCompile(`^libc(\.so\.6|-2\.[0-9]+\.so)$`)
+	muslRE        = regexp.MustCompile(`^ld-musl-[a-z0-9_]+\.so\.1$`)
+	glibcBanner   = regexp.MustCompile(`stable release version (2\.[0-9]+)`)
+	muslBanner    = regexp.MustCompile(`\x00(1\.[0-9]+\.[0-9]+)\x00`)
+	pythonVersion = regexp.MustCompile(`\x00(3\.[0-9]+\.[0-9]+(?:(?:a|b|rc)[0-9]+)?)\+?\x00`)
+)
+
+// read learns from a file's content what facts need.
+func (n *node) read(name string, size int64, r io.Reader) error {
+	base := path.Base(name)
+	var pattern *regexp.Regexp
+	switch {
+	case kept[name], patchlevelRE.MatchString(name):
+		if size > maxKept {
+			return fmt.Errorf("it has %d bytes; at most %d are read", size, maxKept)
+		}
+		b, err := io.ReadAll(r)
+		n.kept = b
+		return err
+	case glibcRE.MatchString(base):
+		pattern = glibcBanner
+	case muslRE.MatchString(base):
+		pattern = muslBanner
+	case pythonRE.MatchString(base):
+		pattern = pythonVersion
+	default:
+		return nil
+	}
+	head := make([]byte, 64<<10)
+	k, err := io.ReadFull(r, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	n.interp, n.machine = elfHeader(head[:k])
+	n.found, err = search(io.MultiReader(bytes.NewReader(head[:k]), r), pattern)
+	return err
+}
+
+// search finds the pattern's first group in a stream, in bounded memory. No match is longer than the overlap.
+func search(r io.Reader, pattern *regexp.Regexp) (string, error) {
+	const overlap = 256
+	buf := make([]byte, 0, 1<<20)
+	for {
+		k, err := io.ReadFull(r, buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+k]
+		if m := pattern.FindSubmatch(buf); m != nil {
+			return string(m[1]), nil
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return "", nil
+		}
+		if err != nil {
+			return "", err
+		}
+		buf = buf[:copy(buf, buf[len(buf)-overlap:])]
+	}
+}
+
+// elfHeader reads a 64-bit little-endian ELF file's machine, and the loader that PT_INTERP names (System V gABI, chapter 5).
+// The interpreter is "" for a static program, the machine 0 for what is no such file.
+func elfHeader(b []byte) (interp string, machine uint16) {
+	if len(b) < 64 || string(b[:6]) != "\x7fELF\x02\x01" {
+		return "", 0
+	}
+	le := binary.LittleEndian
+	machine = le.Uint16(b[18:])
+	off, size, count := le.Uint64(b[32:]), uint64(le.Uint16(b[54:])), uint64(le.Uint16(b[56:]))
+	for i := range count {
+		at := off + i*size
+		if at+56 > uint64(len(b)) || at+56 < at {
+			break
+		}
+		const ptInterp = 3
+		if le.Uint32(b[at:]) != ptInterp {
+			continue
+		}
+		from, n := le.Uint64(b[at+8:]), le.Uint64(b[at+32:])
+		if from+n <= uint64(len(b)) && from+n >= from {
+			interp = strings.TrimRight(string(b[from:from+n]), "\x00")
+		}
+		break
+	}
+	return interp, machine
+}
+
+// facts draws the conclusions.
+func (s *scanner) facts(config []byte) (*Facts, error) {
+	f := &Facts{Files: make(map[string]Stat, len(s.nodes))}
+	for p, n := range s.nodes {
+		f.Files[p] = n.Stat
+	}
+	content := func(p string) []byte {
+		if r, ok := f.Resolve(p); ok {
+			return s.nodes[r].kept
+		}
+		return nil
+	}
+	f.OS = parseOSRelease(content("etc/os-release"))
+	f.Passwd, f.Group, f.Shadow, f.GShadow = content("etc/passwd"), content("etc/group"), content("etc/shadow"), content("etc/gshadow")
+	f.LoginDefs, f.UseraddDefaults = content("etc/login.defs"), content("etc/default/useradd")
+	if err := s.python(f, config); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// parseOSRelease reads os-release(5).
+func parseOSRelease(b []byte) (o OS) {
+	fields := map[string]*string{"ID": &o.ID, "VERSION_ID": &o.VersionID, "VERSION_CODENAME": &o.Codename, "PRETTY_NAME": &o.Name}
+	for line := range bytes.Lines(b) {
+		key, value, _ := strings.Cut(strings.TrimSpace(string(line)), "=")
+		if to := fields[key]; to != nil {
+			*to = strings.Trim(value, `"'`)
+		}
+	}
+	return o
+}
+
+// all gives the nodes whose base names match, in order of their paths.
+func (s *scanner) all(re *regexp.Regexp) []string {
+	var found []string
+	for _, p := range slices.Sorted(maps.Keys(s.nodes)) {
+		if n := s.nodes[p]; n.Kind == fstree.File && re.MatchString(path.Base(p)) {
+			found = append(found, p)
+		}
+	}
+	return found
+}
