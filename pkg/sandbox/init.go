@@ -34,9 +34,9 @@ func Main() {
 	unix.CloseOnExec(statusFD)
 	st := initProcess()
 	if err := json.NewEncoder(os.NewFile(statusFD, "status")).Encode(st); err != nil {
-		os.Exit(1) // whoever wanted to know is gone
+		syscall.Exit(1) // whoever wanted to know is gone
 	}
-	os.Exit(0) // in a pid namespace, everything else ends now
+	syscall.Exit(0) // at once; in a pid namespace, everything else ends now
 }
 
 func initProcess() status {
@@ -123,9 +123,14 @@ func start(cfg config) (pid int, failed *StartError) {
 	if failed != nil {
 		return 0, failed
 	}
-	pid, err := syscall.ForkExec(name, cfg.Argv, &syscall.ProcAttr{Dir: dir, Env: cfg.Env, Files: []uintptr{0, 1, 2},
-		Sys: &syscall.SysProcAttr{Setpgid: true}})
+	pid, err := withMemoryLimit(cfg.Memory, func() (int, error) {
+		return syscall.ForkExec(name, cfg.Argv, &syscall.ProcAttr{Dir: dir, Env: cfg.Env, Files: []uintptr{0, 1, 2},
+			Sys: &syscall.SysProcAttr{Setpgid: true}})
+	})
 	switch {
+	case pid != 0 && err != nil:
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it must not run without its limit
+		return 0, &StartError{Command: name, Reason: "limiting its memory: " + errnoName(err)}
 	case errors.Is(err, syscall.ENOEXEC):
 		return 0, &StartError{Command: name, Reason: "it is made for another kind of machine than this one (" + runtime.GOARCH + ")"}
 	case errors.Is(err, syscall.ENOENT):

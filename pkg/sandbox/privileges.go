@@ -9,22 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dropPrivileges makes the calling thread, and all that it starts, unable to gain or use any privilege, and bounds what it
-// may use.
+// dropPrivileges makes the calling thread, and all that it starts, unable to gain or use any privilege, and leaves no
+// core file.
 func dropPrivileges(cfg config) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return err
 	}
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return err
-	}
-	if cfg.Memory > 0 {
-		// Of the limits that a process can be given without cgroups, this is the one that counts what it could fill:
-		// private writable memory, and not address space that is only set aside.
-		n := uint64(cfg.Memory)
-		if err := unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: n, Max: n}); err != nil {
-			return err
-		}
 	}
 	if err := dropCapabilities(); err != nil {
 		return err
@@ -101,4 +93,33 @@ func refuseSockets() error {
 		return fmt.Errorf("setting the filter that refuses sockets: %w", e)
 	}
 	return nil
+}
+
+// withMemoryLimit starts a process that is bound by a limit of n bytes, which it cannot raise; 0 is without bound. Of the
+// limits that can be had without cgroups, RLIMIT_DATA is the one that counts what a process could fill: private writable
+// memory, and not address space that is only set aside.
+func withMemoryLimit(n int64, start func() (pid int, err error)) (pid int, err error) {
+	if n <= 0 {
+		return start()
+	}
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_DATA, &before); err != nil {
+		return 0, err
+	}
+	// Our own hard limit stays, so that the soft one can be put back: the child inherits both, and loses the first.
+	limit := unix.Rlimit{Cur: min(uint64(n), before.Max), Max: before.Max}
+	if err := unix.Setrlimit(unix.RLIMIT_DATA, &limit); err != nil {
+		return 0, err
+	}
+	pid, err = start()
+	if restoreErr := unix.Setrlimit(unix.RLIMIT_DATA, &before); err == nil {
+		err = restoreErr
+	}
+	if err == nil {
+		limit.Max = limit.Cur
+		if err = unix.Prlimit(pid, unix.RLIMIT_DATA, &limit, nil); err == unix.ESRCH {
+			err = nil // it has ended already
+		}
+	}
+	return pid, err
 }

@@ -38,7 +38,7 @@ type Command struct {
 	// Timeout bounds the command's time; 0 is without bound.
 	Timeout time.Duration
 	// MemoryLimit bounds the private memory of each of the command's processes, in bytes; 0 is without bound. It must be
-	// at least MinMemoryLimit, since the sandbox's own first process is bound by it too.
+	// at least MinMemoryLimit.
 	MemoryLimit int64
 	// Stdout and Stderr take what the command prints; nil drops it. One writer given for both gets one write at a time.
 	Stdout, Stderr io.Writer
@@ -48,8 +48,8 @@ type Command struct {
 	TempDir func(pattern string) (string, error)
 }
 
-// MinMemoryLimit is the least MemoryLimit that leaves room for the sandbox itself.
-const MinMemoryLimit = 256 << 20
+// MinMemoryLimit is the least MemoryLimit: an interpreter hardly starts with less.
+const MinMemoryLimit = 64 << 20
 
 // Result is a command that ended with exit code 0. Close frees what it wrote.
 type Result struct {

@@ -331,6 +331,11 @@ func testPrivileges(w *world) {
 	}
 }
 
+// mark is a word that tells the processes of this test from all others.
+func (w *world) mark() string {
+	return fmt.Sprintf("mark-%d-%s-", os.Getpid(), strings.ReplaceAll(w.t.Name(), "/", ".")) + "end"
+}
+
 // running counts the processes whose command line holds mark.
 func running(t *testing.T, mark string) (n int) {
 	t.Helper()
@@ -346,7 +351,7 @@ func running(t *testing.T, mark string) (n int) {
 
 func testCancel(w *world) {
 	ctx, cancel := context.WithCancel(w.t.Context())
-	mark := filepath.Base(w.dir) + w.t.Name()
+	mark := w.mark()
 	var out bytes.Buffer
 	go func() {
 		for running(w.t, mark) < 2 {
@@ -355,7 +360,7 @@ func testCancel(w *world) {
 		cancel()
 	}()
 	start := time.Now()
-	_, err := sandbox.Run(ctx, w.command(&out, "daemon /tmp/"+strings.ReplaceAll(mark, "/", "_")+mark+" ; sleep 300s"))
+	_, err := sandbox.Run(ctx, w.command(&out, "daemon /tmp/"+mark+" ; sleep 300s"))
 	if !errors.Is(err, context.Canceled) {
 		w.t.Errorf("%v", err)
 	}
@@ -377,8 +382,8 @@ func testTimeout(w *world) {
 }
 
 func testDaemon(w *world) {
-	mark := "/tmp/left-" + filepath.Base(w.dir) + strings.ReplaceAll(w.t.Name(), "/", "_")
-	res, out := w.run("daemon " + mark)
+	mark := w.mark()
+	res, out := w.run("daemon /tmp/" + mark)
 	if out != "started\n" {
 		w.t.Errorf("%q", out)
 	}
@@ -390,7 +395,7 @@ func testDaemon(w *world) {
 }
 
 func testMemory(w *world) {
-	limit := func(c *sandbox.Command) { c.MemoryLimit = sandbox.MinMemoryLimit }
+	limit := func(c *sandbox.Command) { c.MemoryLimit = 256 << 20 }
 	w.run("alloc 8", limit)
 	w.fails("alloc 600", limit)
 	if _, err := sandbox.Run(w.t.Context(), sandbox.Command{Argv: []string{"x"}, MemoryLimit: 1}); err == nil {
