@@ -1,0 +1,494 @@
+package project
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/jubako/jubako/pkg/hint"
+)
+
+// Config is [tool.jubako] for one profile, as it is written: nothing is inferred yet. Nil and empty mean that a key is
+// absent, but for lists, where an empty list that is written is not nil.
+type Config struct {
+	Image       string
+	Base        string
+	Workdir     string // absolute, in the image; "/app" where absent
+	Source      string // relative to pyproject.toml
+	Manage      string
+	Venv        string // below Workdir
+	User        User
+	NumericUser bool
+	Owner       string
+	Extras      []string
+	Groups      []string
+	Exclude     []string
+	Include     []string
+	Env         map[string]string
+	Expose      []string // "8000/tcp"
+	Healthcheck *Healthcheck
+	Entrypoint  []string
+	Cmd         []string
+	Labels      map[string]string
+	Volumes     []string
+	Writable    []string
+	StopSignal  string
+	Staticfiles Staticfiles
+	Copy        []Copy
+	Mirrors     map[string]string
+	Index       string
+}
+
+// User is whom the service runs as.
+type User struct {
+	Name     string // also a number, or "uid:gid"
+	UID, GID int    // -1 where any will do
+}
+
+// Healthcheck is the health check, in one of its two forms.
+type Healthcheck struct {
+	Cmd         []string // exec form
+	Shell       string   // shell form
+	URL         string   // asked by Python
+	Interval    time.Duration
+	Timeout     time.Duration
+	StartPeriod time.Duration
+	StartIntvl  time.Duration
+	Retries     int
+}
+
+// Staticfiles says how static files are collected.
+type Staticfiles struct {
+	Off     bool // staticfiles = false
+	Set     bool // the table is there
+	Command []string
+	Output  string
+	Env     map[string]string
+}
+
+// Copy brings files in that were made elsewhere.
+type Copy struct{ From, To string }
+
+// The tables as TOML has them. A key that may hold values of several types is any, and is looked at by hand.
+type (
+	rawConfig struct {
+		Image         string                `toml:"image"`
+		Base          string                `toml:"base"`
+		Workdir       string                `toml:"workdir"`
+		Source        string                `toml:"source"`
+		Manage        string                `toml:"manage"`
+		Venv          string                `toml:"venv"`
+		User          any                   `toml:"user"`
+		NumericUser   bool                  `toml:"numeric-user"`
+		Owner         string                `toml:"owner"`
+		Packages      []string              `toml:"packages"`
+		BuildPackages []string              `toml:"build-packages"`
+		Extras        []string              `toml:"extras"`
+		Groups        []string              `toml:"groups"`
+		Exclude       []string              `toml:"exclude"`
+		Include       []string              `toml:"include"`
+		Bytecode      bool                  `toml:"bytecode"`
+		Env           map[string]string     `toml:"env"`
+		Expose        []any                 `toml:"expose"`
+		Healthcheck   any                   `toml:"healthcheck"`
+		Entrypoint    []string              `toml:"entrypoint"`
+		Cmd           []string              `toml:"cmd"`
+		Labels        map[string]string     `toml:"labels"`
+		Volumes       []string              `toml:"volumes"`
+		Writable      []string              `toml:"writable"`
+		StopSignal    string                `toml:"stop-signal"`
+		Staticfiles   any                   `toml:"staticfiles"`
+		Copy          []rawCopy             `toml:"copy"`
+		Step          []map[string]any      `toml:"step"`
+		Mirrors       map[string]string     `toml:"mirrors"`
+		Index         string                `toml:"index"`
+		Profile       map[string]rawProfile `toml:"profile"`
+	}
+	rawProfile = rawConfig
+	rawCopy    struct {
+		From string `toml:"from"`
+		To   string `toml:"to"`
+	}
+	rawUser struct {
+		Name string `toml:"name"`
+		UID  *int   `toml:"uid"`
+		GID  *int   `toml:"gid"`
+	}
+	rawHealthcheck struct {
+		Cmd         any    `toml:"cmd"`
+		URL         string `toml:"url"`
+		Interval    string `toml:"interval"`
+		Timeout     string `toml:"timeout"`
+		StartPeriod string `toml:"start-period"`
+		StartIntvl  string `toml:"start-interval"`
+		Retries     int    `toml:"retries"`
+	}
+	rawStaticfiles struct {
+		Command []string          `toml:"command"`
+		Output  string            `toml:"output"`
+		Env     map[string]string `toml:"env"`
+	}
+	rawDocument struct {
+		Tool struct {
+			Jubako rawConfig `toml:"jubako"`
+		} `toml:"tool"`
+	}
+)
+
+// notYet are keys whose work is not built: to use one is an error, so that nothing is left out in silence.
+var notYet = map[string]string{
+	"packages":       "Debian packages are not supported by this version",
+	"build-packages": "packages for building sdists are not supported by this version",
+	"bytecode":       "compiling bytecode is not supported by this version",
+	"step":           "steps beside collectstatic are not supported by this version",
+}
+
+// configFor reads [tool.jubako] of a document for a profile, with further settings over it, each KEY=VALUE in TOML.
+func configFor(file string, data []byte, profile string, sets []string) (*Config, error) {
+	if err := checkKeys(file, data); err != nil {
+		return nil, err
+	}
+	var doc struct {
+		Tool struct {
+			Jubako map[string]any `toml:"jubako"`
+		} `toml:"tool"`
+	}
+	if err := toml.Unmarshal(data, &doc); err != nil {
+		return nil, err // checkKeys has read it: this cannot be
+	}
+	merged := doc.Tool.Jubako
+	if merged == nil {
+		merged = map[string]any{}
+	}
+	if err := applyProfile(file, merged, profile); err != nil {
+		return nil, err
+	}
+	for _, s := range sets {
+		if err := applySet(merged, s); err != nil {
+			return nil, hint.Wrap(hint.Usage(fmt.Errorf("--set %s: %w", s, err)), `write KEY=VALUE, the value in TOML: --set 'cmd=["gunicorn"]'`)
+		}
+	}
+	b, err := toml.Marshal(map[string]any{"tool": map[string]any{"jubako": merged}})
+	if err != nil {
+		return nil, err
+	}
+	if err := checkKeys("--set", b); err != nil { // what --set brought has no line of its own
+		return nil, err
+	}
+	var raw rawDocument
+	if err := toml.Unmarshal(b, &raw); err != nil {
+		return nil, hint.Usage(fmt.Errorf("reading %s: %w", file, err))
+	}
+	c, err := raw.Tool.Jubako.resolve(merged)
+	if err != nil {
+		return nil, hint.Usage(fmt.Errorf("reading [tool.jubako] of %s: %w", file, err))
+	}
+	return c, nil
+}
+
+// checkKeys refuses unknown keys and wrong types below [tool.jubako], with their place.
+func checkKeys(file string, data []byte) error {
+	var doc rawDocument
+	d := toml.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	err := d.Decode(&doc)
+	if err == nil {
+		return nil
+	}
+	if strict, ok := errors.AsType[*toml.StrictMissingError](err); ok {
+		for _, e := range strict.Errors {
+			key := e.Key()
+			if len(key) < 3 || key[0] != "tool" || key[1] != "jubako" {
+				continue
+			}
+			row, col := e.Position()
+			return unknownKey(fmt.Sprintf("%s:%d:%d", file, row, col), key[2:])
+		}
+		return nil
+	}
+	if de, ok := errors.AsType[*toml.DecodeError](err); ok {
+		row, col := de.Position()
+		return hint.Usage(fmt.Errorf("reading %s:%d:%d: %s: %w", file, row, col, strings.Join(de.Key(), "."), err))
+	}
+	return hint.Usage(fmt.Errorf("reading %s: %w", file, err))
+}
+
+var topKeys = []string{"image", "base", "workdir", "source", "manage", "venv", "user", "numeric-user", "owner", "packages", "build-packages",
+	"extras", "groups", "exclude", "include", "bytecode", "env", "expose", "healthcheck", "entrypoint", "cmd", "labels", "volumes", "writable",
+	"stop-signal", "staticfiles", "copy", "step", "mirrors", "index", "profile"}
+
+// unknownKey is the error for a key that does not exist, with the nearest one that does.
+func unknownKey(place string, key []string) error {
+	last := key[len(key)-1]
+	known := topKeys
+	if len(key) > 1 && key[len(key)-2] == "copy" {
+		known = []string{"from", "to"}
+	}
+	return unknownName(place, strings.Join(key, "."), last, known)
+}
+
+func unknownName(place, full, last string, known []string) error {
+	err := hint.Usage(fmt.Errorf("%s: there is no key %q in [tool.jubako]", place, full))
+	best, at := "", 1+len(last)/2
+	for _, k := range known {
+		if d := distance(last, k); d < at {
+			best, at = k, d
+		}
+	}
+	if best == "" {
+		return hint.Wrap(err, "known keys: %s", strings.Join(known, ", "))
+	}
+	return hint.Wrap(err, "did you mean %q?", best)
+}
+
+// distance is Levenshtein's.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		prev := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			prev, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, prev+cost)
+		}
+	}
+	return row[len(b)]
+}
+
+// applyProfile merges a profile over the rest: tables merge, lists and values replace. prod needs no table.
+func applyProfile(file string, merged map[string]any, profile string) error {
+	profiles, _ := merged["profile"].(map[string]any)
+	delete(merged, "profile")
+	p, ok := profiles[profile].(map[string]any)
+	if !ok && profile != DefaultProfile {
+		names := append(slices.Collect(maps.Keys(profiles)), DefaultProfile)
+		slices.Sort(names)
+		return hint.Wrap(hint.Usage(fmt.Errorf("%s has no profile %q", file, profile)), "it has: %s", strings.Join(slices.Compact(names), ", "))
+	}
+	merge(merged, p)
+	return nil
+}
+
+// merge lays a table over another. A health check is one value in two forms, and is replaced whole.
+func merge(into, over map[string]any) {
+	for k, v := range over {
+		a, ok1 := into[k].(map[string]any)
+		b, ok2 := v.(map[string]any)
+		if ok1 && ok2 && k != "healthcheck" && k != "user" {
+			merge(a, b)
+			continue
+		}
+		into[k] = v
+	}
+}
+
+// applySet lays KEY=VALUE over the configuration. A value that is no TOML is taken as a string.
+func applySet(merged map[string]any, set string) error {
+	key, value, ok := strings.Cut(set, "=")
+	if !ok {
+		return errors.New("there is no =")
+	}
+	var m map[string]any
+	if err := toml.Unmarshal([]byte(set), &m); err != nil {
+		if err2 := toml.Unmarshal([]byte(key+"="+strconv.Quote(strings.TrimSpace(value))), &m); err2 != nil {
+			return err
+		}
+	}
+	merge(merged, m)
+	return nil
+}
+
+// resolve checks values and gives them their types. merged tells what was written.
+func (r *rawConfig) resolve(merged map[string]any) (*Config, error) {
+	for _, key := range slices.Sorted(maps.Keys(notYet)) {
+		used := map[string]bool{"packages": len(r.Packages) > 0, "build-packages": len(r.BuildPackages) > 0, "bytecode": r.Bytecode, "step": len(r.Step) > 0}[key]
+		if used {
+			return nil, hint.Wrap(fmt.Errorf("%s: %s", key, notYet[key]), "remove the key, or build on a base that has what you need")
+		}
+	}
+	if len(r.Profile) > 0 {
+		return nil, errors.New("a profile cannot hold profiles")
+	}
+	c := &Config{
+		Image: r.Image, Base: r.Base, Workdir: or(r.Workdir, "/app"), Source: or(r.Source, "."), Manage: r.Manage, Venv: or(r.Venv, ".venv"),
+		NumericUser: r.NumericUser, Owner: r.Owner, Extras: r.Extras, Groups: r.Groups, Exclude: r.Exclude, Include: r.Include, Env: r.Env,
+		Entrypoint: r.Entrypoint, Cmd: r.Cmd, Labels: r.Labels, Volumes: r.Volumes, Writable: r.Writable, StopSignal: r.StopSignal,
+		Mirrors: r.Mirrors, Index: r.Index,
+	}
+	if c.Env == nil {
+		c.Env = map[string]string{}
+	}
+	for _, cp := range r.Copy {
+		if cp.From == "" || cp.To == "" {
+			return nil, errors.New("copy: from and to are both needed")
+		}
+		c.Copy = append(c.Copy, Copy(cp))
+	}
+	var err error
+	if c.Expose, err = ports(r.Expose); err != nil {
+		return nil, err
+	}
+	if c.User, err = readUser(merged["user"]); err != nil {
+		return nil, err
+	}
+	if c.Healthcheck, err = readHealthcheck(merged["healthcheck"]); err != nil {
+		return nil, err
+	}
+	if c.Staticfiles, err = readStaticfiles(merged["staticfiles"]); err != nil {
+		return nil, err
+	}
+	return c, c.checkPaths()
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// ports reads 8000 and "8000/udp".
+func ports(raw []any) ([]string, error) {
+	var all []string
+	for _, p := range raw {
+		text := fmt.Sprint(p)
+		number, proto, ok := strings.Cut(text, "/")
+		if !ok {
+			proto = "tcp"
+		}
+		if n, err := strconv.Atoi(number); err != nil || n < 1 || n > 65535 || proto != "tcp" && proto != "udp" && proto != "sctp" {
+			return nil, fmt.Errorf("expose: %q is no port", text)
+		}
+		all = append(all, number+"/"+proto)
+	}
+	if raw != nil && all == nil {
+		all = []string{}
+	}
+	return all, nil
+}
+
+// strictTable decodes a table that may stand where another type may stand too.
+func strictTable(key string, v any, into any, known []string) error {
+	t, ok := v.(map[string]any)
+	if !ok {
+		return fmt.Errorf("%s: a table is wanted here, not %v", key, v)
+	}
+	for k := range t {
+		if !slices.Contains(known, k) {
+			return unknownName(key, key+"."+k, k, known)
+		}
+	}
+	b, err := toml.Marshal(t)
+	if err != nil {
+		return err
+	}
+	if err := toml.Unmarshal(b, into); err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	return nil
+}
+
+func readUser(v any) (User, error) {
+	switch v := v.(type) {
+	case nil:
+		return User{Name: "app", UID: -1, GID: -1}, nil
+	case string:
+		return User{Name: v, UID: -1, GID: -1}, nil
+	case int64:
+		return User{Name: strconv.FormatInt(v, 10), UID: -1, GID: -1}, nil
+	}
+	var r rawUser
+	if err := strictTable("user", v, &r, []string{"name", "uid", "gid"}); err != nil {
+		return User{}, err
+	}
+	u := User{Name: or(r.Name, "app"), UID: -1, GID: -1}
+	for _, x := range []struct {
+		from *int
+		to   *int
+	}{{r.UID, &u.UID}, {r.GID, &u.GID}} {
+		if x.from == nil {
+			continue
+		}
+		if *x.from < 0 {
+			return User{}, fmt.Errorf("user: %d is no id", *x.from)
+		}
+		*x.to = *x.from
+	}
+	return u, nil
+}
+
+func readHealthcheck(v any) (*Healthcheck, error) {
+	if v == nil {
+		return nil, nil
+	}
+	var r rawHealthcheck
+	if err := strictTable("healthcheck", v, &r, []string{"cmd", "url", "interval", "timeout", "start-period", "start-interval", "retries"}); err != nil {
+		return nil, err
+	}
+	h := &Healthcheck{URL: r.URL, Retries: r.Retries}
+	switch cmd := r.Cmd.(type) {
+	case nil:
+	case string:
+		h.Shell = cmd
+	case []any:
+		for _, a := range cmd {
+			s, ok := a.(string)
+			if !ok {
+				return nil, fmt.Errorf("healthcheck.cmd: %v is no string", a)
+			}
+			h.Cmd = append(h.Cmd, s)
+		}
+	default:
+		return nil, fmt.Errorf("healthcheck.cmd: a string or a list of strings is wanted, not %v", cmd)
+	}
+	if (r.URL != "") == (r.Cmd != nil) {
+		return nil, errors.New("healthcheck: one of cmd and url is wanted")
+	}
+	for _, x := range []struct {
+		key, from string
+		to        *time.Duration
+	}{{"interval", r.Interval, &h.Interval}, {"timeout", r.Timeout, &h.Timeout}, {"start-period", r.StartPeriod, &h.StartPeriod}, {"start-interval", r.StartIntvl, &h.StartIntvl}} {
+		if x.from == "" {
+			continue
+		}
+		d, err := time.ParseDuration(x.from)
+		if err != nil || d < time.Millisecond {
+			return nil, fmt.Errorf("healthcheck.%s: %q is no duration such as 30s", x.key, x.from)
+		}
+		*x.to = d
+	}
+	if r.Retries < 0 {
+		return nil, fmt.Errorf("healthcheck.retries: %d is no number of tries", r.Retries)
+	}
+	return h, nil
+}
+
+func readStaticfiles(v any) (Staticfiles, error) {
+	switch v := v.(type) {
+	case nil:
+		return Staticfiles{}, nil
+	case bool:
+		if v {
+			return Staticfiles{Set: true}, nil
+		}
+		return Staticfiles{Off: true}, nil
+	}
+	var r rawStaticfiles
+	if err := strictTable("staticfiles", v, &r, []string{"command", "output", "env"}); err != nil {
+		return Staticfiles{}, err
+	}
+	return Staticfiles{Set: true, Command: r.Command, Output: r.Output, Env: r.Env}, nil
+}

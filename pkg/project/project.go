@@ -1,0 +1,257 @@
+// Package project reads a Python project: pyproject.toml with [tool.jubako], its profiles, and what can be inferred from
+// the source where nothing is written.
+//
+// It may import pkg/pep508 and pkg/hint.
+package project
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/pep508"
+)
+
+// DefaultProfile is the profile that is used where none is named.
+const DefaultProfile = "prod"
+
+// maxPyproject bounds pyproject.toml in bytes.
+const maxPyproject = 4 << 20
+
+// Project is what pyproject.toml says, for one profile.
+type Project struct {
+	Dir    string // the folder of pyproject.toml, absolute
+	File   string // pyproject.toml, as it is named in messages
+	Raw    []byte
+	Config *Config
+
+	Name           string // "" for a root without [project]
+	Version        string // "" where it is dynamic
+	Description    string
+	License        string
+	RequiresPython string
+	Scripts        map[string]string
+	Dependencies   []string
+	Optional       map[string][]string
+	DynamicDeps    bool
+	Groups         map[string][]string // [dependency-groups], includes followed
+	GroupPython    map[string]string
+	Repository     string // the first of the URLs that names source code
+
+	UV UV
+	// PythonVersion is what .python-version asks for, "" where there is no such file.
+	PythonVersion string
+}
+
+// UV is what [tool.uv] says, as far as an image depends on it.
+type UV struct {
+	Indexes []Index
+	NoBuild bool
+}
+
+// Index is an entry of [[tool.uv.index]].
+type Index struct {
+	Name         string `toml:"name"`
+	URL          string `toml:"url"`
+	Authenticate string `toml:"authenticate"`
+}
+
+// rawPyproject is what jubako reads of the rest of the file.
+type rawPyproject struct {
+	Project struct {
+		Name           string              `toml:"name"`
+		Version        string              `toml:"version"`
+		Description    string              `toml:"description"`
+		License        any                 `toml:"license"`
+		RequiresPython string              `toml:"requires-python"`
+		Dependencies   []string            `toml:"dependencies"`
+		Optional       map[string][]string `toml:"optional-dependencies"`
+		Dynamic        []string            `toml:"dynamic"`
+		Scripts        map[string]string   `toml:"scripts"`
+		URLs           map[string]string   `toml:"urls"`
+	} `toml:"project"`
+	Groups map[string][]any `toml:"dependency-groups"`
+	Tool   struct {
+		UV struct {
+			Dev     []string `toml:"dev-dependencies"`
+			Indexes []Index  `toml:"index"`
+			Groups  map[string]struct {
+				RequiresPython string `toml:"requires-python"`
+			} `toml:"dependency-groups"`
+		} `toml:"uv"`
+	} `toml:"tool"`
+}
+
+// Load reads the project in a folder for a profile, with settings of the form KEY=VALUE over it.
+func Load(dir, profile string, sets []string) (*Project, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, "pyproject.toml")
+	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, hint.Wrap(hint.Usage(fmt.Errorf("there is no pyproject.toml in %s", dir)), "name the project's folder: jubako build DIR")
+	}
+	if err != nil {
+		return nil, hint.Usage(fmt.Errorf("reading the project: %w", err))
+	}
+	p, err := parse(file, b, profile, sets)
+	if err != nil {
+		return nil, err
+	}
+	p.Dir = abs
+	v, err := os.ReadFile(filepath.Join(abs, ".python-version"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("reading the project: %w", err)
+	}
+	for line := range strings.Lines(string(v)) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") && p.PythonVersion == "" {
+			p.PythonVersion = line
+		}
+	}
+	return p, nil
+}
+
+func parse(file string, b []byte, profile string, sets []string) (*Project, error) {
+	if len(b) > maxPyproject {
+		return nil, hint.Usage(fmt.Errorf("reading %s: it has %d bytes; at most %d are read", file, len(b), maxPyproject))
+	}
+	var raw rawPyproject
+	if err := toml.Unmarshal(b, &raw); err != nil {
+		if d, ok := errors.AsType[*toml.DecodeError](err); ok {
+			row, col := d.Position()
+			return nil, hint.Usage(fmt.Errorf("reading %s:%d:%d: %w", file, row, col, err))
+		}
+		return nil, hint.Usage(fmt.Errorf("reading %s: %w", file, err))
+	}
+	config, err := configFor(file, b, profile, sets)
+	if err != nil {
+		return nil, err
+	}
+	r := raw.Project
+	p := &Project{
+		File: file, Raw: b, Config: config, Name: r.Name, Version: r.Version, Description: r.Description, RequiresPython: r.RequiresPython,
+		Scripts: r.Scripts, Dependencies: r.Dependencies, Optional: r.Optional, UV: UV{Indexes: raw.Tool.UV.Indexes},
+		Groups: map[string][]string{}, GroupPython: map[string]string{},
+	}
+	if s, ok := r.License.(string); ok {
+		p.License = s
+	}
+	for _, d := range r.Dynamic {
+		p.DynamicDeps = p.DynamicDeps || strings.Contains(d, "dependencies")
+	}
+	for label, url := range r.URLs {
+		switch strings.ToLower(label) {
+		case "source", "repository", "source code", "github":
+			p.Repository = url
+		}
+	}
+	for g := range raw.Groups {
+		if p.Groups[pep508.Normalize(g)], err = flatten(raw.Groups, g, nil); err != nil {
+			return nil, hint.Usage(fmt.Errorf("reading [dependency-groups] of %s: %w", file, err))
+		}
+	}
+	if len(raw.Tool.UV.Dev) > 0 {
+		p.Groups["dev"] = append(p.Groups["dev"], raw.Tool.UV.Dev...)
+	}
+	for g, s := range raw.Tool.UV.Groups {
+		p.GroupPython[pep508.Normalize(g)] = s.RequiresPython
+	}
+	return p, nil
+}
+
+// flatten follows a group's includes (PEP 735).
+func flatten(groups map[string][]any, name string, above []string) ([]string, error) {
+	for _, a := range above {
+		if a == pep508.Normalize(name) {
+			return nil, fmt.Errorf("the group %q includes itself", name)
+		}
+	}
+	above = append(above[:len(above):len(above)], pep508.Normalize(name))
+	for g, entries := range groups {
+		if pep508.Normalize(g) != pep508.Normalize(name) {
+			continue
+		}
+		all := []string{}
+		for _, e := range entries {
+			switch e := e.(type) {
+			case string:
+				all = append(all, e)
+			case map[string]any:
+				included, _ := e["include-group"].(string)
+				more, err := flatten(groups, included, above)
+				if err != nil {
+					return nil, err
+				}
+				all = append(all, more...)
+			default:
+				return nil, fmt.Errorf("the group %q holds %v", name, e)
+			}
+		}
+		return all, nil
+	}
+	return nil, fmt.Errorf("there is no group %q", name)
+}
+
+// SourceDir is the folder on this machine whose files become the working folder of the image.
+func (p *Project) SourceDir() string {
+	return filepath.Join(p.Dir, filepath.FromSlash(p.Config.Source))
+}
+
+// InSource is the project's folder relative to the source: "." where they are the same.
+func (p *Project) InSource() string {
+	rel, err := filepath.Rel(p.SourceDir(), p.Dir)
+	if err != nil {
+		return "."
+	}
+	return filepath.ToSlash(rel)
+}
+
+// ImageDir is the project's folder in the image, absolute.
+func (p *Project) ImageDir() string { return path.Join(p.Config.Workdir, p.InSource()) }
+
+// checkPaths refuses paths that lead elsewhere than they may.
+func (c *Config) checkPaths() error {
+	if !path.IsAbs(c.Workdir) || path.Clean(c.Workdir) == "/" {
+		return fmt.Errorf("workdir: %q is no absolute path below /", c.Workdir)
+	}
+	c.Workdir = path.Clean(c.Workdir)
+	for key, p := range map[string]string{"venv": c.Venv, "manage": c.Manage} {
+		if p != "" && (path.IsAbs(p) || !inside(p)) {
+			return fmt.Errorf("%s: %q does not lie below workdir", key, p)
+		}
+	}
+	for i, w := range c.Writable {
+		if path.IsAbs(w) || !inside(w) {
+			return fmt.Errorf("writable: %q does not lie below workdir", w)
+		}
+		c.Writable[i] = path.Clean(w)
+	}
+	for _, cp := range c.Copy {
+		if path.IsAbs(cp.To) || !inside(cp.To) {
+			return fmt.Errorf("copy: %q does not lie below workdir", cp.To)
+		}
+	}
+	if c.Owner != "" && c.Owner != "root" && c.Owner != c.User.Name {
+		return fmt.Errorf("owner: %q is neither root nor the user %s", c.Owner, c.User.Name)
+	}
+	for _, v := range c.Volumes {
+		if !path.IsAbs(v) {
+			return fmt.Errorf("volumes: %q is no absolute path", v)
+		}
+	}
+	return nil
+}
+
+func inside(p string) bool {
+	p = path.Clean(p)
+	return p != ".." && p != "." && !strings.HasPrefix(p, "../")
+}
