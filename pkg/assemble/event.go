@@ -37,4 +37,5 @@ const (
 	Making LayerState = "making"
 	Made   LayerState = "made"
 	Reused LayerState = "reused"
+	ToMake LayerState = "to make" // in a plan
 )

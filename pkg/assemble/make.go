@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/jubako/jubako/layers"
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/fstree"
@@ -29,13 +31,14 @@ type descriptor struct {
 	Summary string `json:"summary"`
 }
 
-// madeLayer is a layer whose blob is in the cache.
+// madeLayer is a layer whose blob is in the cache, or in a registry.
 type madeLayer struct {
 	descriptor
 	name  string
 	key   layers.Key
 	state LayerState
 	took  time.Duration
+	from  *remoteLayer // set where a registry holds the blob, and this machine does not
 }
 
 // maker turns layers into blobs.
@@ -48,6 +51,8 @@ type maker struct {
 	// base that lead to them.
 	context any
 	noCache bool
+	dry     bool
+	remote  *remoteCache
 	report  func(Event)
 	now     func() time.Time
 }
@@ -81,7 +86,15 @@ func (m *maker) make(ctx context.Context, l layers.Layer) (_ madeLayer, err erro
 	made := madeLayer{name: l.Name(), key: m.key(l)}
 	if d, ok := m.cached(made.key); ok {
 		made.descriptor, made.state = d, Reused
-		m.report(Event{Kind: LayerIs, Name: made.name, State: Reused, Text: d.Summary, Size: d.Size})
+		return made, nil
+	}
+	if r, ok := m.remote.lookUp(made.key); ok && !m.noCache {
+		made.descriptor, made.state, made.from = r.descriptor, Reused, &r
+		made.Summary = l.Summary() + ", from the registry"
+		return made, nil
+	}
+	if m.dry {
+		made.state, made.Summary, made.Files = ToMake, l.Summary(), 1
 		return made, nil
 	}
 	m.report(Event{Kind: LayerIs, Name: made.name, State: Making, Text: l.Summary()})
@@ -103,8 +116,34 @@ func (m *maker) make(ctx context.Context, l layers.Layer) (_ madeLayer, err erro
 		return made, err
 	}
 	made.state, made.took = Made, m.now().Sub(start)
-	m.report(Event{Kind: LayerIs, Name: made.name, State: Made, Text: made.Summary, Size: made.Size, Took: made.took})
 	return made, nil
+}
+
+// makeAll makes layers side by side, and reports them in their order in the image.
+func (m *maker) makeAll(ctx context.Context, list []layers.Layer) ([]madeLayer, error) {
+	made := make([]madeLayer, len(list))
+	done := make([]chan struct{}, len(list))
+	g, ctx := errgroup.WithContext(ctx)
+	for i, l := range list {
+		done[i] = make(chan struct{})
+		g.Go(func() (err error) {
+			defer close(done[i])
+			made[i], err = m.make(ctx, l)
+			return err
+		})
+	}
+	for i := range list {
+		<-done[i]
+		m.finished(made[i])
+	}
+	return made, g.Wait()
+}
+
+// finished reports a layer that is there; one whose making failed has no state.
+func (m *maker) finished(l madeLayer) {
+	if l.state == Made || l.state == Reused {
+		m.report(Event{Kind: LayerIs, Name: l.name, State: l.state, Text: l.Summary, Size: l.Size, Took: l.took})
+	}
 }
 
 // write writes the tree into the cache.

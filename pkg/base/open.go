@@ -112,24 +112,70 @@ type Image struct {
 // Image gives the image for a platform. An index is narrowed; a single image must be for the platform, where one is asked
 // for: the zero platform takes any.
 func (o *Opened) Image(ctx context.Context, want v1.Platform) (*Image, error) {
-	img := &Image{Source: o.Source, Digest: o.Digest, Repository: o.Repository}
-	raw, mediaType := o.Raw, o.MediaType
-	if o.IsIndex() {
-		d, err := o.choose(want)
+	if !o.IsIndex() {
+		img, err := o.image(ctx, o.Raw, v1.Descriptor{Digest: o.Digest, MediaType: o.MediaType})
+		if err == nil && want.Architecture != "" && (img.Platform.OS != want.OS || img.Platform.Architecture != want.Architecture) {
+			err = hint.Wrap(hint.Usage(fmt.Errorf("%s is for %s, and %s is wanted", o.Source, img.Platform, want)), "name a base for %s, or build with --platform %s", want, img.Platform)
+		}
 		if err != nil {
 			return nil, err
 		}
-		if raw, err = o.read(ctx, d); err != nil {
-			return nil, fmt.Errorf("reading the manifest of %s for %s: %w", o.Source, want, err)
-		}
-		img.Digest, img.Index, mediaType = d.Digest, o.Digest, d.MediaType
+		return img, nil
 	}
-	c := &core{ctx: ctx, blobs: o.blobs, manifest: raw, mediaType: mediaType}
+	d, err := o.choose(want)
+	if err != nil {
+		return nil, err
+	}
+	return o.entry(ctx, d)
+}
+
+// Images gives every image of an index, in its order, those for no platform (attestations) among them; of a single image,
+// itself.
+func (o *Opened) Images(ctx context.Context) ([]*Image, error) {
+	if !o.IsIndex() {
+		img, err := o.Image(ctx, v1.Platform{})
+		return []*Image{img}, err
+	}
+	var all []*Image
+	for _, d := range o.manifests {
+		img, err := o.entry(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		if d.Platform != nil {
+			img.Platform = *d.Platform
+		}
+		all = append(all, img)
+	}
+	return all, nil
+}
+
+// entry opens the image that an index's entry leads to.
+func (o *Opened) entry(ctx context.Context, d v1.Descriptor) (*Image, error) {
+	raw, err := o.read(ctx, d)
+	if err != nil {
+		return nil, fmt.Errorf("reading the manifest %s of %s: %w", d.Digest, o.Source, err)
+	}
+	img, err := o.image(ctx, raw, d)
+	if err != nil {
+		return nil, err
+	}
+	img.Index = o.Digest
+	return img, nil
+}
+
+// image makes an image of its manifest.
+func (o *Opened) image(ctx context.Context, raw []byte, d v1.Descriptor) (*Image, error) {
+	img := &Image{Source: o.Source, Digest: d.Digest, Repository: o.Repository}
+	c := &core{ctx: ctx, blobs: o.blobs, manifest: raw, mediaType: d.MediaType}
 	if err := json.Unmarshal(raw, &c.parsed); err != nil {
 		return nil, fmt.Errorf("reading the manifest of %s: %w", o.Source, err)
 	}
-	if mediaType == types.DockerManifestSchema1 || mediaType == types.DockerManifestSchema1Signed || c.parsed.SchemaVersion == 1 {
+	if d.MediaType == types.DockerManifestSchema1 || d.MediaType == types.DockerManifestSchema1Signed || c.parsed.SchemaVersion == 1 {
 		return nil, hint.Wrap(fmt.Errorf("%s has a manifest of schema 1, which no registry has made for years", o.Source), "push it anew with a current client")
+	}
+	if !d.MediaType.IsImage() {
+		return nil, fmt.Errorf("%s leads to a %s, and only images are understood", o.Source, d.MediaType)
 	}
 	var err error
 	if c.config, err = o.read(ctx, c.parsed.Config); err != nil {
@@ -138,9 +184,6 @@ func (o *Opened) Image(ctx context.Context, want v1.Platform) (*Image, error) {
 	img.Config = c.config
 	if err := json.Unmarshal(c.config, &img.Platform); err != nil {
 		return nil, fmt.Errorf("reading the config of %s: %w", o.Source, err)
-	}
-	if want.Architecture != "" && (img.Platform.OS != want.OS || img.Platform.Architecture != want.Architecture) {
-		return nil, hint.Wrap(hint.Usage(fmt.Errorf("%s is for %s, and %s is wanted", o.Source, img.Platform, want)), "name a base for %s, or build with --platform %s", want, img.Platform)
 	}
 	img.Image, err = partial.CompressedToImage(c)
 	return img, err

@@ -1,0 +1,351 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/jubako/jubako/pkg/assemble"
+	"github.com/jubako/jubako/pkg/base"
+	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/output"
+	"github.com/jubako/jubako/pkg/project"
+	"github.com/jubako/jubako/pkg/sandbox"
+)
+
+type contextT = context.Context
+
+// buildOptions are the flags of build, plan and verify that say what the image is.
+type buildOptions struct {
+	tags        []string
+	push        bool
+	outputs     []string
+	profile     string
+	platforms   []string
+	base        string
+	sets        []string
+	extras      []string
+	groups      []string
+	noGroups    []string
+	packages    []string
+	noInstall   []string
+	findLinks   []string
+	frozenBase  bool
+	cacheFrom   []string
+	noCache     bool
+	offline     bool
+	format      string
+	jobs        int
+	metadata    string
+	sandbox     string
+	strict      bool
+	frozenGiven bool
+}
+
+// inputFlags are those that decide about the image's bytes.
+func (o *buildOptions) inputFlags(f *pflag.FlagSet) {
+	f.StringVarP(&o.profile, "profile", "p", project.DefaultProfile, "a profile of the configuration")
+	f.StringSliceVar(&o.platforms, "platform", nil, "`LIST` of platforms, linux/amd64,linux/arm64; more than one makes an index (default the host's)")
+	f.StringVar(&o.base, "base", "", "the base, a `SOURCE` (default python:X.Y-slim for the project's Python)")
+	f.StringArrayVar(&o.sets, "set", nil, "`KEY=VALUE`, any key of [tool.jubako], in TOML; repeatable")
+	f.StringSliceVar(&o.extras, "extra", nil, "an extra of the project to install")
+	f.StringSliceVar(&o.groups, "group", nil, "a dependency group to install")
+	f.StringSliceVar(&o.noGroups, "no-group", nil, "a dependency group to leave out")
+	f.StringSliceVar(&o.packages, "package", nil, "a workspace member to install in place of the project")
+	f.StringSliceVar(&o.noInstall, "no-install-package", nil, "a package to leave out")
+	f.StringSliceVar(&o.findLinks, "find-links", nil, "a `DIR` of wheels to take where the lock has none that fits, or where they cannot be fetched")
+	f.BoolVar(&o.frozenBase, "frozen-base", false, "fail unless jubako.lock pins the base (on where CI is set and the file exists)")
+	f.BoolVar(&o.offline, "offline", false, "no network: what the cache and local files hold has to do")
+	f.StringVar(&o.format, "format", "oci", "media types: oci or docker")
+	f.IntVar(&o.jobs, "jobs", 0, "parallel work (default the cores)")
+	f.StringVar(&o.sandbox, "sandbox", "auto", "how commands are isolated: auto, userns or chroot")
+	f.BoolVar(&o.strict, "strict", false, "what is probably not meant is an error (exit code 4)")
+	f.BoolVar(&o.noCache, "no-cache", false, "make every layer anew")
+	f.StringSliceVar(&o.cacheFrom, "cache-from", nil, "an image `REF` whose layers may be reused (the tags are looked at anyway)")
+}
+
+func (a *app) buildCmd() *cobra.Command {
+	o := &buildOptions{}
+	cmd := &cobra.Command{
+		Use:   "build [DIR]",
+		Short: "Assemble the image of a project",
+		Long: `Assemble the image of the project in DIR (default "."), from its pyproject.toml and uv.lock.
+
+The result goes where --push and -o say. Standard output has one line for each place, with the
+digest; everything else is on standard error.`,
+		Example: `  jubako build -t registry.example.com/team/app:1.4 --push
+  jubako build -t team/app:1.4 -o docker-archive:app.tar
+  jubako build -p dev -t localhost:5000/app:dev --push`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.frozenGiven = cmd.Flags().Changed("frozen-base")
+			return a.build(cmd.Context(), o, dirOf(args))
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVarP(&o.tags, "tag", "t", nil, "`REF` to name the image, repeatable; all tags move together, last of all (default tool.jubako.image)")
+	f.BoolVar(&o.push, "push", false, "push to every tag's registry")
+	f.StringArrayVarP(&o.outputs, "output", "o", nil, "`KIND:PATH` to write: oci:DIR, oci-archive:FILE or docker-archive:FILE; - is standard output; repeatable")
+	f.StringVar(&o.metadata, "metadata-file", "", "`FILE` for digests, tags, layers and times, as JSON")
+	o.inputFlags(f)
+	return cmd
+}
+
+func dirOf(args []string) string {
+	if len(args) == 0 {
+		return "."
+	}
+	return args[0]
+}
+
+func (a *app) build(ctx context.Context, o *buildOptions, dir string) error {
+	start := a.now()
+	store, err := a.store()
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	tools, spec, err := a.prepare(ctx, store, o, dir)
+	if err != nil {
+		return err
+	}
+	if o.push && len(spec.Tags) == 0 {
+		return hint.Wrap(hint.Usage(fmt.Errorf("--push needs a name for the image")), "name it with -t, or with image under [tool.jubako]")
+	}
+	res, err := assemble.Build(ctx, tools, spec)
+	if err != nil {
+		return err
+	}
+	if o.metadata != "" {
+		if err := writeMetadata(o.metadata, spec, res, a.now().Sub(start)); err != nil {
+			return err
+		}
+	}
+	a.term.finish()
+	return a.printResult(spec, res)
+}
+
+// printResult prints the line, or lines, that a script reads.
+func (a *app) printResult(spec assemble.Spec, res *assemble.Result) error {
+	var lines []string
+	if res.Pushed {
+		for _, t := range spec.Tags {
+			lines = append(lines, t.String()+"@"+res.Digest.String())
+		}
+	}
+	for _, o := range spec.Outputs {
+		if o.Path == "-" {
+			return nil // standard output is the image itself
+		}
+		lines = append(lines, o.Kind+":"+o.Path+"@"+res.Digest.String())
+	}
+	if len(lines) == 0 {
+		lines = append(lines, res.Digest.String())
+		a.term.report(assemble.Event{Kind: assemble.Note, Text: "nothing was pushed or written: --push or -o KIND:PATH says where the image goes"})
+	}
+	_, err := fmt.Fprintln(a.stdout, strings.Join(lines, "\n"))
+	return err
+}
+
+// prepare turns flags, environment and configuration into what a build takes.
+func (a *app) prepare(ctx context.Context, store *cas.Store, o *buildOptions, dir string) (assemble.Tools, assemble.Spec, error) {
+	fail := func(err error) (assemble.Tools, assemble.Spec, error) { return assemble.Tools{}, assemble.Spec{}, err }
+	p, err := project.Load(dir, o.profile, o.sets)
+	if err != nil {
+		return fail(err)
+	}
+	client, err := a.registryClient()
+	if err != nil {
+		return fail(err)
+	}
+	ci := isTrue(a.env("CI"))
+	spec := assemble.Spec{
+		Project: p, Profile: o.profile, Base: o.base, FrozenBase: o.frozenBase, Extras: o.extras, Groups: o.groups, NoGroups: o.noGroups,
+		Packages: o.packages, NoInstallPackages: o.noInstall, FindLinks: o.findLinks, Push: o.push, Format: output.Format(o.format),
+		Revision: gitRevision(ctx, p.Dir), Jobs: o.jobs, NoCache: o.noCache, Offline: o.offline, CacheFrom: o.cacheFrom, Strict: o.strict, CI: ci,
+	}
+	if !o.frozenGiven && ci && exists(filepath.Join(p.Dir, base.LockName)) {
+		spec.FrozenBase = true
+	}
+	if spec.Format != output.OCI && spec.Format != output.Docker {
+		return fail(hint.Usage(fmt.Errorf("--format is oci or docker, not %q", o.format)))
+	}
+	if spec.Rung, err = rung(o.sandbox); err != nil {
+		return fail(err)
+	}
+	if spec.Epoch, err = a.epoch(); err != nil {
+		return fail(err)
+	}
+	for _, s := range o.platforms {
+		pl, err := v1.ParsePlatform(s)
+		if err != nil || pl.OS == "" || pl.Architecture == "" {
+			return fail(hint.Wrap(hint.Usage(fmt.Errorf("--platform: %q is no platform", s)), "write linux/amd64 or linux/arm64"))
+		}
+		spec.Platforms = append(spec.Platforms, *pl)
+	}
+	tags := o.tags
+	if len(tags) == 0 && p.Config.Image != "" {
+		tags = []string{p.Config.Image}
+	}
+	for _, t := range tags {
+		ref, err := client.Reference(t)
+		if err != nil {
+			return fail(err)
+		}
+		if _, digest := ref.(name.Digest); digest {
+			return fail(hint.Usage(fmt.Errorf("-t %s: a digest cannot be given to an image", t)))
+		}
+		spec.Tags = append(spec.Tags, ref)
+	}
+	for _, s := range o.outputs {
+		out, err := parseOutput(s)
+		if err != nil {
+			return fail(err)
+		}
+		spec.Outputs = append(spec.Outputs, out)
+	}
+	tools := assemble.Tools{Store: store, Registry: client, Fetch: a.fetchClient(store, p, o), Report: a.term.report, Now: a.now, Host: host(), Stdout: a.stdout}
+	if a.verbose {
+		tools.StepLog = a.stderr
+	}
+	return tools, spec, nil
+}
+
+func rung(s string) (sandbox.Rung, error) {
+	for _, r := range append(sandbox.Rungs(), sandbox.Auto) {
+		if string(r) == s {
+			return r, nil
+		}
+	}
+	return "", hint.Usage(fmt.Errorf("--sandbox is auto, userns or chroot, not %q", s))
+}
+
+// epoch is SOURCE_DATE_EPOCH, or 0.
+func (a *app) epoch() (int64, error) {
+	v := a.env("SOURCE_DATE_EPOCH")
+	if v == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || n < 0 {
+		return 0, hint.Usage(fmt.Errorf("SOURCE_DATE_EPOCH is %q, and has to be a number of seconds since 1970", v))
+	}
+	return n, nil
+}
+
+// parseOutput reads KIND:PATH; a layout may have a tag behind its path.
+func parseOutput(s string) (assemble.Output, error) {
+	kind, path, ok := strings.Cut(s, ":")
+	switch {
+	case !ok || path == "":
+	case kind == "oci":
+		o := assemble.Output{Kind: kind, Path: path}
+		if i := strings.LastIndexByte(path, ':'); i > strings.LastIndexByte(path, '/') {
+			o.Path, o.Tag = path[:i], path[i+1:]
+		}
+		return o, nil
+	case kind == "oci-archive" || kind == "docker-archive":
+		return assemble.Output{Kind: kind, Path: path}, nil
+	}
+	return assemble.Output{}, hint.Wrap(hint.Usage(fmt.Errorf("-o %s: no such output", s)), "write oci:DIR, oci-archive:FILE or docker-archive:FILE")
+}
+
+// writeMetadata writes what was built, with Docker's key names where there are such.
+func writeMetadata(file string, spec assemble.Spec, res *assemble.Result, took interface{ Seconds() float64 }) error {
+	var names []string
+	for _, t := range spec.Tags {
+		names = append(names, t.String())
+	}
+	type layer struct {
+		Name    string  `json:"name"`
+		Key     string  `json:"key"`
+		Digest  string  `json:"digest"`
+		DiffID  string  `json:"diffID"`
+		Size    int64   `json:"size"`
+		State   string  `json:"state"`
+		Summary string  `json:"summary"`
+		Seconds float64 `json:"seconds"`
+	}
+	type platform struct {
+		Platform string  `json:"platform"`
+		Manifest string  `json:"manifest"`
+		Base     string  `json:"base"`
+		Layers   []layer `json:"layers"`
+	}
+	var platforms []platform
+	for _, p := range res.Platform {
+		out := platform{Platform: p.Platform.String(), Manifest: p.Manifest.String(), Base: p.BaseDigest.String()}
+		for _, l := range p.Layers {
+			out.Layers = append(out.Layers, layer{l.Name, string(l.Key), "sha256:" + l.Digest, "sha256:" + l.DiffID, l.Size, string(l.State), l.Summary, l.Took.Seconds()})
+		}
+		platforms = append(platforms, out)
+	}
+	b, err := json.MarshalIndent(map[string]any{
+		"containerimage.digest": res.Digest.String(),
+		"image.name":            strings.Join(names, ","),
+		"jubako": map[string]any{
+			"version": version, "platforms": platforms, "pushed": res.Pushed, "blobsPushed": res.Push.Pushed, "bytesPushed": res.Push.Bytes,
+			"blobsMounted": res.Push.Mounted, "blobsPresent": res.Push.Present, "seconds": took.Seconds(),
+		},
+	}, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, append(b, '\n'), 0o644); err != nil {
+		return fmt.Errorf("writing the metadata: %w", err)
+	}
+	return nil
+}
+
+func (a *app) planCmd() *cobra.Command {
+	o := &buildOptions{}
+	cmd := &cobra.Command{
+		Use:   "plan [DIR]",
+		Short: "Say what build would do: each layer, its key, reused or to be made",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			store, err := a.store()
+			if err != nil {
+				return err
+			}
+			defer store.Close()
+			o.frozenGiven = cmd.Flags().Changed("frozen-base")
+			tools, spec, err := a.prepare(cmd.Context(), store, o, dirOf(args))
+			if err != nil {
+				return err
+			}
+			spec.CacheFrom = append(spec.CacheFrom, o.tags...)
+			plan, err := assemble.Plan(cmd.Context(), tools, spec)
+			if err != nil {
+				return err
+			}
+			a.term.finish()
+			for _, l := range plan {
+				fmt.Fprintf(a.stdout, "%-12s %-8s %s  %s\n", l.Name, l.State, l.Key[:12], l.Summary)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringArrayVarP(&o.tags, "tag", "t", nil, "`REF` of an earlier image whose layers may be reused")
+	o.inputFlags(cmd.Flags())
+	return cmd
+}
+
+// commandOutput runs a program in a folder.
+func commandOutput(ctx context.Context, dir, program string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	return string(out), err
+}

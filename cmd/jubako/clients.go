@@ -1,0 +1,143 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/jubako/jubako/pkg/assemble"
+	"github.com/jubako/jubako/pkg/base"
+	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/fetch"
+	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/project"
+	"github.com/jubako/jubako/pkg/regclient"
+)
+
+func userAgent() string { return "jubako/" + version }
+
+// transport makes every request: with the environment's proxies and CAs, and room for parallel transfers.
+func transport() http.RoundTripper {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConnsPerHost = 16
+	return t
+}
+
+// dockerConfig is the file that `docker login` and `jubako login` write.
+func (a *app) dockerConfig() string {
+	if dir := a.env("DOCKER_CONFIG"); dir != "" {
+		return filepath.Join(dir, "config.json")
+	}
+	return filepath.Join(a.env("HOME"), ".docker", "config.json")
+}
+
+// registryClient speaks to container registries with the credentials that Docker and podman keep.
+func (a *app) registryClient() (*regclient.Client, error) {
+	var files []string
+	if f := a.env("REGISTRY_AUTH_FILE"); f != "" {
+		files = append(files, f)
+	}
+	files = append(files, a.dockerConfig())
+	if dir := a.env("XDG_RUNTIME_DIR"); dir != "" {
+		files = append(files, filepath.Join(dir, "containers", "auth.json"))
+	}
+	files = append(files, filepath.Join(a.env("HOME"), ".config", "containers", "auth.json"))
+	mirrors := make(map[string]string)
+	for _, m := range a.mirrors {
+		from, to, ok := strings.Cut(m, "=")
+		if !ok {
+			return nil, hint.Usage(fmt.Errorf("--registry-mirror %s: write REGISTRY=MIRROR", m))
+		}
+		mirrors[from] = to
+	}
+	return regclient.New(regclient.Options{
+		ConfigFiles: files, PlainHTTP: a.plainHTTP, Mirrors: mirrors, UserAgent: userAgent(), Base: transport(), Log: a.debug,
+	}), nil
+}
+
+func (a *app) debug(text string) { a.term.report(assemble.Event{Kind: assemble.Debug, Text: text}) }
+
+// fetchClient downloads what locks name.
+func (a *app) fetchClient(store *cas.Store, p *project.Project, o *buildOptions) *fetch.Client {
+	netrc := a.env("NETRC")
+	if netrc == "" {
+		netrc = filepath.Join(a.env("HOME"), ".netrc")
+	}
+	creds := &fetch.Credentials{Getenv: a.env, Netrc: netrc, Keyring: a.env("UV_KEYRING_PROVIDER") == "subprocess"}
+	for _, i := range p.UV.Indexes {
+		creds.Indexes = append(creds.Indexes, fetch.Index{Name: i.Name, URL: i.URL, Policy: fetch.Policy(strings.Replace(i.Authenticate, "auto", "", 1))})
+	}
+	for _, name := range []string{"UV_DEFAULT_INDEX", "UV_INDEX_URL"} {
+		if u := a.env(name); u != "" {
+			creds.Indexes = append(creds.Indexes, fetch.Index{URL: u})
+		}
+	}
+	for _, entry := range strings.Fields(a.env("UV_INDEX")) {
+		i := fetch.Index{URL: entry}
+		if name, u, ok := strings.Cut(entry, "="); ok && !strings.Contains(name, ":") {
+			i = fetch.Index{Name: name, URL: u}
+		}
+		creds.Indexes = append(creds.Indexes, i)
+	}
+	var mu sync.Mutex
+	var total int64
+	return fetch.New(fetch.Options{
+		Store: store, Transport: transport(), Credentials: creds, Offline: o.offline, Mirrors: p.Config.Mirrors, Index: p.Config.Index,
+		FindLinks: o.findLinks, UserAgent: userAgent(), Log: a.debug,
+		Progress: func(_ string, n int64) {
+			mu.Lock()
+			total += n
+			sum := total
+			mu.Unlock()
+			a.term.report(assemble.Event{Kind: assemble.Progress, Name: "fetch", Text: "wheels", Done: sum})
+		},
+	})
+}
+
+// host is the platform of this machine, as images name it. jubako builds Linux images, wherever it runs.
+func host() v1.Platform { return v1.Platform{OS: "linux", Architecture: runtime.GOARCH} }
+
+// openSource opens an image wherever it is.
+func (a *app) openSource(ctx contextT, s string, store *cas.Store) (*base.Opened, *regclient.Client, error) {
+	src, err := base.ParseSource(s)
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := a.registryClient()
+	if err != nil {
+		return nil, nil, err
+	}
+	opened, err := base.Open(ctx, src, base.Options{Client: client, Store: store})
+	return opened, client, err
+}
+
+// gitRevision is the commit that a folder is at, with "-dirty" where it has changes; "" where git does not tell.
+func gitRevision(ctx contextT, dir string) string {
+	git := func(args ...string) (string, bool) {
+		out, err := commandOutput(ctx, dir, "git", args...)
+		return strings.TrimSpace(out), err == nil
+	}
+	rev, ok := git("rev-parse", "HEAD")
+	if !ok {
+		return ""
+	}
+	if changes, ok := git("status", "--porcelain", "--", "."); ok && changes != "" {
+		rev += "-dirty"
+	}
+	return rev
+}
+
+// isTrue reads a variable such as CI.
+func isTrue(v string) bool { return v != "" && v != "0" && !strings.EqualFold(v, "false") }
+
+// exists says whether a file is there.
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}

@@ -1,0 +1,195 @@
+// Command jubako assembles OCI images for Python web projects, without a daemon, without root, and without Docker.
+//
+// This package is the only place that knows cobra, the environment, the clock and exit codes. main.go holds what the
+// verbs share; each verb has a file of its own; terminal.go prints.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/sandbox"
+)
+
+// version is set by the linker.
+var version = "unknown"
+
+func main() {
+	sandbox.Main() // does not return in the process that becomes a step
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// exitInterrupted is what a shell expects of a program that SIGINT ended.
+const exitInterrupted = 130
+
+// run is main, as a test can call it.
+func run(args []string, stdout io.Writer, stderr *os.File) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	a := &app{stdout: stdout, stderr: stderr, now: time.Now, lookupEnv: os.LookupEnv}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if a.term == nil {
+		a.term = newTerminal(stderr, terminalOptions{now: a.now})
+	}
+	a.term.finish()
+	switch {
+	case err == nil:
+		return 0
+	case ctx.Err() != nil:
+		a.term.fail(errors.New("interrupted; nothing was left half-written"), "")
+		return exitInterrupted
+	default:
+		a.term.fail(err, hint.Of(err))
+		return int(hint.KindOf(err))
+	}
+}
+
+// app is what the verbs share: the streams, the environment, and the flags that every verb has.
+type app struct {
+	stdout    io.Writer
+	stderr    *os.File
+	now       func() time.Time
+	lookupEnv func(string) (string, bool)
+	term      *terminal
+
+	quiet, verbose   bool
+	logFormat, color string
+	cacheDir         string
+	plainHTTP        []string
+	mirrors          []string
+}
+
+const longHelp = `jubako assembles container images for Python web projects.
+
+It reads pyproject.toml and uv.lock, writes the layers itself, and pushes the image to a
+registry or into an archive. It needs no Docker, no daemon, no root and no Python.
+
+Exit codes: 0 done · 1 the build failed · 2 usage or configuration · 3 registry or network ·
+4 a verification or a lint with --strict did not hold · 130 interrupted, nothing half-written.
+
+Every flag can be given in the environment: --cache-dir is JUBAKO_CACHE_DIR.`
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "jubako",
+		Short:         "Container images for Python web projects, without Docker",
+		Long:          longHelp,
+		Version:       version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.flagsFromEnv(cmd.Flags()); err != nil {
+				return err
+			}
+			return a.setUpTerminal()
+		},
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return hint.Wrap(hint.Usage(err), "%s --help lists the flags", cmd.CommandPath())
+	})
+	p := root.PersistentFlags()
+	p.BoolVarP(&a.quiet, "quiet", "q", false, "print warnings and errors only")
+	p.BoolVarP(&a.verbose, "verbose", "v", false, "print the reasons as well")
+	p.StringVar(&a.logFormat, "log-format", "text", "text or json, on stderr")
+	p.StringVar(&a.color, "color", "auto", "auto, always or never")
+	p.StringVar(&a.cacheDir, "cache-dir", "", "the cache's folder (default $XDG_CACHE_HOME/jubako)")
+	p.StringArrayVar(&a.plainHTTP, "plain-http", nil, "a registry `HOST` without TLS, repeatable; loopback needs no flag")
+	p.StringArrayVar(&a.mirrors, "registry-mirror", nil, "`REGISTRY=MIRROR`: ask the mirror in place of the registry, repeatable")
+	root.AddCommand(a.buildCmd(), a.planCmd(), a.pushCmd(), a.inspectCmd(), a.verifyCmd(), a.lockCmd(), a.registryCmd(),
+		a.loginCmd(), a.logoutCmd(), a.cacheCmd(), a.versionCmd())
+	return root
+}
+
+// setUpTerminal checks the flags that say how to print, and makes the terminal.
+func (a *app) setUpTerminal() error {
+	if a.logFormat != "text" && a.logFormat != "json" {
+		return hint.Usage(fmt.Errorf("--log-format is text or json, not %q", a.logFormat))
+	}
+	if a.color != "auto" && a.color != "always" && a.color != "never" {
+		return hint.Usage(fmt.Errorf("--color is auto, always or never, not %q", a.color))
+	}
+	_, noColor := a.lookupEnv("NO_COLOR")
+	a.term = newTerminal(a.stderr, terminalOptions{format: a.logFormat, color: a.color, quiet: a.quiet, detail: a.verbose, noColorEnv: noColor, now: a.now})
+	return nil
+}
+
+// flagsFromEnv gives every flag that was not typed the value of JUBAKO_<FLAG>, where there is one. A list is separated
+// by commas, as a cobra list flag is; a repeatable flag whose values may hold commas takes one value a line.
+func (a *app) flagsFromEnv(flags *pflag.FlagSet) error {
+	var errs []error
+	flags.VisitAll(func(f *pflag.Flag) {
+		name := "JUBAKO_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		value, ok := a.lookupEnv(name)
+		if f.Changed || !ok || value == "" {
+			return
+		}
+		values := []string{value}
+		if f.Value.Type() == "stringArray" {
+			values = strings.Split(value, "\n")
+		}
+		for _, v := range values {
+			if err := flags.Set(f.Name, v); err != nil {
+				errs = append(errs, hint.Usage(fmt.Errorf("reading %s=%s: %w", name, value, err)))
+			}
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// env gives a variable's value, "" where it is not set.
+func (a *app) env(name string) string {
+	v, _ := a.lookupEnv(name)
+	return v
+}
+
+// store opens the cache.
+func (a *app) store() (*cas.Store, error) {
+	dir, err := a.storeDir()
+	if err != nil {
+		return nil, err
+	}
+	s, err := cas.Open(dir)
+	return s, hint.Wrap(err, "name another folder with --cache-dir or JUBAKO_CACHE_DIR")
+}
+
+// storeDir is $XDG_CACHE_HOME/jubako, or what the person chose.
+func (a *app) storeDir() (string, error) {
+	if a.cacheDir != "" {
+		return filepath.Abs(a.cacheDir)
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", hint.Usage(hint.Wrap(fmt.Errorf("choosing the cache's folder: %w", err), "set HOME, XDG_CACHE_HOME, or --cache-dir"))
+	}
+	return filepath.Join(dir, "jubako"), nil
+}
+
+func (a *app) versionCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintf(a.stdout, "jubako %s %s/%s %s\n", version, runtime.GOOS, runtime.GOARCH, runtime.Version())
+			return err
+		},
+	}
+}

@@ -1,0 +1,117 @@
+// Package project makes the layer of the projects themselves, as uv installs them beside what they depend on: an editable
+// project's metadata, scripts and .pth file, or a built one's modules.
+package project
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/jubako/jubako/layers"
+	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/fstree"
+	"github.com/jubako/jubako/pkg/pybuild"
+	"github.com/jubako/jubako/pkg/wheel"
+)
+
+// Options describe one project.
+type Options struct {
+	Dir           string // on this machine
+	ImageDir      string // in the image, absolute
+	Pyproject     []byte
+	Editable      bool
+	Name, Version string // as locked
+	Venv          wheel.Venv
+	Store         *cas.Store // remembers files that have not changed; may be nil
+	Now           time.Time
+}
+
+// Layer is the project layer. It implements layers.Layer.
+type Layer struct {
+	parts []part
+	venv  wheel.Venv
+}
+
+type part struct {
+	o       Options
+	build   *pybuild.Build
+	digests []string
+}
+
+// New describes the layer of one project. What cannot be installed without running a build backend is refused here.
+func New(ctx context.Context, o Options) (*Layer, error) { return NewSeveral(ctx, []Options{o}) }
+
+// NewSeveral describes the layer of several projects in one environment.
+func NewSeveral(ctx context.Context, all []Options) (*Layer, error) {
+	l := &Layer{}
+	for _, o := range all {
+		b, err := pybuild.New(ctx, pybuild.Options{Dir: o.Dir, ImageDir: o.ImageDir, Pyproject: o.Pyproject, Editable: o.Editable, Name: o.Name, Version: o.Version})
+		if err != nil {
+			return nil, err
+		}
+		p := part{o: o, build: b}
+		for _, s := range b.Sources {
+			d, err := s.Tree.Digest(ctx, o.Store, o.Now)
+			if err != nil {
+				return nil, err
+			}
+			p.digests = append(p.digests, d)
+		}
+		l.parts, l.venv = append(l.parts, p), o.Venv
+	}
+	return l, nil
+}
+
+// Name is "project".
+func (l *Layer) Name() string { return "project" }
+
+// Summary is "chordify 1.4.0 (editable)", or "3 projects".
+func (l *Layer) Summary() string {
+	if len(l.parts) != 1 {
+		return fmt.Sprintf("%d projects", len(l.parts))
+	}
+	s := l.parts[0].build.Name + " " + l.parts[0].build.Version
+	if l.parts[0].o.Editable {
+		s += " (editable)"
+	}
+	return s
+}
+
+// Key depends on the wheels' content and on where they are installed.
+func (l *Layer) Key() layers.Key {
+	type project struct {
+		ImageDir string
+		Editable bool
+		Inputs   any
+		Sources  []string
+	}
+	in := struct {
+		Venv     wheel.Venv
+		Projects []project
+	}{Venv: l.venv}
+	for _, p := range l.parts {
+		in.Projects = append(in.Projects, project{p.o.ImageDir, p.o.Editable, p.build.Inputs(), p.digests})
+	}
+	return layers.KeyOf("project", in)
+}
+
+// Tree installs the projects.
+func (l *Layer) Tree(context.Context) (*fstree.Tree, error) {
+	var t fstree.Tree
+	for _, p := range l.parts {
+		w, err := p.build.Wheel()
+		if err != nil {
+			return nil, err
+		}
+		at := url.URL{Scheme: "file", Path: p.o.ImageDir}
+		opts := wheel.InstallOptions{DirectURL: &wheel.DirectURL{URL: at.String(), Dir: &wheel.DirInfo{Editable: p.o.Editable}}}
+		if err := wheel.Install(&t, w, l.venv, opts); err != nil {
+			return nil, fmt.Errorf("installing the project %s: %w", p.build.Name, err)
+		}
+	}
+	return &t, nil
+}
+
+// Close has nothing to release.
+func (l *Layer) Close() error { return nil }

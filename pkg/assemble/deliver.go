@@ -1,0 +1,106 @@
+package assemble
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/output"
+)
+
+// delivers says whether the image goes anywhere.
+func (b *builder) delivers() bool { return b.spec.Push || len(b.spec.Outputs) > 0 }
+
+// deliver brings the image to its places: files first, registries last.
+func (b *builder) deliver(ctx context.Context, a output.Artifact, res *Result) error {
+	for _, o := range b.spec.Outputs {
+		if err := b.write(ctx, a, o); err != nil {
+			return err
+		}
+		b.Report(Event{Kind: Written, Text: fmt.Sprintf("%s:%s", o.Kind, o.Path)})
+	}
+	if !b.spec.Push {
+		return nil
+	}
+	var err error
+	res.Push, err = output.Push(ctx, output.PushOptions{Client: b.Registry, Jobs: b.spec.Jobs, Progress: func(blob output.Blob, done int64) {
+		b.Report(Event{Kind: Progress, Name: "push " + blob.Name, Done: done, Total: blob.Size})
+	}}, a, b.spec.Tags)
+	if err != nil {
+		return err
+	}
+	res.Pushed = true
+	b.Report(Event{Kind: Pushed, Text: PushText(res.Push), Size: res.Push.Bytes})
+	return nil
+}
+
+// PushText says in words what a push moved.
+func PushText(r output.PushResult) string {
+	s := fmt.Sprintf("%s, %s", count(r.Pushed, "blob"), bytes(r.Bytes))
+	if r.Mounted > 0 {
+		s += fmt.Sprintf("; %s mounted", count(r.Mounted, "blob"))
+	}
+	if r.Present > 0 {
+		s += fmt.Sprintf("; %s there already", count(r.Present, "blob"))
+	}
+	return s
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// bytes gives a size as the terminal does.
+func bytes(n int64) string {
+	if n < 1_000_000 {
+		return fmt.Sprintf("%.1f kB", float64(n)/1e3)
+	}
+	return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+}
+
+func (b *builder) write(ctx context.Context, a output.Artifact, o Output) error {
+	switch o.Kind {
+	case "oci":
+		tag := o.Tag
+		if tag == "" && len(b.spec.Tags) > 0 {
+			tag = b.spec.Tags[0].Identifier()
+		}
+		return output.WriteLayout(ctx, o.Path, tag, a)
+	case "oci-archive":
+		if o.Path == "-" {
+			return output.WriteOCIArchiveTo(ctx, b.Stdout, a, b.spec.Tags)
+		}
+		return output.WriteOCIArchive(ctx, o.Path, a, b.spec.Tags)
+	case "docker-archive":
+		if o.Path == "-" {
+			return output.WriteDockerArchiveTo(ctx, b.Stdout, a, b.spec.Tags)
+		}
+		return output.WriteDockerArchive(ctx, o.Path, a, b.spec.Tags)
+	}
+	return hint.Usage(fmt.Errorf("there is no output of the kind %q", o.Kind))
+}
+
+// blob gives a layer as it goes out.
+func (b *builder) blob(m madeLayer) output.Blob {
+	blob := output.Blob{
+		Name: m.name, Digest: v1.Hash{Algorithm: "sha256", Hex: m.Digest}, Size: m.Size, MediaType: types.OCILayer,
+		Annotations: map[string]string{output.KeyAnnotation: string(m.key)}, From: m.repository(),
+		Open: func(context.Context) (io.ReadCloser, error) { return b.Store.Open(m.Digest) },
+	}
+	if m.from != nil {
+		blob.Open = m.from.open
+	}
+	return blob
+}
+
+// result is what a caller learns of a layer.
+func (m madeLayer) result() LayerResult {
+	return LayerResult{Name: m.name, Key: m.key, Digest: m.Digest, DiffID: m.DiffID, Size: m.Size, Summary: m.Summary, State: m.state, Took: m.took}
+}

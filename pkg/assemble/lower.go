@@ -1,0 +1,278 @@
+package assemble
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/jubako/jubako/layers"
+	"github.com/jubako/jubako/layers/app"
+	"github.com/jubako/jubako/layers/passwd"
+	"github.com/jubako/jubako/pkg/accounts"
+	"github.com/jubako/jubako/pkg/base"
+	"github.com/jubako/jubako/pkg/fstree"
+	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/imageconf"
+	"github.com/jubako/jubako/pkg/project"
+	"github.com/jubako/jubako/pkg/rootfs"
+	"github.com/jubako/jubako/pkg/source"
+)
+
+// lower is an image without the layers that commands make: what a command runs in.
+type lower struct {
+	image  *base.Image
+	facts  *base.Facts
+	user   accounts.User
+	layout project.Layout
+	maker  *maker
+	made   []madeLayer
+}
+
+// lower makes the layers of a platform that need no command, once.
+func (b *builder) lower(ctx context.Context, p v1.Platform) (*lower, error) {
+	if l, ok := b.lowers[p.String()]; ok {
+		return l, nil
+	}
+	l := &lower{}
+	var err error
+	if l.image, err = b.in.base.Image(ctx, p); err != nil {
+		return nil, err
+	}
+	if l.facts, err = l.image.Facts(ctx, b.Store); err != nil {
+		return nil, err
+	}
+	if l.facts.Python.Path == "" {
+		return nil, base.ErrNoPython(b.in.base.Source)
+	}
+	b.Report(Event{Kind: BaseIs, Name: b.baseLine(l), Text: fmt.Sprintf("%s  Python %s, %s", l.image.Platform, l.facts.Python.Version, l.facts.Libc)})
+	if l.user, err = b.user(l.facts); err != nil {
+		return nil, err
+	}
+	list, err := b.layersOf(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	l.maker = b.maker(l)
+	if l.made, err = l.maker.makeAll(ctx, list); err != nil {
+		return nil, err
+	}
+	b.lowers[p.String()] = l
+	b.lowers[l.image.Platform.String()] = l
+	return l, nil
+}
+
+func (b *builder) baseLine(l *lower) string {
+	const shown = 12
+	name, _, _ := strings.Cut(b.in.baseName, "@")
+	if b.in.base.Repository == nil {
+		name = string(b.in.base.Source.Kind) + ":" + path.Base(b.in.base.Source.Path)
+	}
+	return name + "@sha256:" + b.in.base.Digest.Hex[:shown] + "…"
+}
+
+// user settles whom the service runs as.
+func (b *builder) user(f *base.Facts) (accounts.User, error) {
+	u := b.spec.Project.Config.User
+	req, err := accounts.ParseRequest(u.Name)
+	if err != nil {
+		return accounts.User{}, hint.Usage(err)
+	}
+	if u.UID >= 0 {
+		req.UID = u.UID
+	}
+	if u.GID >= 0 {
+		req.GID = u.GID
+	}
+	return passwd.FilesOf(f).Resolve(req)
+}
+
+// owner is who owns the files below the working folder.
+func (b *builder) owner(u accounts.User) (uid, gid int) {
+	if b.spec.Project.Config.Owner == "root" {
+		return 0, 0
+	}
+	return u.UID, u.GID
+}
+
+// maker prepares the making of blobs: what every layer of this base shares.
+func (b *builder) maker(l *lower) *maker {
+	c := b.spec.Project.Config
+	uid, gid := b.owner(l.user)
+	workdir := strings.TrimPrefix(c.Workdir, "/")
+	parent := func(dir string) fstree.Entry {
+		e := l.facts.Parent(dir)
+		if _, there := l.facts.Files[dir]; !there && (dir == workdir || strings.HasPrefix(dir, workdir+"/")) {
+			e.UID, e.GID = uid, gid
+		}
+		return e
+	}
+	// A blob depends on the base's directories that lead to its files, as far as they are known beforehand.
+	var parents []fstree.Entry
+	for _, p := range []string{workdir, path.Join(workdir, c.Venv), "etc"} {
+		for ; p != "."; p = path.Dir(p) {
+			parents = append(parents, parent(p))
+		}
+	}
+	return &maker{store: b.Store, epoch: b.spec.Epoch, jobs: b.spec.Jobs, parent: parent, context: parents, noCache: b.spec.NoCache, dry: b.dry, report: b.Report, now: b.Now, remote: b.remote}
+}
+
+// layersOf describes the layers that need no command, lowest first.
+func (b *builder) layersOf(ctx context.Context, l *lower) ([]layers.Layer, error) {
+	var list []layers.Layer
+	pw, err := passwd.New(l.facts, l.user, b.spec.Epoch)
+	if err != nil {
+		return nil, err
+	}
+	if !pw.Empty() {
+		list = append(list, pw)
+	}
+	pk, err := b.packages(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.settle(l, pk.locked); err != nil {
+		return nil, err
+	}
+	list = append(list, pk.venv)
+	if pk.project != nil {
+		list = append(list, pk.project)
+	}
+	a, err := b.app(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	return append(list, a), nil
+}
+
+// settle infers what the configuration leaves out, and says what is probably not meant. It does so once a build.
+func (b *builder) settle(l *lower, locked map[string]bool) error {
+	p := b.spec.Project
+	fsys := os.DirFS(p.SourceDir())
+	l.layout = p.Look(fsys, locked)
+	said, err := p.Infer(l.layout, locked)
+	if err != nil {
+		return err
+	}
+	for _, i := range said {
+		b.note("%s", i)
+	}
+	if len(b.lowers) > 0 {
+		return nil
+	}
+	conf, err := imageconf.Parse(l.image.Config)
+	if err != nil {
+		return err
+	}
+	search := conf.Getenv("PATH")
+	findings := p.Lint(project.LintInput{Source: fsys, Layout: l.layout, Locked: locked, Profile: b.spec.Profile, HasProgram: func(program string) bool {
+		_, ok := l.facts.LookPath(program, search)
+		return ok
+	}})
+	for _, f := range findings {
+		b.warn(f.String())
+	}
+	if b.spec.Strict && len(findings) > 0 {
+		return hint.Check(fmt.Errorf("%d findings, and --strict makes them errors", len(findings)))
+	}
+	return nil
+}
+
+// app describes the layer of the source and of what is copied in.
+func (b *builder) app(ctx context.Context, l *lower) (*app.Layer, error) {
+	p := b.spec.Project
+	c := p.Config
+	workdir := strings.TrimPrefix(c.Workdir, "/")
+	exclude := append(c.Exclude[:len(c.Exclude):len(c.Exclude)], path.Clean(c.Venv))
+	if out := c.Staticfiles.Output; out != "" && !path.IsAbs(out) && !c.Staticfiles.Off && l.layout.Django {
+		exclude = append(exclude, path.Clean(out))
+	}
+	tree, err := source.Walk(ctx, source.Options{Root: p.SourceDir(), Ignorefile: filepath.Join(p.SourceDir(), ".dockerignore"), Exclude: exclude, Include: c.Include})
+	if err != nil {
+		return nil, err
+	}
+	uid, gid := b.owner(l.user)
+	o := app.Options{Workdir: workdir, UID: uid, GID: gid, WriteUID: l.user.UID, WriteGID: l.user.GID}
+	o.Parts = append(o.Parts, app.Part{Tree: tree, To: workdir, Name: "the source tree"})
+	for _, cp := range c.Copy {
+		part, err := b.copy(ctx, cp, workdir)
+		if err != nil {
+			return nil, err
+		}
+		o.Parts = append(o.Parts, part)
+	}
+	for _, w := range c.Writable {
+		o.Writable = append(o.Writable, path.Join(workdir, w))
+	}
+	return app.New(ctx, o, b.Store, b.Now())
+}
+
+// copy reads what was made elsewhere.
+func (b *builder) copy(ctx context.Context, cp project.Copy, workdir string) (app.Part, error) {
+	if image, inside, ok := strings.Cut(cp.From, "#"); ok {
+		return b.copyFromImage(ctx, cp, image, inside, workdir)
+	}
+	root := filepath.Join(b.spec.Project.Dir, filepath.FromSlash(cp.From))
+	fi, err := os.Stat(root)
+	if err != nil {
+		return app.Part{}, hint.Wrap(hint.Usage(fmt.Errorf("[[tool.jubako.copy]] from = %q: %w", cp.From, err)), "make it before the build, or correct the path: it is relative to pyproject.toml")
+	}
+	tree, err := source.Walk(ctx, source.Options{Root: root, NoStanding: true})
+	return app.Part{Tree: tree, To: path.Join(workdir, cp.To), File: !fi.IsDir(), Name: "copy from " + cp.From}, err
+}
+
+// copyFromImage takes files out of another image, such as a front end's. The image is unpacked into the cache.
+func (b *builder) copyFromImage(ctx context.Context, cp project.Copy, image, inside, workdir string) (_ app.Part, err error) {
+	fail := func(err error) (app.Part, error) {
+		return app.Part{}, fmt.Errorf("[[tool.jubako.copy]] from = %q: %w", cp.From, err)
+	}
+	src, err := base.ParseSource(image)
+	if err != nil {
+		return fail(err)
+	}
+	opened, err := base.Open(ctx, src, base.Options{Client: b.Registry, Store: b.Store, Offline: b.spec.Offline})
+	if err != nil {
+		return fail(err)
+	}
+	defer func() { err = errors.Join(err, opened.Close()) }()
+	want := v1.Platform{}
+	if opened.IsIndex() && len(opened.Platforms()) > 1 {
+		want = b.Host // the files are taken for what they are: none of them runs
+	}
+	img, err := opened.Image(ctx, want)
+	if err != nil {
+		return fail(err)
+	}
+	group, err := groupOf(img)
+	if err != nil {
+		return fail(err)
+	}
+	trees, err := rootfs.Unpack(ctx, b.Store, []rootfs.Group{group}, rootfs.Limits{})
+	if err != nil {
+		return fail(err)
+	}
+	root := filepath.Join(trees[0], filepath.FromSlash(path.Clean("/"+inside)))
+	fi, err := os.Stat(root)
+	if err != nil {
+		return fail(hint.Usage(fmt.Errorf("the image has no %s", path.Clean("/"+inside))))
+	}
+	tree, err := source.Walk(ctx, source.Options{Root: root, NoStanding: true})
+	if err != nil {
+		return fail(err)
+	}
+	return app.Part{Tree: tree, To: path.Join(workdir, cp.To), File: !fi.IsDir(), Name: "copy from " + cp.From}, nil
+}
+
+// repository is where a layer that a registry holds lies; nil for one that this machine holds.
+func (m madeLayer) repository() *name.Repository {
+	if m.from == nil {
+		return nil
+	}
+	return m.from.repo
+}

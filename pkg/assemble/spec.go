@@ -1,0 +1,101 @@
+package assemble
+
+import (
+	"io"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/jubako/jubako/layers"
+	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/fetch"
+	"github.com/jubako/jubako/pkg/output"
+	"github.com/jubako/jubako/pkg/project"
+	"github.com/jubako/jubako/pkg/regclient"
+	"github.com/jubako/jubako/pkg/sandbox"
+)
+
+// Spec is what an image is a function of, and where it is to go.
+type Spec struct {
+	Project *project.Project
+	Profile string
+	Base    string // SOURCE; "" for the configuration's, or the one that the project's Python wants
+	// FrozenBase makes a base that jubako.lock does not pin an error.
+	FrozenBase bool
+	// Platforms to build; none for the host's, where the base has it.
+	Platforms []v1.Platform
+
+	// What to install, in uv's words, beside the configuration.
+	Extras, Groups, NoGroups []string
+	Packages                 []string // workspace members in place of the project
+	NoInstallPackages        []string
+	FindLinks                []string
+
+	Tags    []name.Reference
+	Push    bool
+	Outputs []Output
+	Format  output.Format
+	// Epoch is the time of everything in the image, in seconds since 1970.
+	Epoch int64
+	// Revision is the commit that the source is at, "" where it is unknown.
+	Revision string
+
+	Jobs      int
+	NoCache   bool
+	Offline   bool
+	CacheFrom []string
+	// Strict makes findings errors. CI makes a lock that is out of step one.
+	Strict, CI bool
+	Rung       sandbox.Rung
+}
+
+// Output is a file or folder to write.
+type Output struct {
+	Kind string // "oci", "oci-archive", "docker-archive"
+	Path string // "-" is Tools.Stdout
+	Tag  string // of a layout
+}
+
+// Tools are what a build works with.
+type Tools struct {
+	Store    *cas.Store
+	Registry *regclient.Client
+	Fetch    *fetch.Client
+	Report   func(Event)
+	Now      func() time.Time
+	Host     v1.Platform // the machine that builds
+	Stdout   io.Writer
+	StepLog  io.Writer // what steps print; nil drops it
+}
+
+// Result is what was built, and where it went.
+type Result struct {
+	Digest   v1.Hash // of the manifest, or of the index
+	Platform []PlatformResult
+	Push     output.PushResult
+	Pushed   bool
+	Warnings []string
+}
+
+// PlatformResult is the image for one platform.
+type PlatformResult struct {
+	Platform   v1.Platform
+	Manifest   v1.Hash
+	Config     v1.Hash
+	BaseName   string
+	BaseDigest v1.Hash
+	Layers     []LayerResult
+}
+
+// LayerResult is one of the layers that jubako has put on the base.
+type LayerResult struct {
+	Name    string
+	Key     layers.Key
+	Digest  string // hex
+	DiffID  string // hex
+	Size    int64
+	Summary string
+	State   LayerState
+	Took    time.Duration
+}

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# The demo: a real Django project becomes an image in a registry on this machine, without Docker, and comes back.
+#   run.sh JUBAKO            BASE=SOURCE names a base other than python:3.12-slim from its registry
+# It needs git, python3 (to install uv, which makes the project's lock as its owner would) and an index of Python packages.
+set -euo pipefail
+jubako=$(realpath "${1:?usage: run.sh JUBAKO}")
+here=$(cd "$(dirname "$0")" && pwd)
+top=$(cd "$here/../.." && pwd)
+work=$(mktemp -d "${TMPDIR:-/tmp}/jubako-demo.XXXXXX")
+cache=${DEMO_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/jubako-demo}
+server=
+stop() { [ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$work"; }
+trap stop EXIT
+step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+show() { printf '$ %s\n' "$*"; "$@"; }
+unset CI
+
+step "1. The project: testdata/bento, locked by uv as its owner would"
+cp -r "$top/testdata/bento" "$work/bento"
+uv=$(command -v uv || true)
+if [ -z "$uv" ]; then
+  uv=$cache/uv/bin/uv
+  [ -x "$uv" ] || { python3 -m venv "$cache/uv" && "$cache/uv/bin/pip" install -q uv; }
+fi
+(cd "$work/bento" && "$uv" lock -q --no-python-downloads)
+printf '%s: %s packages locked\n' "$("$uv" --version)" "$(grep -c '^\[\[package\]\]' "$work/bento/uv.lock")"
+
+step "2. The base"
+base=${BASE:-python:3.12-slim}
+if [ -z "${BASE:-}" ] && ! timeout 60 "$jubako" inspect -q "$base" >/dev/null 2>"$work/reach"; then
+  echo "$base cannot be reached from here: $(head -n 1 "$work/reach")"
+  standin=$cache/python-3.12-slim.oci.tar
+  maker=$top/../shared/base/make-python-slim
+  if [ ! -f "$standin" ] && [ -x "$maker" ] && [ "$(id -u)" = 0 ]; then
+    echo "making a stand-in from Debian packages"
+    mkdir -p "$cache" && "$maker" "$standin.tmp" >"$work/base.log" 2>&1 && mv "$standin.tmp" "$standin"
+  fi
+  if [ ! -f "$standin" ]; then
+    cat <<X
+
+The demo needs a base. On a machine that reaches a registry:
+    skopeo copy docker://python:3.12-slim oci-archive:python.tar:python:3.12-slim
+and here:
+    make demo BASE=oci-archive:python.tar
+X
+    exit 1
+  fi
+  base=oci-archive:$standin
+fi
+echo "$base"
+
+step "3. A registry on this machine"
+"$jubako" registry serve --listen 127.0.0.1:0 --dir "$work/registry" >"$work/address" 2>"$work/registry.log" & server=$!
+for _ in $(seq 50); do [ -s "$work/address" ] && break; sleep 0.1; done
+registry=$(sed 's|^http://||' "$work/address")
+echo "serving $registry"
+
+step "4. Build and push"
+cd "$work/bento"
+show "$jubako" build --base "$base" -t "$registry/team/bento:1.4" --push --metadata-file "$work/metadata.json" | tee "$work/result"
+ref=$(tail -n 1 "$work/result")
+
+step "5. Once more, with nothing changed"
+show "$jubako" build --base "$base" -t "$registry/team/bento:1.4" --push
+
+step "6. One line of a view changed"
+echo "# a comment" >>menu/views.py
+show "$jubako" build --base "$base" -t "$registry/team/bento:1.5" --push
+
+step "7. Pull it back, and verify every digest"
+show "$jubako" verify "${ref/:1.4@/@}"
+show "$jubako" inspect "$registry/team/bento:1.4"
+
+step "Done."
+cat <<X
+The image is what \`docker run -p 8000:8000 -e SECRET_KEY=… $registry/team/bento:1.4\` would start.
+Try next, in a project of yours:   $jubako build -o docker-archive:app.tar && docker load -i app.tar
+X
