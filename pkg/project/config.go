@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -215,9 +216,21 @@ func checkKeys(file string, data []byte) error {
 	}
 	if de, ok := errors.AsType[*toml.DecodeError](err); ok {
 		row, col := de.Position()
-		return hint.Usage(fmt.Errorf("reading %s:%d:%d: %s: %w", file, row, col, strings.Join(de.Key(), "."), err))
+		return hint.Usage(fmt.Errorf("reading %s:%d:%d: %s: %s", file, row, col, strings.Join(de.Key(), "."), plainly(de)))
 	}
 	return hint.Usage(fmt.Errorf("reading %s: %w", file, err))
+}
+
+var goTypeRE = regexp.MustCompile(`cannot decode TOML (\w+) into .*?(\[\]string|map\[string\]string|string|bool|int)$`)
+
+// plainly says a wrong type in TOML's words: the decoder speaks of Go's.
+func plainly(err error) string {
+	m := goTypeRE.FindStringSubmatch(err.Error())
+	if m == nil {
+		return strings.TrimPrefix(err.Error(), "toml: ")
+	}
+	wanted := map[string]string{"[]string": "a list of strings", "map[string]string": "a table of strings", "string": "a string", "bool": "true or false", "int": "a number"}
+	return fmt.Sprintf("%s is wanted, not a value of the type %s", wanted[m[2]], m[1])
 }
 
 var topKeys = []string{"image", "base", "workdir", "source", "manage", "venv", "user", "numeric-user", "owner", "packages", "build-packages",
