@@ -106,7 +106,7 @@ func (w *world) run(script string, change ...func(*sandbox.Command)) (*sandbox.R
 }
 
 // fails runs a script and gives the error with which it must end.
-func (w *world) fails(script string, change ...func(*sandbox.Command)) (error, string) {
+func (w *world) fails(script string, change ...func(*sandbox.Command)) (string, error) {
 	w.t.Helper()
 	var out bytes.Buffer
 	c := w.command(&out, script)
@@ -120,7 +120,7 @@ func (w *world) fails(script string, change ...func(*sandbox.Command)) (error, s
 	if res != nil {
 		w.t.Errorf("%s: a result beside the error", script)
 	}
-	return err, out.String()
+	return out.String(), err
 }
 
 // clean fails the test when anything is left of the commands that have run.
@@ -273,15 +273,15 @@ func testEnvironment(w *world) {
 }
 
 func testFailure(w *world) {
-	err, _ := w.fails("exit 7")
+	_, err := w.fails("exit 7")
 	if e, ok := errors.AsType[*sandbox.ExitError](err); !ok || e.Code != 7 || e.Choice.Rung != w.rung {
 		w.t.Errorf("%#v", err)
 	}
-	err, _ = w.fails("abort ; sleep 5s")
+	_, err = w.fails("abort ; sleep 5s")
 	if e, ok := errors.AsType[*sandbox.ExitError](err); !ok || e.Signal != "terminated" {
 		w.t.Errorf("%#v", err)
 	}
-	err, out := w.fails("cat /none")
+	out, err := w.fails("cat /none")
 	if _, ok := errors.AsType[*sandbox.ExitError](err); !ok || !strings.Contains(out, "no such file") {
 		w.t.Errorf("%v %q", err, out)
 	}
@@ -300,7 +300,7 @@ func testStartErrors(w *world) {
 		`starting "/app/manage.py/x": making a writable folder: ENOTDIR`:            func(c *sandbox.Command) { c.Writable = []string{"/app/manage.py/x"} },
 	}
 	for want, change := range tests {
-		err, _ := w.fails("pwd", change)
+		_, err := w.fails("pwd", change)
 		if _, ok := errors.AsType[*sandbox.StartError](err); !ok || !strings.HasPrefix(err.Error(), want) {
 			w.t.Errorf("%v\nwant %s", err, want)
 		}
@@ -374,7 +374,7 @@ func testCancel(w *world) {
 }
 
 func testTimeout(w *world) {
-	err, _ := w.fails("sleep 300s", func(c *sandbox.Command) { c.Timeout = 50 * time.Millisecond })
+	_, err := w.fails("sleep 300s", func(c *sandbox.Command) { c.Timeout = 50 * time.Millisecond })
 	if !errors.Is(err, sandbox.ErrTimeout) {
 		w.t.Errorf("%v", err)
 	}
