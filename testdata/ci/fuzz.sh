@@ -7,7 +7,7 @@ targets=0
 while IFS=: read -r file name; do
   [ "$targets" = 0 ] || echo
   echo "fuzz: $(dirname "$file") $name, $time"
-  go test -run '^$' -fuzz "^$name\$" -fuzztime "$time" "./$(dirname "$file")" | grep -v -E '^fuzz: elapsed' || exit 1
+  go test -run '^$' -fuzz "^$name\$" -fuzztime "$time" -fuzzminimizetime 10x "./$(dirname "$file")" | grep -v -E '^fuzz: elapsed' || exit 1
   targets=$((targets + 1))
 done < <(git grep -o -E 'func Fuzz[A-Za-z0-9_]+' -- '*_test.go' | sed 's/func //')
 [ "$targets" != 0 ] || { echo "fuzz: no targets found" >&2; exit 1; }

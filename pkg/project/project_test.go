@@ -1,0 +1,295 @@
+package project
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/jubako/jubako/pkg/hint"
+)
+
+const document = `[project]
+name = "site"
+version = "1.2"
+dependencies = ["django"]
+[project.scripts]
+site = "site:main"
+[dependency-groups]
+dev = ["pytest", { include-group = "lint" }]
+lint = ["ruff"]
+[tool.jubako]
+image = "reg.example/team/site"
+workdir = "/srv/app/"
+user = { name = "web", uid = 10001 }
+env = { A = "1", B = "2" }
+expose = [8000, "53/udp"]
+healthcheck = { cmd = "curl -f x", interval = "30s", timeout = "1m30s", retries = 3 }
+cmd = ["a", "b"]
+[tool.jubako.staticfiles]
+env = { SECRET_KEY = "x" }
+[[tool.jubako.copy]]
+from = "../dist"
+to = "static/dist"
+[tool.jubako.profile.dev]
+groups = ["dev"]
+staticfiles = false
+env = { B = "3" }
+healthcheck = { url = "http://localhost:8000/" }
+cmd = ["c"]
+`
+
+func TestConfig(t *testing.T) {
+	p, err := parse("pyproject.toml", []byte(document), DefaultProfile, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Config{
+		Image: "reg.example/team/site", Workdir: "/srv/app", Source: ".", Venv: ".venv", User: User{"web", 10001, -1}, Env: map[string]string{"A": "1", "B": "2"},
+		Expose: []string{"8000/tcp", "53/udp"}, Healthcheck: &Healthcheck{Shell: "curl -f x", Interval: 30 * time.Second, Timeout: 90 * time.Second, Retries: 3},
+		Cmd: []string{"a", "b"}, Staticfiles: Staticfiles{Set: true, Env: map[string]string{"SECRET_KEY": "x"}}, Copy: []Copy{{"../dist", "static/dist"}},
+	}
+	if d := cmp.Diff(want, p.Config); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff(map[string][]string{"dev": {"pytest", "ruff"}, "lint": {"ruff"}}, p.Groups); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestProfile: tables merge, lists and values replace, and a health check is one value.
+func TestProfile(t *testing.T) {
+	p, err := parse("pyproject.toml", []byte(document), "dev", []string{"env.C=\"4\"", "stop-signal=SIGQUIT", "user.gid=7"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := p.Config
+	if d := cmp.Diff(map[string]string{"A": "1", "B": "3", "C": "4"}, c.Env); d != "" {
+		t.Error(d)
+	}
+	if !c.Staticfiles.Off || c.Healthcheck.URL == "" || c.Healthcheck.Interval != 0 || c.Cmd[0] != "c" || c.StopSignal != "SIGQUIT" || c.User.GID != 7 || len(c.Groups) != 1 {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for name, tc := range map[string]struct {
+		text, set, profile string
+		want               []string
+	}{
+		"unknown key":           {"[tool.jubako]\nimgae = \"x\"\n", "", "", []string{"f.toml:2:1", `"imgae"`, `"image"`}},
+		"unknown key below":     {"[tool.jubako.staticfiles]\noutptu = \"x\"\n", "", "", []string{`staticfiles.outptu`, `"output"`}},
+		"unknown key in copy":   {"[[tool.jubako.copy]]\nfrom = \"x\"\ntoo = \"y\"\n", "", "", []string{`"to"`}},
+		"unknown key in a user": {"[tool.jubako]\nuser = { nam = \"x\" }\n", "", "", []string{`"name"`}},
+		"unknown in a profile":  {"[tool.jubako.profile.dev]\ngroup = []\n", "", "", []string{`"groups"`}},
+		"unknown by --set":      {"", "imag=1", "", []string{`"image"`}},
+		"type":                  {"[tool.jubako]\nnumeric-user = \"yes\"\n", "", "", []string{"f.toml:2:16", "true or false is wanted"}},
+		"broken":                {"[tool.jubako\n", "", "", []string{"f.toml:1"}},
+		"duration":              {"[tool.jubako]\nhealthcheck = { url = \"x\", interval = \"soon\" }\n", "", "", []string{`"soon" is no duration`}},
+		"two health checks":     {"[tool.jubako]\nhealthcheck = { url = \"x\", cmd = \"y\" }\n", "", "", []string{"one of cmd and url"}},
+		"port":                  {"[tool.jubako]\nexpose = [70000]\n", "", "", []string{`"70000" is no port`}},
+		"workdir":               {"[tool.jubako]\nworkdir = \"app\"\n", "", "", []string{"no absolute path"}},
+		"writable":              {"[tool.jubako]\nwritable = [\"../x\"]\n", "", "", []string{"does not lie below workdir"}},
+		"owner":                 {"[tool.jubako]\nowner = \"nobody\"\n", "", "", []string{"neither root nor the user"}},
+		"profile":               {"[tool.jubako.profile.dev]\n", "", "stage", []string{`no profile "stage"`, "dev, prod"}},
+		"nested profile":        {"[tool.jubako.profile.dev.profile.x]\nimage = \"y\"\n", "", "dev", []string{"profile"}},
+		"packages":              {"[tool.jubako]\npackages = [\"curl\"]\n", "", "", []string{"Debian packages are not supported"}},
+		"bytecode":              {"", "bytecode=true", "", []string{"bytecode is not supported"}},
+		"set without =":         {"", "image", "", []string{"there is no ="}},
+		"group cycle":           {"[dependency-groups]\na = [{ include-group = \"b\" }]\nb = [{ include-group = \"a\" }]\n", "", "", []string{"includes itself"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var sets []string
+			if tc.set != "" {
+				sets = []string{tc.set}
+			}
+			_, err := parse("f.toml", []byte(tc.text), or(tc.profile, DefaultProfile), sets)
+			if err == nil || hint.KindOf(err) != hint.KindUsage {
+				t.Fatalf("got %v", err)
+			}
+			for _, w := range tc.want {
+				if !strings.Contains(err.Error()+"\n"+hint.Of(err), w) {
+					t.Errorf("%v (%s) lacks %q", err, hint.Of(err), w)
+				}
+			}
+		})
+	}
+}
+
+func TestLoad(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Load(dir, DefaultProfile, nil); hint.KindOf(err) != hint.KindUsage {
+		t.Errorf("no pyproject.toml: %v", err)
+	}
+	for name, text := range map[string]string{"pyproject.toml": document, ".python-version": "# ours\n3.13.1\n3.12\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, err := Load(dir, DefaultProfile, []string{`source=".."`})
+	if err != nil || p.PythonVersion != "3.13.1" || p.InSource() != filepath.Base(dir) || p.ImageDir() != "/srv/app/"+filepath.Base(dir) {
+		t.Errorf("%v, %+v", err, p)
+	}
+}
+
+func django(manage string, more map[string]string) fstest.MapFS {
+	dir := strings.TrimSuffix(manage, "manage.py")
+	fsys := fstest.MapFS{
+		manage:                    {Data: []byte("os.environ.setdefault(\n    'DJANGO_SETTINGS_MODULE', 'site.settings.dev')\n")},
+		dir + "site/settings.py":  {Data: []byte("STATIC_ROOT = 1\n")},
+		dir + "site/asgi.py":      {Data: []byte("os.environ.setdefault(\"DJANGO_SETTINGS_MODULE\", \"site.settings\")\napplication = x()\n")},
+		dir + "site/wsgi.py":      {Data: []byte("application = x()\n")},
+		dir + "other/__init__.py": {},
+	}
+	for n, text := range more {
+		fsys[dir+n] = &fstest.MapFile{Data: []byte(text)}
+	}
+	return fsys
+}
+
+func set(names ...string) map[string]bool {
+	s := make(map[string]bool)
+	for _, n := range names {
+		s[n] = true
+	}
+	return s
+}
+
+// TestInfer goes through the layouts that real projects have.
+func TestInfer(t *testing.T) {
+	for name, tc := range map[string]struct {
+		text   string
+		fsys   fstest.MapFS
+		locked map[string]bool
+		want   []string
+		err    string
+	}{
+		"at the root, uvicorn": {"", django("manage.py", nil), set("django", "uvicorn", "gunicorn"), []string{
+			`using env.DJANGO_SETTINGS_MODULE = "site.settings" (the asgi or wsgi module says so)`,
+			`using cmd = ["uvicorn", "site.asgi:application", "--host", "0.0.0.0", "--port", "8000"] (uvicorn is locked)`,
+			"using expose = [8000] (Django's own port)", `using env.PYTHONUNBUFFERED = "1" (so that logs come at once)`}, ""},
+		"in src, gunicorn": {"[tool.jubako]\nexpose = []\nenv = { PYTHONUNBUFFERED = \"0\", DJANGO_SETTINGS_MODULE = \"x\" }\n", django("src/manage.py", nil), set("django", "gunicorn"), []string{
+			`using manage = "src/manage.py" (found there; commands run in its folder)`,
+			`using cmd = ["gunicorn", "site.wsgi:application", "--bind", "0.0.0.0:8000"] (gunicorn is locked)`}, ""},
+		"one level down": {"[tool.jubako]\ncmd = [\"x\"]\n", django("backend/manage.py", nil), set("django"), []string{
+			`using manage = "backend/manage.py" (found there; commands run in its folder)`, `using env.DJANGO_SETTINGS_MODULE = "site.settings" (the asgi or wsgi module says so)`,
+			"using expose = [8000] (Django's own port)", `using env.PYTHONUNBUFFERED = "1" (so that logs come at once)`}, ""},
+		"Django without a server": {"", django("manage.py", nil), set("django"), nil, "does not say what the image starts"},
+		"one script": {"[project]\nname = \"x\"\n[project.scripts]\nrun = \"x:y\"\n", fstest.MapFS{}, set("fastapi"), []string{
+			`using cmd = ["run"] (the script of [project.scripts])`, `using env.PYTHONUNBUFFERED = "1" (so that logs come at once)`}, ""},
+		"several scripts, one of the project's name": {"[project]\nname = \"x\"\n[project.scripts]\nx = \"x:y\"\nz = \"x:z\"\n", fstest.MapFS{}, nil, []string{
+			`using cmd = ["x"] (the script of [project.scripts])`, `using env.PYTHONUNBUFFERED = "1" (so that logs come at once)`}, ""},
+		"several scripts": {"[project]\nname = \"x\"\n[project.scripts]\na = \"x:y\"\nz = \"x:z\"\n", fstest.MapFS{}, nil, nil, "does not say what the image starts"},
+		"nothing":         {"", fstest.MapFS{}, set("flask"), nil, "does not say what the image starts"},
+		"an entry point alone": {"[tool.jubako]\nentrypoint = [\"/app/start\"]\n", fstest.MapFS{}, nil, []string{
+			`using env.PYTHONUNBUFFERED = "1" (so that logs come at once)`}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := parse("pyproject.toml", []byte(tc.text), DefaultProfile, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			said, err := p.Infer(p.Look(tc.fsys, tc.locked), tc.locked)
+			if tc.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.err) || hint.Of(err) == "" {
+					t.Errorf("got %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, s := range said {
+				got = append(got, s.String())
+			}
+			if d := cmp.Diff(tc.want, got); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+func TestLint(t *testing.T) {
+	has := func(p string) bool { return p == "sh" }
+	for name, tc := range map[string]struct {
+		text    string
+		more    map[string]string
+		locked  map[string]bool
+		profile string
+		want    []string
+	}{
+		"nothing to say": {"", nil, set("django", "uvicorn"), "", nil},
+		"settings":       {"[tool.jubako]\nenv = { DJANGO_SETTINGS_MODULE = \"site.settings.production\" }\n", nil, set("django", "uvicorn"), "", []string{"the settings module site.settings.production is not in the source"}},
+		"server module":  {"[tool.jubako]\ncmd = [\"uvicorn\", \"chordify.asgi:application\"]\n", nil, set("django", "uvicorn"), "", []string{"the server's module chordify.asgi is not in the source"}},
+		"server":         {"[tool.jubako]\ncmd = [\"gunicorn\", \"site.wsgi:application\"]\n", nil, set("django", "uvicorn"), "", []string{"gunicorn is not among the packages"}},
+		"STATIC_ROOT":    {"", map[string]string{"site/settings.py": "DEBUG = False\n"}, set("django", "uvicorn"), "", []string{"STATIC_ROOT is not set"}},
+		"STATIC_ROOT in what is imported": {"", map[string]string{"site/settings.py": "from .base import *\n", "site/base.py": "STATIC_ROOT = 1\n"},
+			set("django", "uvicorn"), "", nil},
+		"curl":          {"[tool.jubako]\nhealthcheck = { cmd = \"curl -f http://localhost/\" }\n", nil, set("django", "uvicorn"), "", []string{"the image has no curl"}},
+		"sh":            {"[tool.jubako]\nhealthcheck = { cmd = [\"sh\", \"-c\", \"true\"] }\n", nil, set("django", "uvicorn"), "", nil},
+		"group in prod": {"[tool.jubako]\ngroups = [\"dev\"]\n", nil, set("django", "uvicorn"), "", []string{`the group "dev" goes into the production image`}},
+		"debug toolbar": {"", map[string]string{"site/settings.py": "STATIC_ROOT = 1\nINSTALLED_APPS = [\n    \"debug_toolbar\",\n]\n"}, set("django", "uvicorn"), "",
+			[]string{"debug_toolbar is named, and django-debug-toolbar is not among the packages"}},
+		"debug toolbar, guarded": {"", map[string]string{"site/settings.py": "STATIC_ROOT = 1\nif DEBUG:\n    INSTALLED_APPS += [\n        \"debug_toolbar\",\n    ]\n"},
+			set("django", "uvicorn"), "", nil},
+		"secret": {"[tool.jubako]\nenv = { SECRET_KEY = \"x\" }\n", nil, set("django", "uvicorn"), "", []string{"SECRET_KEY stands in the image"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := parse("pyproject.toml", []byte(tc.text), DefaultProfile, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fsys := django("manage.py", tc.more)
+			l := p.Look(fsys, tc.locked)
+			if _, err := p.Infer(l, tc.locked); err != nil {
+				t.Fatal(err)
+			}
+			got := p.Lint(LintInput{Source: fsys, Layout: l, Locked: tc.locked, Profile: or(tc.profile, DefaultProfile), HasProgram: has})
+			var lines []string
+			for _, f := range got {
+				lines = append(lines, f.String())
+			}
+			if len(got) != len(tc.want) {
+				t.Fatalf("%q", lines)
+			}
+			for i, w := range tc.want {
+				if !strings.Contains(lines[i], w) || got[i].Remedy == "" {
+					t.Errorf("%q lacks %q", lines[i], w)
+				}
+			}
+		})
+	}
+}
+
+func TestHealthcheck(t *testing.T) {
+	for want, h := range map[string]Healthcheck{
+		`CMD|python|-c|import urllib.request; urllib.request.urlopen("http://localhost:8000/health/", timeout=3)`: {URL: "http://localhost:8000/health/", Timeout: 3 * time.Second},
+		"CMD-SHELL|curl -f x || exit 1": {Shell: "curl -f x || exit 1"},
+		"CMD|pg_isready|-q":             {Cmd: []string{"pg_isready", "-q"}},
+	} {
+		if got := strings.Join(h.Test(), "|"); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
+// FuzzPyproject: any file gives a configuration or an error of usage.
+func FuzzPyproject(f *testing.F) {
+	f.Add(document, "env.A=\"x\"")
+	f.Add("[tool.jubako]\nhealthcheck = 3\nuser = [1]\nstaticfiles = \"x\"\n", "a=b")
+	f.Fuzz(func(t *testing.T, text, set string) {
+		p, err := parse("pyproject.toml", []byte(text), DefaultProfile, []string{set})
+		if err != nil {
+			return
+		}
+		if !filepath.IsAbs(p.Config.Workdir) || strings.HasPrefix(filepath.Clean(p.Config.Venv), "..") {
+			t.Errorf("%+v", p.Config)
+		}
+		_, _ = p.Infer(p.Look(fstest.MapFS{}, nil), nil)
+	})
+}
