@@ -145,6 +145,11 @@ func newBuild(ctx context.Context, o Options) (*Build, error) {
 	if err != nil {
 		return nil, refuse(err.Error())
 	}
+	for _, m := range modules {
+		if at := path.Join(m.root, m.path); path.IsAbs(at) || at == ".." || strings.HasPrefix(at, "../") {
+			return nil, refuse("its module " + at + " does not lie in the project")
+		}
+	}
 	b := &Build{Name: p.Project.Name, Version: version}
 	b.spec = wheel.SyntheticSpec{Name: p.Project.Name, Version: version, Metadata: metadata, Generator: "jubako", EntryPoints: p.entryPoints()}
 	if o.Editable {
