@@ -1,0 +1,164 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// tidy insists that a failed build has left nothing behind: no tag, no archive, nothing half-written in the cache.
+func tidy(t *testing.T, cache, repo, archive string) {
+	t.Helper()
+	if left, _ := filepath.Glob(filepath.Join(cache, "tmp", "*")); len(left) != 0 {
+		t.Errorf("left in the cache: %v", left)
+	}
+	if archive != "" {
+		if left, _ := filepath.Glob(filepath.Join(filepath.Dir(archive), "*")); len(left) != 0 {
+			t.Errorf("left beside the archive: %v", left)
+		}
+	}
+	if out, _, err := command("skopeo", "list-tags", "--tls-verify=false", "docker://"+repo).try(t); err == nil {
+		t.Errorf("the registry holds %s: %s", repo, out)
+	}
+}
+
+// TestFullDisk builds on file systems that are too small: for the cache, and for the archive.
+func TestFullDisk(t *testing.T) {
+	dir := project(t)
+	for name, small := range map[string]string{"cache": "20m", "archive": "10m"} {
+		t.Run(name, func(t *testing.T) {
+			disk := t.TempDir()
+			if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size="+small); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) }()
+			repo := must(t, "E2E_REGISTRY") + "/team/full-" + name
+			cache, out := filepath.Join(disk, "cache"), t.TempDir()
+			if name == "archive" {
+				cache, out = t.TempDir(), filepath.Join(disk, "out")
+				if err := os.Mkdir(out, 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			archive := filepath.Join(out, "app.tar")
+			stdout, log, err := jubako(t, "build", "--base", base(t), "-t", repo+":1", "--push", "-o", "oci-archive:"+archive, "--cache-dir", cache, dir).try(t)
+			if err == nil || stdout != "" || !strings.Contains(log, "no space left on device") {
+				t.Errorf("%v: %s\n%s", err, stdout, log)
+			}
+			tidy(t, cache, repo, archive)
+		})
+	}
+}
+
+// TestInterrupted sends SIGINT in the middle of collectstatic.
+func TestInterrupted(t *testing.T) {
+	dir := project(t)
+	edit(t, filepath.Join(dir, "bento/settings/production.py"), "SECRET_KEY = ", "import time\ntime.sleep(300)\nSECRET_KEY = ")
+	repo, cache, archive := must(t, "E2E_REGISTRY")+"/team/interrupted", t.TempDir(), filepath.Join(t.TempDir(), "app.tar")
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	var log strings.Builder
+	x := jubako(t, "build", "--base", base(t), "-t", repo+":1", "--push", "-o", "oci-archive:"+archive, "--cache-dir", cache, dir).exec(ctx)
+	x.Stderr = &log
+	if err := x.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "collectstatic is running", time.Minute, func() error {
+		_, _, err := command("pgrep", "-f", "manage.py collectstatic").try(t)
+		return err
+	})
+	if err := x.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	_ = x.Wait()
+	if code := x.ProcessState.ExitCode(); code != 130 || !strings.Contains(log.String(), "interrupted; nothing was left half-written") {
+		t.Errorf("exit code %d\n%s", code, log.String())
+	}
+	if out, _, err := command("pgrep", "-f", "manage.py collectstatic").try(t); err == nil {
+		t.Errorf("still running: %s", out)
+	}
+	tidy(t, cache, repo, archive)
+}
+
+// TestMissingSetting is the mistake that most Dockerfiles of Django projects begin with.
+func TestMissingSetting(t *testing.T) {
+	dir := project(t)
+	edit(t, filepath.Join(dir, "pyproject.toml"), `env = { SECRET_KEY = "only-while-building" }`, "")
+	_, log, err := jubako(t, "build", "--base", base(t), dir).try(t)
+	if err == nil {
+		t.Fatal("it was built without SECRET_KEY")
+	}
+	for _, want := range []string{"SECRET_KEY", "[tool.jubako.staticfiles]", "hint:"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the message lacks %q:\n%s", want, log)
+		}
+	}
+}
+
+// TestRegistryGone pushes to a registry that dies in the middle.
+func TestRegistryGone(t *testing.T) {
+	dir := project(t)
+	work, err := os.MkdirTemp(must(t, "E2E_WORK"), "gone-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := command(must(t, "E2E_JUBAKO"), "registry", "serve", "--listen", "127.0.0.1:0", "--dir", work).exec(context.Background())
+	out, err := server.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = server.Process.Kill(); _ = server.Wait() }()
+	buf := make([]byte, 200)
+	n, err := out.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := strings.TrimPrefix(strings.TrimSpace(string(buf[:n])), "http://")
+	x := jubako(t, "build", "--base", base(t), "-t", host+"/team/app:1", "--push", dir).exec(context.Background())
+	var log strings.Builder
+	x.Stderr = &log
+	if err := x.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "an upload has begun", time.Minute, func() error {
+		_, err := os.Stat(filepath.Join(work, "blobs/sha256"))
+		if left, _ := filepath.Glob(filepath.Join(work, "blobs/sha256/*/*")); len(left) == 0 && err == nil {
+			return os.ErrNotExist
+		}
+		return err
+	})
+	_ = server.Process.Kill()
+	_ = x.Wait()
+	if code := x.ProcessState.ExitCode(); code != 3 || !strings.Contains(log.String(), "pushing to "+host) {
+		t.Errorf("exit code %d\n%s", code, log.String())
+	}
+	if tags, _ := filepath.Glob(filepath.Join(work, "repositories/team/app/_tags/*")); len(tags) != 0 {
+		t.Errorf("a tag was moved: %v", tags)
+	}
+}
+
+// TestDockerFormat: the health check survives podman.
+func TestDockerFormat(t *testing.T) {
+	dir := project(t)
+	out := t.TempDir()
+	_, log, err := jubako(t, "build", "--base", base(t), "--format", "docker", "-t", "localhost/bento:docker", "-o", "docker-archive:"+out+"/d.tar", dir).try(t)
+	if err != nil || strings.Contains(log, "podman ignores") {
+		t.Fatalf("%v\n%s", err, log)
+	}
+	podman := func(args ...string) cmd {
+		return command("podman", "--root", filepath.Join(out, "podman"), "--runroot", filepath.Join(out, "podman-run"), "--storage-driver", "vfs").arg(args...)
+	}
+	podman("load", "-q", "-i", out+"/d.tar").run(t)
+	if got := podman("image", "inspect", "localhost/bento:docker").run(t); !strings.Contains(got, `"Healthcheck"`) {
+		t.Errorf("podman has %q", got)
+	}
+}
