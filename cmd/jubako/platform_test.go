@@ -1,0 +1,110 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+)
+
+// twoPlatforms makes an index of the base for this machine and, with the same files, for another.
+func (w *world) twoPlatforms() (base, other string) {
+	w.t.Helper()
+	other = "arm64"
+	if runtime.GOARCH == "arm64" {
+		other = "amd64"
+	}
+	single := must(layout.FromPath(strings.TrimPrefix(w.base, "oci:")))
+	idx := must(must(single.ImageIndex()).IndexManifest())
+	img := must(single.Image(idx.Manifests[0].Digest))
+	var both v1.ImageIndex = empty.Index
+	for _, arch := range []string{runtime.GOARCH, other} {
+		config := must(img.ConfigFile()).DeepCopy()
+		config.Architecture = arch
+		one := must(mutate.ConfigFile(img, config))
+		both = mutate.AppendManifests(both, mutate.IndexAddendum{Add: one, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}}})
+	}
+	dir := w.t.TempDir()
+	p := must(layout.Write(dir, empty.Index))
+	if err := p.AppendIndex(both); err != nil {
+		w.t.Fatal(err)
+	}
+	return "oci:" + dir, other
+}
+
+// TestPlatforms: an index of a base is narrowed, and several platforms make an index, for which static files are made once.
+func TestPlatforms(t *testing.T) {
+	w := newWorld(t)
+	var other string
+	w.base, other = w.twoPlatforms()
+	if _, log := w.build("-t", w.host()+"/one:1", "--push"); !strings.Contains(log, "linux/"+runtime.GOARCH) {
+		t.Errorf("this machine's platform was to be taken:\n%s", log)
+	}
+	tag := w.host() + "/both:1"
+	got, log := w.build("-t", tag, "--push", "--platform", "linux/"+runtime.GOARCH+",linux/"+other)
+	if strings.Count(log, "staticfiles  made") > 0 || strings.Count(log, "staticfiles  reused") != 2 {
+		t.Errorf("static files were to be made once, for the first build:\n%s", log)
+	}
+	resp := must(http.Get(w.registry.URL + "/v2/both/manifests/1"))
+	defer resp.Body.Close()
+	var m v1.IndexManifest
+	if err := json.Unmarshal(must(io.ReadAll(resp.Body)), &m); err != nil || len(m.Manifests) != 2 || m.Manifests[1].Platform.Architecture != other {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	if !strings.HasSuffix(got, resp.Header.Get("Docker-Content-Digest")) {
+		t.Errorf("%s was printed, and the tag leads to %s", got, resp.Header.Get("Docker-Content-Digest"))
+	}
+	if code, _, log := w.jubako("verify", tag); code != 0 {
+		t.Errorf("verify: %d\n%s", code, log)
+	}
+	code, _, log := w.jubako("build", "--base", w.base, "--platform", "linux/s390x", w.dir)
+	if code != 2 || !strings.Contains(log, "it is there for linux/") {
+		t.Errorf("%d\n%s", code, log)
+	}
+	if code, _, log = w.jubako("build", "--base", w.base, "--platform", "linux/"+runtime.GOARCH+",linux/"+other, "-o", "docker-archive:"+t.TempDir()+"/x.tar", w.dir); code != 2 || !strings.Contains(log, "holds one platform") {
+		t.Errorf("%d\n%s", code, log)
+	}
+}
+
+// TestCopyFromImage takes a front end's files out of another image.
+func TestCopyFromImage(t *testing.T) {
+	w := newWorld(t)
+	front := "oci:" + makeBase(t, []entry{{name: "dist/", mode: 0o755}, {name: "dist/app.js", data: []byte("js"), mode: 0o644}, {name: "secret", data: []byte("x"), mode: 0o600}})
+	w.write("pyproject.toml", pyproject+"\n[[tool.jubako.copy]]\nfrom = \""+front+"#/dist\"\nto = \"static/dist\"\n")
+	_, log := w.build()
+	if !strings.Contains(log, "app          made     7 files") {
+		t.Errorf("six files of the source and one of the front end were to come:\n%s", log)
+	}
+	w.write("pyproject.toml", pyproject+"\n[[tool.jubako.copy]]\nfrom = \""+front+"#/none\"\nto = \"static/dist\"\n")
+	if code, _, log := w.jubako("build", "--base", w.base, w.dir); code != 2 || !strings.Contains(log, "the image has no /none") {
+		t.Errorf("%d\n%s", code, log)
+	}
+}
+
+// TestLayouts: the project in a subfolder of the source, and manage.py in src.
+func TestLayouts(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{"manage.py", "mysite/settings.py", "mysite/asgi.py", "mysite/__init__.py"} {
+		w.write("src/"+name, map[string]string{"manage.py": `x.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")`, "mysite/settings.py": settings, "mysite/asgi.py": "application = 1\n"}[name])
+		w.remove(name)
+	}
+	out := t.TempDir()
+	_, log := w.build("-o", "oci-archive:"+out+"/x.tar")
+	if !strings.Contains(log, `using manage = "src/manage.py"`) {
+		t.Errorf("manage.py was to be found:\n%s", log)
+	}
+	code, stdout, _ := w.jubako("inspect", "oci-archive:"+out+"/x.tar")
+	if code != 0 || !strings.Contains(stdout, "workdir      /app/src") {
+		t.Errorf("commands were to run beside manage.py:\n%s", stdout)
+	}
+	if _, log = w.build("--set", `source=".."`); !strings.Contains(log, `using manage = "mysite/src/manage.py"`) {
+		t.Errorf("the source lies above the project:\n%s", log)
+	}
+}
