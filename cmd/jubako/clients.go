@@ -95,7 +95,7 @@ func (a *app) fetchClient(store *cas.Store, p *project.Project, o *buildOptions)
 			total += n
 			sum := total
 			mu.Unlock()
-			a.term.report(assemble.Event{Kind: assemble.Progress, Name: "fetch", Text: "wheels", Done: sum})
+			a.term.report(assemble.Event{Kind: assemble.Progress, Name: downloads, Text: "wheels", Done: sum})
 		},
 	})
 }

@@ -66,6 +66,9 @@ func newTerminal(w *os.File, o terminalOptions) *terminal {
 	return t
 }
 
+// downloads is the live line of what the lock names, which belongs to no single layer.
+const downloads = "fetch"
+
 // redrawEvery bounds how often live lines are drawn.
 const redrawEvery = 100 * time.Millisecond
 
@@ -88,6 +91,7 @@ func (t *terminal) report(e assemble.Event) {
 		return
 	case e.Kind == assemble.LayerIs, e.Kind == assemble.Pushed, e.Kind == assemble.Written:
 		t.drop(e.Name)
+		t.drop(downloads) // it comes back if there is more to fetch
 	}
 	t.printLine(t.format(e))
 }

@@ -94,6 +94,9 @@ type manifest struct {
 
 // Assemble makes the image of a base's layers, further layers, and a config.
 func Assemble(base Base, layers []Blob, config []byte, platform v1.Platform, format Format) (Image, error) {
+	if format == "" {
+		format = OCI
+	}
 	m := manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1}
 	c := &descriptor{MediaType: types.OCIConfigJSON, Digest: digestOf(config), Size: int64(len(config))}
 	if format == Docker {
@@ -242,10 +245,16 @@ func FromIndex(idx v1.ImageIndex, from *name.Repository) (Artifact, error) {
 // PodmanWarning is what to say where an image's health check would be lost: podman keeps one in Docker's format only.
 // It is "" where there is nothing to say.
 func PodmanWarning(config []byte, format Format) string {
-	if format == OCI && bytes.Contains(config, []byte(`"Healthcheck":{`)) && !bytes.Contains(config, []byte(`"Healthcheck":{"Test":["NONE"]`)) {
-		return "podman ignores the health check of an image in OCI format; --format docker keeps it"
+	var c struct {
+		Config struct{ Healthcheck struct{ Test []string } } `json:"config"`
 	}
-	return ""
+	if format == Docker || json.Unmarshal(config, &c) != nil {
+		return ""
+	}
+	if test := c.Config.Healthcheck.Test; len(test) == 0 || test[0] == "NONE" {
+		return ""
+	}
+	return "podman ignores the health check of an image in OCI format; --format docker keeps it"
 }
 
 func digestOf(b []byte) v1.Hash {
@@ -342,5 +351,9 @@ func repoTag(ref name.Reference) string {
 
 // fullName gives a reference as containerd names images.
 func fullName(ref name.Reference) string {
-	return strings.TrimPrefix(ref.Context().RegistryStr(), "index.") + "/" + ref.Context().RepositoryStr() + ":" + ref.Identifier()
+	registry := ref.Context().RegistryStr()
+	if registry == name.DefaultRegistry {
+		registry = strings.TrimPrefix(registry, "index.")
+	}
+	return registry + "/" + ref.Context().RepositoryStr() + ":" + ref.Identifier()
 }

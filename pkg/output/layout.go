@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/gofrs/flock"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -40,11 +39,12 @@ func WriteLayout(ctx context.Context, dir, tag string, a Artifact) error {
 			return fmt.Errorf("writing the layout %s: %w", dir, err)
 		}
 	}
-	lock := flock.New(filepath.Join(dir, ".jubako.lock"))
+	// The folder itself is locked: a lock file would stay behind, or be removed while another process waits for it.
+	lock := flock.New(dir, flock.SetFlag(os.O_RDONLY))
 	if err := lock.Lock(); err != nil {
 		return fmt.Errorf("writing the layout: locking %s: %w", lock.Path(), err)
 	}
-	defer func() { _ = os.Remove(lock.Path()); _ = lock.Close() }()
+	defer lock.Close()
 	if err := replaceFile(filepath.Join(dir, "oci-layout"), []byte(layoutFile)); err != nil {
 		return fmt.Errorf("writing the layout: %w", err)
 	}
@@ -87,24 +87,37 @@ func (a Artifact) entry(tag, fullName string) descriptor {
 
 // mergeIndex reads a layout's index, if there is one, and puts the entry in the place of one with the same tag.
 func mergeIndex(file string, entry descriptor) ([]byte, error) {
-	index := manifest{SchemaVersion: 2, MediaType: types.OCIImageIndex}
+	// The others' entries stay to the byte, whatever else they hold.
+	var index struct {
+		SchemaVersion int               `json:"schemaVersion"`
+		MediaType     types.MediaType   `json:"mediaType"`
+		Manifests     []json.RawMessage `json:"manifests"`
+		Annotations   map[string]string `json:"annotations,omitempty"`
+	}
 	b, err := os.ReadFile(file)
 	if err == nil {
-		var old v1.IndexManifest
-		if err := json.Unmarshal(b, &old); err != nil {
-			return nil, hint.Wrap(fmt.Errorf("reading %s: %w", file, err), "the folder holds no OCI layout; name another one")
-		}
-		for _, d := range old.Manifests {
-			index.Manifests = append(index.Manifests, descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size, Annotations: d.Annotations, Platform: d.Platform})
-		}
-		index.Annotations = old.Annotations
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("reading %s: %w", file, err)
+		err = json.Unmarshal(b, &index)
 	}
-	index.Manifests = slices.DeleteFunc(index.Manifests, func(d descriptor) bool {
-		return d.Annotations[refNameAnnotation] == entry.Annotations[refNameAnnotation] && (d.Digest == entry.Digest || entry.Annotations[refNameAnnotation] != "")
-	})
-	index.Manifests = append(index.Manifests, entry)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, hint.Wrap(fmt.Errorf("reading %s: %w", file, err), "the folder holds no OCI layout that can be read; name another one")
+	}
+	index.SchemaVersion, index.MediaType = 2, types.OCIImageIndex
+	var kept []json.RawMessage
+	for _, raw := range index.Manifests {
+		var d v1.Descriptor
+		if err := json.Unmarshal(raw, &d); err != nil {
+			return nil, hint.Wrap(fmt.Errorf("reading %s: %w", file, err), "the folder holds no OCI layout that can be read; name another one")
+		}
+		tag := entry.Annotations[refNameAnnotation]
+		if d.Annotations[refNameAnnotation] != tag || tag == "" && d.Digest != entry.Digest {
+			kept = append(kept, raw)
+		}
+	}
+	raw, err := encode(entry)
+	if err != nil {
+		return nil, err
+	}
+	index.Manifests = append(kept, raw)
 	return encode(index)
 }
 

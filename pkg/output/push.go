@@ -65,7 +65,7 @@ func Push(ctx context.Context, o PushOptions, a Artifact, refs []name.Reference)
 	}
 	for _, p := range order {
 		if err := p.content(ctx, a); err != nil {
-			return res, regclient.Explain(err, "pushing to "+p.repo.Name())
+			return res, explain(err, "pushing to "+p.repo.Name())
 		}
 		res.Pushed += p.res.Pushed
 		res.Bytes += p.res.Bytes
@@ -83,6 +83,19 @@ func Push(ctx context.Context, o PushOptions, a Artifact, refs []name.Reference)
 		}
 	}
 	return res, nil
+}
+
+// blobError is a fault in reading a blob, as against one in sending it: no other attempt helps, and it is not the
+// registry's.
+type blobError struct{ error }
+
+func (e *blobError) Unwrap() error { return e.error }
+
+func explain(err error, doing string) error {
+	if e, ok := errors.AsType[*blobError](err); ok {
+		return fmt.Errorf("%s: %w", doing, e.error)
+	}
+	return regclient.Explain(err, doing)
 }
 
 // top is the bytes that a tag leads to.
@@ -153,13 +166,16 @@ func (p *pusher) content(ctx context.Context, a Artifact) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	for _, img := range a.Images {
+		if err := p.putManifest(ctx, img.Digest.String(), img.Manifest, img.MediaType, img.Digest); err != nil {
+			return fmt.Errorf("manifest %s: %w", img.Digest, err)
+		}
+	}
 	if a.Index == nil {
 		return nil
 	}
-	for _, img := range a.Images {
-		if err := p.putManifest(ctx, img.Digest.String(), img.Manifest, img.MediaType, img.Digest); err != nil {
-			return err
-		}
+	if err := p.putManifest(ctx, a.Digest.String(), a.Index, a.MediaType, a.Digest); err != nil {
+		return fmt.Errorf("index %s: %w", a.Digest, err)
 	}
 	return nil
 }
@@ -221,10 +237,11 @@ func (p *pusher) pushBlob(ctx context.Context, b Blob) error {
 	wait := time.Second
 	for attempt := 1; ; attempt++ {
 		err := p.tryBlob(ctx, b)
-		if err == nil || attempt == blobAttempts || ctx.Err() != nil || !passing(err) {
+		up, cut := errors.AsType[*uploadError](err)
+		if !cut || attempt == blobAttempts || ctx.Err() != nil || !passing(up.error) || up.after > maxRetryAfter {
 			return err
 		}
-		if err := p.sleep(ctx, wait); err != nil {
+		if err := p.sleep(ctx, max(wait, up.after)); err != nil {
 			return err
 		}
 		wait *= 2
@@ -243,14 +260,25 @@ func (p *pusher) sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// uploadError is a failed upload. It alone is tried again here: requests that can be repeated as they are have been
+// repeated by the client's transport.
+type uploadError struct {
+	error
+	after time.Duration // what the registry asks to wait
+}
+
+func (e *uploadError) Unwrap() error { return e.error }
+
+// maxRetryAfter is the longest wait that a registry is granted.
+const maxRetryAfter = 30 * time.Second
+
 // passing says whether another attempt may fare better: a fault of the server's or of the connection, not of the blob.
 func passing(err error) bool {
 	if te, ok := errors.AsType[*transport.Error](err); ok {
 		return te.StatusCode >= 500 || te.StatusCode == http.StatusTooManyRequests || te.StatusCode == http.StatusRequestTimeout
 	}
 	_, isURL := errors.AsType[*url.Error](err)
-	_, isDigest := errors.AsType[*DigestError](err)
-	return isURL && !isDigest
+	return isURL
 }
 
 func (p *pusher) tryBlob(ctx context.Context, b Blob) error {
@@ -270,10 +298,13 @@ func (p *pusher) tryBlob(ctx context.Context, b Blob) error {
 	if from := mountable(b, p.repo); from != nil {
 		start.RawQuery = url.Values{"mount": {b.Digest.String()}, "from": {from.RepositoryStr()}}.Encode()
 	}
-	if req, err = http.NewRequestWithContext(ctx, http.MethodPost, start.String(), nil); err != nil {
-		return err
+	resp, err = p.start(ctx, start)
+	if err != nil && start.RawQuery != "" && resp != nil && resp.StatusCode < 500 {
+		// Some registries refuse a mount that others answer with an upload, where the other repository is not readable.
+		start.RawQuery = ""
+		resp, err = p.start(ctx, start)
 	}
-	if resp, err = p.do(req, http.StatusCreated, http.StatusAccepted); err != nil {
+	if err != nil {
 		return err
 	}
 	if resp.StatusCode == http.StatusCreated {
@@ -281,6 +312,15 @@ func (p *pusher) tryBlob(ctx context.Context, b Blob) error {
 		return nil
 	}
 	return p.upload(ctx, b, resp)
+}
+
+// start begins an upload, or mounts.
+func (p *pusher) start(ctx context.Context, at *url.URL) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	return p.do(req, http.StatusCreated, http.StatusAccepted)
 }
 
 // upload sends the whole blob to the place that the registry has given (distribution-spec, "Pushing a blob monolithically").
@@ -294,10 +334,10 @@ func (p *pusher) upload(ctx context.Context, b Blob, started *http.Response) err
 	at.RawQuery = q.Encode()
 	body, err := b.verified(ctx)
 	if err != nil {
-		return err
+		return &blobError{err}
 	}
 	defer body.Close()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, at.String(), &progressReader{Reader: body, report: func(n int64) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, at.String(), &uploadReader{r: body, report: func(n int64) {
 		if p.o.Progress != nil {
 			p.o.Progress(b, n)
 		}
@@ -310,7 +350,10 @@ func (p *pusher) upload(ctx context.Context, b Blob, started *http.Response) err
 	req.Header.Set("Content-Length", strconv.FormatInt(b.Size, 10))
 	resp, err := p.do(req, http.StatusCreated)
 	if err != nil {
-		return fmt.Errorf("blob %s (%s): %w", b.Digest, b.Name, err)
+		if e, ok := errors.AsType[*blobError](err); ok {
+			return e
+		}
+		return fmt.Errorf("blob %s (%s): %w", b.Digest, b.Name, &uploadError{err, regclient.RetryAfter(resp)})
 	}
 	if err := sameDigest(resp, b.Digest); err != nil {
 		return fmt.Errorf("blob %s (%s): %w", b.Digest, b.Name, err)
@@ -355,19 +398,22 @@ func (p *pusher) putManifest(ctx context.Context, ref string, b []byte, mediaTyp
 	return sameDigest(resp, digest)
 }
 
-// progressReader reports how much was read through it.
-type progressReader struct {
-	io.Reader
+// uploadReader reports how much was read through it, and marks what goes wrong in reading.
+type uploadReader struct {
+	r      io.Reader
 	n, at  int64
 	report func(int64)
 }
 
-func (r *progressReader) Read(p []byte) (int, error) {
+func (r *uploadReader) Read(p []byte) (int, error) {
 	const step = 256 << 10
-	n, err := r.Reader.Read(p)
+	n, err := r.r.Read(p)
 	if r.n += int64(n); r.n-r.at >= step || err != nil {
 		r.at = r.n
 		r.report(r.n)
+	}
+	if err != nil && err != io.EOF {
+		err = &blobError{err}
 	}
 	return n, err
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -74,12 +75,24 @@ func readConfigFile(file string) (*configFile, error) {
 	if err != nil {
 		return nil, err
 	}
+	cf, err := parseConfigFile(b)
+	if err != nil {
+		return nil, hint.Usage(fmt.Errorf("reading %s: %w", file, err))
+	}
+	return cf, nil
+}
+
+// parseConfigFile reads a configuration file's bytes. An empty file is one that says nothing.
+func parseConfigFile(b []byte) (*configFile, error) {
 	if len(b) > maxConfigFile {
-		return nil, fmt.Errorf("reading %s: it has %d bytes; at most %d are read", file, len(b), maxConfigFile)
+		return nil, fmt.Errorf("it has %d bytes; at most %d are read", len(b), maxConfigFile)
 	}
 	var cf configFile
+	if len(bytes.TrimSpace(b)) == 0 {
+		return &cf, nil
+	}
 	if err := json.Unmarshal(b, &cf); err != nil {
-		return nil, hint.Usage(fmt.Errorf("reading %s: %w", file, err))
+		return nil, err
 	}
 	return &cf, nil
 }
@@ -88,39 +101,61 @@ func readConfigFile(file string) (*configFile, error) {
 // registry.
 func keys(target authn.Resource) []string {
 	var all []string
-	for k := target.String(); k != ""; {
-		all = append(all, k)
-		i := strings.LastIndexByte(k, '/')
-		if i < 0 {
-			break
+	rest := strings.TrimPrefix(target.String(), target.RegistryStr())
+	for {
+		for _, registry := range aliases(target.RegistryStr()) {
+			all = append(all, registry+rest)
 		}
-		k = k[:i]
+		i := strings.LastIndexByte(rest, '/')
+		if i < 0 {
+			return all
+		}
+		rest = rest[:i]
 	}
-	if target.RegistryStr() == name.DefaultRegistry {
-		all = append(all, normalise(authn.DefaultAuthKey))
-	}
-	return all
 }
 
-// normalise strips what Docker's keys may have around the registry's name.
+// aliases gives the names of a registry: the default one has two.
+func aliases(registry string) []string {
+	if short := strings.TrimPrefix(name.DefaultRegistry, "index."); registry == name.DefaultRegistry || registry == short {
+		return []string{name.DefaultRegistry, short}
+	}
+	return []string{registry}
+}
+
+// normalise strips what Docker's keys may have around the registry's name. A repository that is called v1 keeps its name.
 func normalise(key string) string {
 	key = strings.TrimPrefix(strings.TrimPrefix(key, "https://"), "http://")
-	for _, suffix := range []string{"/", "/v1", "/v2"} {
-		key = strings.TrimSuffix(key, suffix)
+	key = strings.TrimSuffix(key, "/")
+	if host, version, ok := strings.Cut(key, "/"); ok && (version == "v1" || version == "v2") {
+		return host
 	}
 	return key
 }
 
+// matching gives the keys of a map that mean key: first the one that is written so, then the others in order.
+func matching[V any](m map[string]V, key string) []string {
+	var found []string
+	for k := range m {
+		if normalise(k) == key {
+			found = append(found, k)
+		}
+	}
+	slices.Sort(found)
+	if i := slices.Index(found, key); i > 0 {
+		found[0], found[i] = found[i], found[0]
+	}
+	return found
+}
+
 func (cf *configFile) find(ctx context.Context, target authn.Resource) (*authn.AuthConfig, error) {
 	for _, key := range keys(target) {
-		if helper := cf.CredHelpers[key]; helper != "" {
-			return askHelper(ctx, helper, key)
-		}
-		for k, e := range cf.Auths {
-			if normalise(k) != key {
-				continue
+		for _, k := range matching(cf.CredHelpers, key) {
+			if a, err := askHelper(ctx, cf.CredHelpers[k], k); err != nil || a != nil {
+				return a, err
 			}
-			if a, err := e.config(); err != nil || a != nil {
+		}
+		for _, k := range matching(cf.Auths, key) {
+			if a, err := cf.Auths[k].config(); err != nil || a != nil {
 				return a, err
 			}
 		}
@@ -194,6 +229,9 @@ func runHelper(ctx context.Context, helper, verb string, stdin []byte) ([]byte, 
 // Login stores credentials for a registry in Docker's config.json: with the helper that the file names, else in the file,
 // as Docker does. Everything else in the file stays.
 func Login(ctx context.Context, file, registry, user, password string) error {
+	if strings.Contains(user, ":") {
+		return hint.Usage(fmt.Errorf("the user name %q has a colon, which separates it from the password", user))
+	}
 	return editConfig(file, registry, func(cf *configFile, key string, auths map[string]json.RawMessage) error {
 		if helper := helperFor(cf, key); helper != "" {
 			in, err := json.Marshal(map[string]string{"ServerURL": key, "Username": user, "Secret": password})
@@ -219,10 +257,16 @@ var ErrNotLoggedIn = errors.New("not logged in")
 func Logout(ctx context.Context, file, registry string) error {
 	return editConfig(file, registry, func(cf *configFile, key string, auths map[string]json.RawMessage) error {
 		helper := helperFor(cf, key)
-		if _, ok := auths[key]; !ok && helper == "" {
+		var entries []string
+		for _, k := range aliases(normalise(key)) {
+			entries = append(entries, matching(auths, k)...)
+		}
+		if len(entries) == 0 && helper == "" {
 			return fmt.Errorf("%s: %w", registry, ErrNotLoggedIn)
 		}
-		delete(auths, key)
+		for _, k := range entries {
+			delete(auths, k)
+		}
 		if helper == "" {
 			return nil
 		}
@@ -232,8 +276,10 @@ func Logout(ctx context.Context, file, registry string) error {
 }
 
 func helperFor(cf *configFile, key string) string {
-	if h := cf.CredHelpers[key]; h != "" {
-		return h
+	for _, k := range aliases(normalise(key)) {
+		if found := matching(cf.CredHelpers, k); len(found) > 0 {
+			return cf.CredHelpers[found[0]]
+		}
 	}
 	return cf.CredsStore
 }
@@ -245,27 +291,37 @@ func editConfig(file, registry string, edit func(*configFile, string, map[string
 		return hint.Usage(fmt.Errorf("reading the registry %q: %w", registry, err))
 	}
 	key := serverKey(reg.RegistryStr())
-	top := map[string]json.RawMessage{}
-	b, err := os.ReadFile(file)
-	if err == nil {
-		err = json.Unmarshal(b, &top)
+	if real, err := filepath.EvalSymlinks(file); err == nil {
+		file = real // a link to where the settings are kept stays one
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		b = nil
+	} else if err != nil {
+		return hint.Usage(err)
+	}
+	cf, err := parseConfigFile(b)
+	if err != nil {
 		return hint.Usage(fmt.Errorf("reading %s: %w", file, err))
 	}
-	var cf configFile
-	if len(b) > 0 {
-		if err := json.Unmarshal(b, &cf); err != nil {
+	var top, auths map[string]json.RawMessage
+	if len(bytes.TrimSpace(b)) > 0 {
+		if err := json.Unmarshal(b, &top); err != nil {
 			return hint.Usage(fmt.Errorf("reading %s: %w", file, err))
 		}
 	}
-	auths := map[string]json.RawMessage{}
 	if raw, ok := top["auths"]; ok {
 		if err := json.Unmarshal(raw, &auths); err != nil {
 			return hint.Usage(fmt.Errorf("reading %s: %w", file, err))
 		}
 	}
-	if err := edit(&cf, key, auths); err != nil {
+	if top == nil { // no file, or null
+		top = make(map[string]json.RawMessage)
+	}
+	if auths == nil {
+		auths = make(map[string]json.RawMessage)
+	}
+	if err := edit(cf, key, auths); err != nil {
 		return err
 	}
 	raw, err := json.Marshal(auths)

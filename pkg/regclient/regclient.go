@@ -65,7 +65,7 @@ func (c *Client) Reference(s string) (name.Reference, error) {
 	if err != nil {
 		return nil, hint.Wrap(hint.Usage(fmt.Errorf("reading the reference %q: %w", s, err)), "write registry.example.com/team/app:tag, all in lower case")
 	}
-	if c.plain(ref.Context().RegistryStr()) {
+	if c.o.plain(ref.Context().RegistryStr()) {
 		return name.ParseReference(s, name.Insecure)
 	}
 	return ref, nil
@@ -73,8 +73,13 @@ func (c *Client) Reference(s string) (name.Reference, error) {
 
 // Mirror gives the reference under which a mirror is asked for ref, and false where there is none.
 func (c *Client) Mirror(ref name.Reference) (name.Reference, bool) {
-	to, ok := c.o.Mirrors[ref.Context().RegistryStr()]
-	if !ok {
+	to := ""
+	for _, registry := range aliases(ref.Context().RegistryStr()) {
+		if to = c.o.Mirrors[registry]; to != "" {
+			break
+		}
+	}
+	if to == "" {
 		return nil, false
 	}
 	sep := ":"
@@ -86,7 +91,7 @@ func (c *Client) Mirror(ref name.Reference) (name.Reference, bool) {
 }
 
 // plain says whether the registry is spoken to without TLS.
-func (c *Client) plain(registry string) bool {
+func (o Options) plain(registry string) bool {
 	host, _, err := net.SplitHostPort(registry)
 	if err != nil {
 		host = registry
@@ -94,7 +99,7 @@ func (c *Client) plain(registry string) bool {
 	if ip := net.ParseIP(strings.Trim(host, "[]")); host == "localhost" || ip != nil && ip.IsLoopback() {
 		return true
 	}
-	return slices.Contains(c.o.PlainHTTP, registry) || slices.Contains(c.o.PlainHTTP, host)
+	return slices.Contains(o.PlainHTTP, registry) || slices.Contains(o.PlainHTTP, host)
 }
 
 // Transport makes requests with patience: see retry.go.
@@ -113,16 +118,34 @@ func Explain(err error, doing string) error {
 	return wrapped
 }
 
-// short leaves the URL out of what http.Client says, since queries can hold credentials.
+// short leaves the URLs out of what http.Client says, since queries can hold credentials.
 func short(err error) error {
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		if p, perr := url.Parse(u.URL); perr == nil {
-			return fmt.Errorf("%s %s: %w", strings.ToUpper(u.Op), p.Host, u.Err)
-		}
-		return u.Err
+	if err == nil {
+		return nil
 	}
-	return err
+	s := &shortened{err: err, text: err.Error()}
+	for e := err; ; {
+		u, ok := errors.AsType[*url.Error](e)
+		if !ok {
+			return s
+		}
+		host := "a registry"
+		if p, perr := url.Parse(u.URL); perr == nil && p.Host != "" {
+			host = p.Host
+		}
+		s.text = strings.ReplaceAll(s.text, fmt.Sprintf("%s %q", u.Op, u.URL), strings.ToUpper(u.Op)+" "+host)
+		e = u.Err
+	}
 }
+
+// shortened is an error under another text.
+type shortened struct {
+	err  error
+	text string
+}
+
+func (s *shortened) Error() string { return s.text }
+func (s *shortened) Unwrap() error { return s.err }
 
 // remedy says what the person can do about an error, "" where nothing certain can be said.
 func remedy(err error) string {
@@ -144,7 +167,7 @@ func remedy(err error) string {
 	}
 	text := err.Error()
 	switch {
-	case strings.Contains(text, "server gave HTTP response to HTTPS client"):
+	case strings.Contains(text, "server gave HTTP response to HTTPS client"), strings.Contains(text, "without TLS"):
 		return "the registry has no TLS: --plain-http HOST allows that"
 	case strings.Contains(text, "x509:"):
 		return "the registry's certificate is not trusted here: name its CA with SSL_CERT_FILE"

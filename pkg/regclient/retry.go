@@ -30,6 +30,10 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 		req = req.Clone(req.Context())
 		req.Header.Set("User-Agent", r.o.UserAgent)
 	}
+	if req.URL.Scheme == "http" && req.URL.Path == "/v2/" && !r.o.plain(req.URL.Host) {
+		// The client library tries private networks without TLS when TLS fails, and would send credentials so.
+		return nil, fmt.Errorf("%s is not to be spoken to without TLS", req.URL.Host)
+	}
 	wait := firstWait
 	for attempt := 1; ; attempt++ {
 		resp, err := r.o.Base.RoundTrip(req)
@@ -40,7 +44,7 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 			return resp, err
 		}
 		pause := wait
-		why := fmt.Sprint(err)
+		why := fmt.Sprint(short(err))
 		if err == nil {
 			why = resp.Status
 			if after, ok := retryAfter(resp); ok {
@@ -78,7 +82,7 @@ func passing(resp *http.Response, err error) bool {
 // transient is for errors of the connection, as against those of its set-up that will come again.
 func transient(err error) bool {
 	text := err.Error()
-	for _, s := range []string{"EOF", "connection reset", "broken pipe", "timeout", "connection closed", "GOAWAY"} {
+	for _, s := range []string{"EOF", "connection reset", "broken pipe", "timeout", "connection closed", "server closed", "GOAWAY"} {
 		if strings.Contains(text, s) {
 			return true
 		}
@@ -102,11 +106,21 @@ func rewind(req *http.Request) (*http.Request, error) {
 	return again, nil
 }
 
+// RetryAfter gives what an answer's Retry-After asks to wait; 0 where it asks for nothing, or where there is no answer.
+func RetryAfter(resp *http.Response) time.Duration {
+	if resp == nil {
+		return 0
+	}
+	d, _ := retryAfter(resp)
+	return d
+}
+
 // retryAfter reads the header's two forms; a date is measured against the answer's own Date.
 func retryAfter(resp *http.Response) (time.Duration, bool) {
 	v := resp.Header.Get("Retry-After")
-	if secs, err := strconv.Atoi(v); err == nil && secs >= 0 {
-		return time.Duration(secs) * time.Second, true
+	if secs, err := strconv.ParseInt(v, 10, 64); err == nil && secs >= 0 {
+		const day = 24 * 60 * 60 // beyond any patience, and far from what a Duration cannot hold
+		return time.Duration(min(secs, day)) * time.Second, true
 	}
 	at, err := http.ParseTime(v)
 	if err != nil {
@@ -148,7 +162,7 @@ func (s *resumer) Read(p []byte) (int, error) {
 	}
 	s.resumes++
 	if rerr := s.resume(err); rerr != nil {
-		return 0, errors.Join(err, rerr)
+		return 0, fmt.Errorf("%w, and going on failed: %w", err, rerr)
 	}
 	return s.Read(p)
 }
@@ -163,7 +177,7 @@ func (s *resumer) resume(cause error) error {
 	if s.etag != "" {
 		req.Header.Set("If-Range", s.etag)
 	}
-	resp, err := s.r.o.Base.RoundTrip(req)
+	resp, err := s.r.RoundTrip(req) // with patience again: what cut the answer may be a restart
 	if err != nil {
 		return err
 	}

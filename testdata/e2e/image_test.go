@@ -177,6 +177,13 @@ func TestEveryOutputLoads(t *testing.T) {
 			}
 		}
 	})
+	t.Run("buildah", func(t *testing.T) {
+		buildah := command("buildah", "--root", filepath.Join(out, "buildah"), "--runroot", filepath.Join(out, "buildah-run"), "--storage-driver", "vfs")
+		container := buildah.arg("from", "-q", "--tls-verify=false", img.ref()).run(t)
+		if got := buildah.arg("inspect", "-f", "{{.OCIv1.Config.User}}", container).run(t); got != "app" {
+			t.Errorf("buildah has the user %q", got)
+		}
+	})
 	t.Run("skopeo", func(t *testing.T) {
 		for _, source := range []string{"docker://" + img.ref(), "oci:" + out + "/layout:1.4", "oci-archive:" + out + "/oci.tar", "docker-archive:" + out + "/docker.tar"} {
 			var got struct{ Layers []string }

@@ -162,3 +162,24 @@ func TestDockerFormat(t *testing.T) {
 		t.Errorf("podman has %q", got)
 	}
 }
+
+// TestUnreadableFile builds as an ordinary user who may not read a file of the source.
+func TestUnreadableFile(t *testing.T) {
+	work, err := os.MkdirTemp(must(t, "E2E_WORK"), "unreadable-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := projectIn(t, work)
+	if err := os.WriteFile(filepath.Join(dir, "menu/secret.txt"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(work, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	openUp(t, work)
+	_, log, err := command("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", must(t, "E2E_JUBAKO"), "build", "--base", base(t), "--cache-dir", work+"/cache", dir).
+		with("HOME="+work, "CI=").try(t)
+	if err == nil || !strings.Contains(log, "menu/secret.txt") || !strings.Contains(log, "cannot be read") || !strings.Contains(log, "exclude") {
+		t.Errorf("%v\n%s", err, log)
+	}
+}
