@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -322,10 +323,10 @@ func TestOpen(t *testing.T) {
 
 // TestRegistry: an index is narrowed, blobs come once, and what is pinned needs no registry any more.
 func TestRegistry(t *testing.T) {
-	requests := 0
+	var requests atomic.Int32
 	handler := ggcr.New()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		requests++
+		requests.Add(1)
 		handler.ServeHTTP(w, r)
 	}))
 	defer s.Close()
@@ -370,12 +371,12 @@ func TestRegistry(t *testing.T) {
 	if _, err := opened.Image(context.Background(), v1.Platform{OS: "linux", Architecture: "s390x"}); err == nil || !strings.Contains(err.Error(), "no image for linux/s390x") {
 		t.Errorf("got %v", err)
 	}
-	before := requests
+	before := requests.Load()
 	o.Offline = true
 	pinned := repo + "@" + opened.Digest.String()
 	read(pinned)
-	if requests != before {
-		t.Errorf("%d requests for what the store has", requests-before)
+	if n := requests.Load() - before; n != 0 {
+		t.Errorf("%d requests for what the store has", n)
 	}
 	if _, err := Open(context.Background(), Source{Kind: Registry, Ref: repo + ":1"}, o); err == nil || !strings.Contains(err.Error(), "--offline") {
 		t.Errorf("offline: %v", err)

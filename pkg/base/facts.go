@@ -14,7 +14,7 @@ type Facts struct {
 	Libc   Libc   `json:"libc"`
 
 	// The account files and /etc/login.defs and /etc/default/useradd, whole; nil where the base lacks one.
-	Passwd, Group, Shadow, GShadow, LoginDefs, UseraddDefaults []byte `json:",omitempty"`
+	Passwd, Group, Shadow, GShadow, LoginDefs, UseraddDefaults []byte
 
 	// Files holds every path of the base's merged tree, without leading slash.
 	Files map[string]Stat `json:"files"`

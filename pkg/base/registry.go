@@ -106,7 +106,7 @@ func fromStore(_ context.Context, ref name.Digest, repo name.Repository, o Optio
 // open reads a blob from the store, or else from the registry and on its way into the store.
 func (s *registrySource) open(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
 	if s.o.Store != nil && s.o.Store.Has(d.Digest.Hex, d.Size) {
-		f, err := s.o.Store.Open(d.Digest.Hex)
+		f, err := s.o.Store.Verified(d.Digest.Hex) // a damaged one is discarded, and comes anew
 		if err == nil || !errors.Is(err, cas.ErrNotFound) {
 			return f, err
 		}
@@ -156,6 +156,7 @@ type keeper struct {
 	w     *cas.Writer
 	want  string
 	doing string
+	kept  bool
 }
 
 func (k *keeper) Read(p []byte) (int, error) {
@@ -167,7 +168,8 @@ func (k *keeper) Read(p []byte) (int, error) {
 	}
 	switch {
 	case errors.Is(err, io.EOF):
-		if k.w.Digest() == k.want {
+		if !k.kept && k.w.Digest() == k.want { // a reader may ask again at the end
+			k.kept = true
 			if _, cerr := k.w.Commit(k.want); cerr != nil {
 				return n, cerr
 			}

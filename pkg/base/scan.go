@@ -20,7 +20,7 @@ import (
 )
 
 // factsVersion is raised whenever facts are gathered in another way.
-const factsVersion = 1
+const factsVersion = 2
 
 // The bounds of a base's file tree.
 const (

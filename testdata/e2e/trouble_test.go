@@ -4,9 +4,16 @@ package e2e
 
 import (
 	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -101,49 +108,33 @@ func TestMissingSetting(t *testing.T) {
 	}
 }
 
-// TestRegistryGone pushes to a registry that dies in the middle.
+// TestRegistryGone pushes to a registry that dies once the first blob is there.
 func TestRegistryGone(t *testing.T) {
 	dir := project(t)
-	work, err := os.MkdirTemp(must(t, "E2E_WORK"), "gone-")
+	target, err := url.Parse("http://" + must(t, "E2E_REGISTRY"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := command(must(t, "E2E_JUBAKO"), "registry", "serve", "--listen", "127.0.0.1:0", "--dir", work).exec(context.Background())
-	out, err := server.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = server.Process.Kill(); _ = server.Wait() }()
-	buf := make([]byte, 200)
-	n, err := out.Read(buf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	host := strings.TrimPrefix(strings.TrimSpace(string(buf[:n])), "http://")
-	x := jubako(t, "build", "--base", base(t), "-t", host+"/team/app:1", "--push", dir).exec(context.Background())
-	var log strings.Builder
-	x.Stderr = &log
-	if err := x.Start(); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "an upload has begun", time.Minute, func() error {
-		_, err := os.Stat(filepath.Join(work, "blobs/sha256"))
-		if left, _ := filepath.Glob(filepath.Join(work, "blobs/sha256/*/*")); len(left) == 0 && err == nil {
-			return os.ErrNotExist
+	var dead atomic.Bool
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target); r.Out.Host = r.In.Host }}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if dead.Load() {
+			panic(http.ErrAbortHandler)
 		}
-		return err
-	})
-	_ = server.Process.Kill()
-	_ = x.Wait()
-	if code := x.ProcessState.ExitCode(); code != 3 || !strings.Contains(log.String(), "pushing to "+host) {
-		t.Errorf("exit code %d\n%s", code, log.String())
+		proxy.ServeHTTP(w, r)
+		if r.Method == http.MethodPut {
+			dead.Store(true)
+		}
+	}))
+	defer s.Close()
+	repo := strings.TrimPrefix(s.URL, "http://") + "/team/gone"
+	cache := t.TempDir()
+	_, log, err := jubako(t, "build", "--base", base(t), "-t", repo+":1", "--push", "--jobs", "1", "--cache-dir", cache, dir).try(t)
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 3 || !strings.Contains(log, "pushing to "+repo) {
+		t.Errorf("%v\n%s", err, log)
 	}
-	if tags, _ := filepath.Glob(filepath.Join(work, "repositories/team/app/_tags/*")); len(tags) != 0 {
-		t.Errorf("a tag was moved: %v", tags)
-	}
+	tidy(t, cache, must(t, "E2E_REGISTRY")+"/team/gone", "")
 }
 
 // TestDockerFormat: the health check survives podman.
