@@ -93,6 +93,50 @@ func TestSpecifiers(t *testing.T) {
 	}
 }
 
+// TestSpecifierTraps has what other readers of PEP 440 are known to get wrong.
+func TestSpecifierTraps(t *testing.T) {
+	for _, tc := range []struct {
+		specs, version string
+		want           bool
+	}{
+		{"<3.13", "3.13.0rc2", false},
+		{"<3.13", "3.12.9", true},
+		{"<3.13rc1", "3.13b1", true},
+		{"==2!1.*", "1!0.5", false},
+		{"==2!1.*", "2!1.5", true},
+		{"!=1.0.*", "1", false},
+		{"==1.0.*", "1", true},
+		{"~=1.0.0", "1", true},
+		{"~=1.0.0", "1.1", false},
+		{"", "1.0", true},
+		{"!=1.0", "1.0.post1", true},
+		{">1.0", "1.0.post1", false},
+		{">1.0", "1.0+cpu", false},
+		{">1.0.post1", "1.0.post2", true},
+		{"==1.0", "1.0+cpu", true},
+		{"!=1.0", "1.0+cpu", false},
+		{"==1.0+cpu", "1.0", false},
+		{"==1.0+ubuntu-1", "1.0+ubuntu.1", true},
+		{"<=1.0", "1.0+cpu", true},
+		{"===1.0+CPU", "1.0+cpu", true},
+		{"===1.0", "1.0.0", false},
+		{">=1.0,", "1.1", true},
+		{">= 1.0 , < 2", "1.1", true},
+	} {
+		specs, err := ParseSpecifiers(tc.specs)
+		if err != nil {
+			t.Errorf("%q: %v", tc.specs, err)
+			continue
+		}
+		if got := specs.Contains(version(t, tc.version)); got != tc.want {
+			t.Errorf("%q contains %s: %v", tc.specs, tc.version, got)
+		}
+	}
+	if a, b := version(t, "1.0+ubuntu-1"), version(t, "1.0+ubuntu.1"); a.Compare(b) != 0 || a.String() != "1.0+ubuntu.1" {
+		t.Errorf("%s and %s differ", a, b)
+	}
+}
+
 func TestNormalize(t *testing.T) {
 	for in, want := range map[string]string{"Django": "django", "zope.interface": "zope-interface", "a__b--c..d": "a-b-c-d", "x": "x", "A_.B": "a-b"} {
 		if got := Normalize(in); got != want {
@@ -163,6 +207,32 @@ func TestMarkers(t *testing.T) {
 	}
 }
 
+// TestSenselessComparisons: uv drops them, and so do we; "or" keeps its other side.
+func TestSenselessComparisons(t *testing.T) {
+	env, err := LinuxEnv("3.12.9", "x86_64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]bool{
+		"os_name ~= '1'":                             true,
+		"'3.8' == '3.8'":                             true,
+		"python_version == 'three'":                  true,
+		"python_version in '3.10,3.11'":              true,
+		"sys_platform == os_name":                    true,
+		"extra in 'a'":                               true,
+		"sys_platform == 'win32' or os_name ~= '1'":  false,
+		"sys_platform == 'linux' and os_name ~= '1'": true,
+		"(os_name ~= '1') and 'a' == 'b'":            true,
+	} {
+		if m, err := ParseMarker(text); err != nil || m.Eval(&env) != want {
+			t.Errorf("%s is not %v: %v", text, want, err)
+		}
+	}
+	if m, err := ParseMarker("sys_platform === 'linux'"); err == nil {
+		t.Errorf("=== on a string was read as %s", m)
+	}
+}
+
 func TestRequirements(t *testing.T) {
 	for in, want := range map[string]string{
 		"django":                           "django",
@@ -170,6 +240,8 @@ func TestRequirements(t *testing.T) {
 		"uvicorn[standard,Extra]>=0.30":    "uvicorn[extra,standard]>=0.30",
 		"a (>=1)":                          "a>=1",
 		"a @ https://x/a-1.whl":            "a @ https://x/a-1.whl",
+		"a[b]@https://x/a;c#sha256=0":      "a[b] @ https://x/a;c#sha256=0",
+		"a @ https://x/a ; os_name == 'x'": "a @ https://x/a ; os_name == 'x'",
 		"a; os_name == 'posix'":            "a; os_name == 'posix'",
 		"a[x]==1.0 ; python_version < '4'": "a[x]==1.0; python_version < '4'",
 	} {
