@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -106,8 +108,22 @@ func dockerManifest(img Image, config string, layerName func(Blob) string, tags 
 	return encode([]entry{e})
 }
 
-// writeArchive writes a file beside its place and renames it.
+// writeArchive writes a file beside its place and renames it. A link is followed, and what is no regular file, such as a
+// pipe or a device, is written into: to put a file in its place would destroy it.
 func writeArchive(file string, write func(io.Writer) error) error {
+	if real, err := filepath.EvalSymlinks(file); err == nil {
+		file = real
+	}
+	if fi, err := os.Stat(file); err == nil && !fi.Mode().IsRegular() {
+		f, err := os.OpenFile(file, os.O_WRONLY, 0)
+		if err != nil {
+			return fmt.Errorf("writing %s: %w", file, err)
+		}
+		if err := errors.Join(write(f), f.Close()); err != nil {
+			return fmt.Errorf("writing %s: %w", file, err)
+		}
+		return nil
+	}
 	if err := writeBeside(file, write); err != nil {
 		return fmt.Errorf("writing %s: %w", file, err)
 	}

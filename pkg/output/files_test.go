@@ -91,11 +91,8 @@ func TestLayout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := validate.Index(idx); err != nil {
-		// Layers of the test are no tars, which validate looks into; digests it must not complain of.
-		if !strings.Contains(err.Error(), "tar") && !strings.Contains(err.Error(), "undersized layer") && !strings.Contains(err.Error(), "unexpected EOF") {
-			t.Error(err)
-		}
+	if err := validate.Index(idx, validate.Fast); err != nil { // the layers of these images are no tars
+		t.Error(err)
 	}
 	img, err := idx.Image(one.Digest)
 	if err == nil {

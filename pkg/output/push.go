@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -337,11 +338,12 @@ func (p *pusher) upload(ctx context.Context, b Blob, started *http.Response) err
 		return &blobError{err}
 	}
 	defer body.Close()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, at.String(), &uploadReader{r: body, report: func(n int64) {
+	reader := &uploadReader{r: body, report: func(n int64) {
 		if p.o.Progress != nil {
 			p.o.Progress(b, n)
 		}
-	}})
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, at.String(), reader)
 	if err != nil {
 		return err
 	}
@@ -350,8 +352,8 @@ func (p *pusher) upload(ctx context.Context, b Blob, started *http.Response) err
 	req.Header.Set("Content-Length", strconv.FormatInt(b.Size, 10))
 	resp, err := p.do(req, http.StatusCreated)
 	if err != nil {
-		if e, ok := errors.AsType[*blobError](err); ok {
-			return e
+		if e := reader.fault.Load(); e != nil {
+			return e // whatever the registry has made of a body that broke off
 		}
 		return fmt.Errorf("blob %s (%s): %w", b.Digest, b.Name, &uploadError{err, regclient.RetryAfter(resp)})
 	}
@@ -403,6 +405,7 @@ type uploadReader struct {
 	r      io.Reader
 	n, at  int64
 	report func(int64)
+	fault  atomic.Pointer[blobError] // the body may still be read when the answer is there
 }
 
 func (r *uploadReader) Read(p []byte) (int, error) {
@@ -413,7 +416,9 @@ func (r *uploadReader) Read(p []byte) (int, error) {
 		r.report(r.n)
 	}
 	if err != nil && err != io.EOF {
-		err = &blobError{err}
+		fault := &blobError{err}
+		r.fault.Store(fault)
+		return n, fault
 	}
 	return n, err
 }

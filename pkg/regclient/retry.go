@@ -37,7 +37,8 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	wait := firstWait
 	for attempt := 1; ; attempt++ {
 		resp, err := r.o.Base.RoundTrip(req)
-		if !passing(resp, err) || attempt == attempts || !rewindable(req) {
+		// The error of a context that has ended is its cause, which can look like any fault.
+		if req.Context().Err() != nil || !passing(resp, err) || attempt == attempts || !rewindable(req) {
 			if err == nil && req.Method == http.MethodGet && resp.StatusCode == http.StatusOK && resp.ContentLength > 0 {
 				resp.Body = &resumer{ReadCloser: resp.Body, r: r, req: req, left: resp.ContentLength, etag: strongETag(resp)}
 			}
