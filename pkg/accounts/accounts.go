@@ -85,6 +85,24 @@ func parseID(s string) (int, error) {
 	return int(n), nil
 }
 
+// maxFile bounds an account file in bytes: those of real images have a few thousand.
+const maxFile = 4 << 20
+
+func (f Files) checkSize() error {
+	for _, x := range []struct {
+		name string
+		data []byte
+	}{
+		{"/etc/passwd", f.Passwd}, {"/etc/group", f.Group}, {"/etc/shadow", f.Shadow}, {"/etc/gshadow", f.GShadow},
+		{"/etc/login.defs", f.LoginDefs}, {"/etc/default/useradd", f.UseraddDefaults},
+	} {
+		if len(x.data) > maxFile {
+			return fmt.Errorf("reading %s of the base: it has %d bytes; at most %d are read", x.name, len(x.data), maxFile)
+		}
+	}
+	return nil
+}
+
 // account is a passwd or group entry, as far as ids need it.
 type account struct {
 	name     string
@@ -139,6 +157,9 @@ func (f Files) Resolve(r Request) (User, error) {
 	if err := r.check(); err != nil {
 		return User{}, hint.Usage(err)
 	}
+	if err := f.checkSize(); err != nil {
+		return User{}, err
+	}
 	users, groups := parse(f.Passwd, false), parse(f.Group, true)
 	if r.Name == "" {
 		return resolveNumber(r, users, groups)
@@ -146,7 +167,7 @@ func (f Files) Resolve(r Request) (User, error) {
 	if a, ok := byName(users, r.Name); ok {
 		return resolveExisting(r, a, groups)
 	}
-	u := User{Name: r.Name, Group: r.Name, NewUser: true, Home: "/home/" + r.Name, Shell: f.shell()}
+	u := User{Name: r.Name, Group: r.Name, NewUser: true, Home: f.useraddDefault("HOME", "/home") + "/" + r.Name, Shell: f.useraddDefault("SHELL", "/bin/sh")}
 	if g, ok := byName(groups, r.Name); ok {
 		if r.GID >= 0 && r.GID != g.gid {
 			return User{}, clash("group %s has gid %d in the base, and gid %d is asked for", r.Name, g.gid, r.GID)
@@ -240,27 +261,27 @@ func (f Files) newID(kind string, wanted, preferred int, taken []account) (int, 
 	return 0, clash("every %s from %d to %d is taken in the base", kind, low, high)
 }
 
-// loginDef reads a number from login.defs(5).
+// loginDef reads a number from login.defs(5); of a key that stands twice the last counts, as for shadow's tools.
 func (f Files) loginDef(key string, otherwise int) int {
 	for line := range bytes.Lines(f.LoginDefs) {
 		fields := strings.Fields(string(line))
 		if len(fields) >= 2 && fields[0] == key {
 			if n, err := parseID(fields[1]); err == nil {
-				return n
+				otherwise = n
 			}
 		}
 	}
 	return otherwise
 }
 
-// shell is what useradd gives a user (useradd(8), /etc/default/useradd).
-func (f Files) shell() string {
+// useraddDefault reads a value from /etc/default/useradd (useradd(8)); of a key that stands twice the last counts.
+func (f Files) useraddDefault(key, otherwise string) string {
 	for line := range bytes.Lines(f.UseraddDefaults) {
-		if v, ok := strings.CutPrefix(strings.TrimSpace(string(line)), "SHELL="); ok {
-			return v
+		if v, ok := strings.CutPrefix(strings.TrimSpace(string(line)), key+"="); ok {
+			otherwise = v
 		}
 	}
-	return "/bin/sh"
+	return otherwise
 }
 
 // Add gives the files that change, by path ("etc/passwd"), whole. lastChange is the day since 1970 that shadow(5) notes
@@ -273,24 +294,24 @@ func (f Files) Add(u User, lastChange int) (map[string][]byte, error) {
 		}
 	}
 	files := make(map[string][]byte)
-	password := "x"
+	password := "x" // it stands in shadow
 	if f.Shadow == nil {
-		password = "*"
+		password = "!"
 	}
 	if u.NewGroup {
-		files["etc/group"] = appendLine(f.Group, fmt.Sprintf("%s:x:%d:", u.Group, u.GID))
-		if f.GShadow != nil {
-			files["etc/gshadow"] = appendLine(f.GShadow, u.Group+":!::")
+		files["etc/group"] = addLine(f.Group, fmt.Sprintf("%s:x:%d:", u.Group, u.GID))
+		if f.GShadow != nil && !names(f.GShadow, u.Group) {
+			files["etc/gshadow"] = addLine(f.GShadow, u.Group+":!::")
 		}
 	}
 	if u.NewUser {
-		files["etc/passwd"] = appendLine(f.Passwd, fmt.Sprintf("%s:%s:%d:%d::%s:%s", u.Name, password, u.UID, u.GID, u.Home, u.Shell))
-		if f.Shadow != nil {
+		files["etc/passwd"] = addLine(f.Passwd, fmt.Sprintf("%s:%s:%d:%d::%s:%s", u.Name, password, u.UID, u.GID, u.Home, u.Shell))
+		if f.Shadow != nil && !names(f.Shadow, u.Name) {
 			day := ""
 			if lastChange > 0 {
 				day = strconv.Itoa(lastChange)
 			}
-			files["etc/shadow"] = appendLine(f.Shadow, u.Name+":!:"+day+"::::::")
+			files["etc/shadow"] = addLine(f.Shadow, u.Name+":!:"+day+"::::::")
 		}
 	}
 	return files, nil
@@ -304,10 +325,30 @@ func DefaultMode(path string) uint32 { return defaultModes[path] }
 
 var defaultModes = map[string]uint32{"etc/passwd": 0o644, "etc/group": 0o644, "etc/shadow": 0o640, "etc/gshadow": 0o640}
 
-func appendLine(b []byte, line string) []byte {
-	out := bytes.Clone(b)
-	if len(out) > 0 && out[len(out)-1] != '\n' {
-		out = append(out, '\n')
+// addLine adds an entry at the end, but before the first line that refers to a network service (nsswitch.conf(5), compat):
+// such lines stay last, as shadow's tools keep them.
+func addLine(b []byte, line string) []byte {
+	at := len(b)
+	offset := 0
+	for l := range bytes.Lines(b) {
+		if l[0] == '+' || l[0] == '-' {
+			at = offset
+			break
+		}
+		offset += len(l)
 	}
-	return append(out, line+"\n"...)
+	if at > 0 && b[at-1] != '\n' {
+		line = "\n" + line
+	}
+	return slices.Concat(b[:at], []byte(line+"\n"), b[at:])
+}
+
+// names says whether a file has a line for a name. shadow and gshadow may: a stale line is kept rather than doubled.
+func names(b []byte, name string) bool {
+	for l := range bytes.Lines(b) {
+		if bytes.HasPrefix(l, []byte(name+":")) {
+			return true
+		}
+	}
+	return false
 }

@@ -44,13 +44,16 @@ func TestResolve(t *testing.T) {
 		"gid follows uid":    {files("", ""), Request{"app", 10001, -1}, User{"app", "app", 10001, 10001, "/home/app", "/bin/sh", true, true}, ""},
 		"a number":           {files("", ""), Request{"", 10001, -1}, User{"", "", 10001, 10001, "/", "/bin/sh", false, false}, ""},
 		"a number with name": {files("", ""), Request{"", 65534, -1}, User{"nobody", "nogroup", 65534, 65534, "/nonexistent", "/usr/sbin/nologin", false, false}, ""},
-		"no files at all":    {Files{}, user("app"), User{"app", "app", 999, 999, "/home/app", "/bin/sh", true, true}, ""},
-		"uid clash":          {files("node:x:1000:1000::/:/bin/sh\n", ""), Request{"app", 1000, -1}, User{}, "uid 1000 is node's"},
-		"gid clash":          {files("", ""), Request{"app", -1, 100}, User{}, "gid 100 is users's"},
-		"name clash":         {files("", ""), Request{"nobody", 5, -1}, User{}, "user nobody is 65534:65534"},
-		"group clash":        {files("", "app:x:7:\n"), Request{"app", -1, 8}, User{}, "group app has gid 7"},
-		"bad name":           {files("", ""), user("App:x"), User{}, "a name has at most"},
-		"no id is left":      {Files{LoginDefs: []byte("SYS_UID_MIN 999\nSYS_GID_MIN 999\n"), Passwd: []byte("a:x:999:1::/:/x\n")}, user("b"), User{}, "is taken"},
+		"defaults said twice": {Files{LoginDefs: []byte("UID_MIN 1000\nUID_MIN 500\nSYS_GID_MAX 300\n"), UseraddDefaults: []byte("SHELL=/bin/sh\nHOME=/srv\nSHELL=/bin/bash\n")}, user("app"),
+			User{"app", "app", 499, 300, "/srv/app", "/bin/bash", true, true}, ""},
+		"no files at all": {Files{}, user("app"), User{"app", "app", 999, 999, "/home/app", "/bin/sh", true, true}, ""},
+		"uid clash":       {files("node:x:1000:1000::/:/bin/sh\n", ""), Request{"app", 1000, -1}, User{}, "uid 1000 is node's"},
+		"gid clash":       {files("", ""), Request{"app", -1, 100}, User{}, "gid 100 is users's"},
+		"name clash":      {files("", ""), Request{"nobody", 5, -1}, User{}, "user nobody is 65534:65534"},
+		"group clash":     {files("", "app:x:7:\n"), Request{"app", -1, 8}, User{}, "group app has gid 7"},
+		"bad name":        {files("", ""), user("App:x"), User{}, "a name has at most"},
+		"too large":       {Files{Group: make([]byte, maxFile+1)}, user("b"), User{}, "/etc/group"},
+		"no id is left":   {Files{LoginDefs: []byte("SYS_UID_MIN 999\nSYS_GID_MIN 999\n"), Passwd: []byte("a:x:999:1::/:/x\n")}, user("b"), User{}, "is taken"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := tc.files.Resolve(tc.req)
@@ -81,7 +84,7 @@ func TestAdd(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string][]byte{
-		"etc/passwd":  []byte(basePasswd + "app:x:999:999::/home/app:/bin/sh\n"),
+		"etc/passwd":  []byte(strings.Replace(basePasswd, "+nis", "app:x:999:999::/home/app:/bin/sh\n+nis", 1)),
 		"etc/group":   []byte(baseGroup + "\napp:x:999:\n"),
 		"etc/shadow":  []byte("root:*:1::::::\napp:!:::::::\n"),
 		"etc/gshadow": []byte("root:*::\napp:!::\n"),
@@ -89,8 +92,12 @@ func TestAdd(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
-	if got, err = (Files{}).Add(u, 20000); err != nil || len(got) != 2 || string(got["etc/passwd"]) != "app:*:999:999::/home/app:/bin/sh\n" {
+	if got, err = (Files{}).Add(u, 20000); err != nil || len(got) != 2 || string(got["etc/passwd"]) != "app:!:999:999::/home/app:/bin/sh\n" {
 		t.Errorf("without shadow: %q, %v", got, err)
+	}
+	f.Shadow, f.GShadow = []byte("app:*:7::::::\n"), []byte("app:!::\n")
+	if got, err = f.Add(u, 0); err != nil || got["etc/shadow"] != nil || got["etc/gshadow"] != nil || got["etc/passwd"] == nil {
+		t.Errorf("lines of a user that is gone were doubled: %q, %v", got, err)
 	}
 	f.Shadow = nil
 	root, _ := f.Resolve(user("root"))
