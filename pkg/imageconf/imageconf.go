@@ -148,6 +148,7 @@ func (s Settings) apply(c object) error {
 		}
 		delete(c, "Cmd") // a new entry point makes the base's arguments meaningless, as for Docker
 	}
+	delete(c, "OnBuild") // a trigger is for the first image built on the base, not for those built on that one
 	if s.Cmd != nil {
 		if err := c.set("Cmd", s.Cmd); err != nil {
 			return err
@@ -176,14 +177,16 @@ func (s Settings) environment(c object) ([]string, error) {
 	if err := c.get("Env", &env); err != nil {
 		return nil, err
 	}
+	// Of a variable that a base has twice, the second would hide what is put in the first one's place.
 	put := func(name, value string) {
-		for i, kv := range env {
-			if strings.HasPrefix(kv, name+"=") {
-				env[i] = name + "=" + value
-				return
-			}
+		is := func(kv string) bool { return strings.HasPrefix(kv, name+"=") }
+		at := slices.IndexFunc(env, is)
+		if at < 0 {
+			env = append(env, name+"="+value)
+			return
 		}
-		env = append(env, name+"="+value)
+		env[at] = name + "=" + value
+		env = append(env[:at+1], slices.DeleteFunc(env[at+1:], is)...)
 	}
 	if s.PathPrepend != "" {
 		path := defaultPath
@@ -258,12 +261,13 @@ func appendLayers(top object, layers []Layer, created string) error {
 	if err := top.get("history", &history); err != nil {
 		return err
 	}
+	history, err := padHistory(history, len(diffIDs), created)
+	if err != nil {
+		return err
+	}
 	for _, l := range layers {
 		diffIDs = append(diffIDs, l.DiffID)
-		entry, err := marshal(struct {
-			Created   string `json:"created"`
-			CreatedBy string `json:"created_by"`
-		}{created, "jubako: " + l.Name})
+		entry, err := marshal(historyEntry{created, "jubako: " + l.Name})
 		if err != nil {
 			return err
 		}
@@ -276,6 +280,35 @@ func appendLayers(top object, layers []Layer, created string) error {
 		return err
 	}
 	return errors.Join(top.set("rootfs", rootfs), top.set("history", history))
+}
+
+// padHistory gives a base that says nothing of some of its layers an entry for each, since clients that show or convert an
+// image go through layers and history side by side (OCI image-spec config.md, "history").
+func padHistory(history []json.RawMessage, layers int, created string) ([]json.RawMessage, error) {
+	for _, raw := range history {
+		var entry struct {
+			Empty bool `json:"empty_layer"`
+		}
+		if err := json.Unmarshal(raw, &entry); err != nil {
+			return nil, fmt.Errorf("reading \"history\" of the base's config: %w", err)
+		}
+		if !entry.Empty {
+			layers--
+		}
+	}
+	for range layers {
+		entry, err := marshal(historyEntry{created, "the base"})
+		if err != nil {
+			return nil, err
+		}
+		history = append(history, entry)
+	}
+	return history, nil
+}
+
+type historyEntry struct {
+	Created   string `json:"created"`
+	CreatedBy string `json:"created_by"`
 }
 
 // Config is what of a config other parts of jubako read.
@@ -295,6 +328,7 @@ type Config struct {
 		Volumes      map[string]struct{}
 		StopSignal   string
 		Healthcheck  *Healthcheck
+		OnBuild      []string // triggers that a Dockerfile build on this image would run
 	} `json:"config"`
 	RootFS struct {
 		DiffIDs []string `json:"diff_ids"`

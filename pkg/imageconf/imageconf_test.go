@@ -67,8 +67,21 @@ func TestNoPathInBase(t *testing.T) {
 	}
 }
 
+// TestLeftBehind: what a base says to those that build on it directly, twice, or not at all.
+func TestLeftBehind(t *testing.T) {
+	const odd = `{"config":{"OnBuild":["RUN x"],"Env":["PATH=/a","A=1","PATH=/b"]},"rootfs":{"diff_ids":["sha256:aa","sha256:bb"]},
+	 "history":[{"created_by":"one"},{"created_by":"ENV","empty_layer":true}]}`
+	got, err := Build([]byte(odd), Settings{PathPrepend: "/v/bin", Layers: []Layer{{"app", "sha256:cc"}}})
+	want := `{"config":{"Env":["PATH=/v/bin:/b","A=1"]},"created":"1970-01-01T00:00:00Z","history":[{"created_by":"one"},{"created_by":"ENV","empty_layer":true},` +
+		`{"created":"1970-01-01T00:00:00Z","created_by":"the base"},{"created":"1970-01-01T00:00:00Z","created_by":"jubako: app"}],` +
+		`"rootfs":{"diff_ids":["sha256:aa","sha256:bb","sha256:cc"],"type":"layers"}}`
+	if d := cmp.Diff(want, string(got)); err != nil || d != "" {
+		t.Error(err, d)
+	}
+}
+
 func TestBadBase(t *testing.T) {
-	for _, b := range []string{"", "null", "[]", `{"config":3}`, `{"config":{"Env":{}}}`, `{"rootfs":{"diff_ids":7}}`, `{"history":{}}`} {
+	for _, b := range []string{"", "null", "[]", `{"config":3}`, `{"config":{"Env":{}}}`, `{"rootfs":{"diff_ids":7}}`, `{"history":{}}`, `{"history":[3]}`} {
 		if got, err := Build([]byte(b), Settings{}); err == nil {
 			t.Errorf("%q gave %s", b, got)
 		}
@@ -81,6 +94,7 @@ func TestBadBase(t *testing.T) {
 // FuzzBuild: any base gives an error, or a config that is built again to the same bytes.
 func FuzzBuild(f *testing.F) {
 	f.Add([]byte(base))
+	f.Add([]byte(`{"config":{"Env":["A=1","A=2"],"OnBuild":["x"]},"rootfs":{"diff_ids":["a","b"]},"history":[{"empty_layer":true}]}`))
 	f.Add([]byte(`{"config":null,"history":null,"rootfs":null}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		once, err := Build(b, Settings{User: "app", Ports: []string{"1/tcp"}})
