@@ -1,14 +1,10 @@
 package project
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
@@ -152,9 +148,9 @@ var notYet = map[string]string{
 }
 
 // configFor reads [tool.jubako] of a document for a profile, with further settings over it, each KEY=VALUE in TOML.
-func configFor(file string, data []byte, profile string, sets []string) (*Config, error) {
+func configFor(file string, data []byte, profile string, sets []string) (*Config, places, error) {
 	if err := checkKeys(file, data); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var doc struct {
 		Tool struct {
@@ -162,166 +158,44 @@ func configFor(file string, data []byte, profile string, sets []string) (*Config
 		} `toml:"tool"`
 	}
 	if err := toml.Unmarshal(data, &doc); err != nil {
-		return nil, err // checkKeys has read it: this cannot be
+		return nil, nil, err // checkKeys has read it: this cannot be
 	}
 	merged := doc.Tool.Jubako
 	if merged == nil {
 		merged = map[string]any{}
 	}
-	if err := applyProfile(file, merged, profile); err != nil {
-		return nil, err
+	at := placesOf(file, data)
+	if err := checkProfiles(at, merged); err != nil {
+		return nil, nil, hint.Usage(err)
 	}
+	if err := applyProfile(file, merged, profile); err != nil {
+		return nil, nil, err
+	}
+	at.overlay("profile." + profile + ".")
 	for _, s := range sets {
-		if err := applySet(merged, s); err != nil {
-			return nil, hint.Wrap(hint.Usage(fmt.Errorf("--set %s: %w", s, err)), `write KEY=VALUE, the value in TOML: --set 'cmd=["gunicorn"]'`)
+		if err := applySet(merged, at, s); err != nil {
+			return nil, nil, hint.Wrap(hint.Usage(fmt.Errorf("--set %s: %w", s, err)), `write KEY=VALUE, the value in TOML: --set 'cmd=["gunicorn"]'`)
 		}
 	}
 	b, err := toml.Marshal(map[string]any{"tool": map[string]any{"jubako": merged}})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if err := checkKeys("--set", b); err != nil { // what --set brought has no line of its own
-		return nil, err
+	if err := checkKeys("", b); err != nil { // what is wrong by now came with --set, which has no lines
+		return nil, nil, err
 	}
 	var raw rawDocument
 	if err := toml.Unmarshal(b, &raw); err != nil {
-		return nil, hint.Usage(fmt.Errorf("reading %s: %w", file, err))
+		return nil, nil, hint.Usage(fmt.Errorf("reading %s: %w", file, err))
 	}
 	c, err := raw.Tool.Jubako.resolve(merged)
+	if ke, ok := errors.AsType[*keyError](err); ok {
+		return nil, nil, hint.Usage(fmt.Errorf("%s: %w", at.of(ke.key), err))
+	}
 	if err != nil {
-		return nil, hint.Usage(fmt.Errorf("reading [tool.jubako] of %s: %w", file, err))
+		return nil, nil, hint.Usage(fmt.Errorf("reading [tool.jubako] of %s: %w", file, err))
 	}
-	return c, nil
-}
-
-// checkKeys refuses unknown keys and wrong types below [tool.jubako], with their place.
-func checkKeys(file string, data []byte) error {
-	var doc rawDocument
-	d := toml.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	err := d.Decode(&doc)
-	if err == nil {
-		return nil
-	}
-	if strict, ok := errors.AsType[*toml.StrictMissingError](err); ok {
-		for _, e := range strict.Errors {
-			key := e.Key()
-			if len(key) < 3 || key[0] != "tool" || key[1] != "jubako" {
-				continue
-			}
-			row, col := e.Position()
-			return unknownKey(fmt.Sprintf("%s:%d:%d", file, row, col), key[2:])
-		}
-		return nil
-	}
-	if de, ok := errors.AsType[*toml.DecodeError](err); ok {
-		row, col := de.Position()
-		return hint.Usage(fmt.Errorf("reading %s:%d:%d: %s: %s", file, row, col, strings.Join(de.Key(), "."), plainly(de)))
-	}
-	return hint.Usage(fmt.Errorf("reading %s: %w", file, err))
-}
-
-var goTypeRE = regexp.MustCompile(`cannot decode TOML (\w+) into .*?(\[\]string|map\[string\]string|string|bool|int)$`)
-
-// plainly says a wrong type in TOML's words: the decoder speaks of Go's.
-func plainly(err error) string {
-	m := goTypeRE.FindStringSubmatch(err.Error())
-	if m == nil {
-		return strings.TrimPrefix(err.Error(), "toml: ")
-	}
-	wanted := map[string]string{"[]string": "a list of strings", "map[string]string": "a table of strings", "string": "a string", "bool": "true or false", "int": "a number"}
-	return fmt.Sprintf("%s is wanted, not a value of the type %s", wanted[m[2]], m[1])
-}
-
-var topKeys = []string{"image", "base", "workdir", "source", "manage", "venv", "user", "numeric-user", "owner", "packages", "build-packages",
-	"extras", "groups", "exclude", "include", "bytecode", "env", "expose", "healthcheck", "entrypoint", "cmd", "labels", "volumes", "writable",
-	"stop-signal", "staticfiles", "copy", "step", "mirrors", "index", "profile"}
-
-// unknownKey is the error for a key that does not exist, with the nearest one that does.
-func unknownKey(place string, key []string) error {
-	last := key[len(key)-1]
-	known := topKeys
-	if len(key) > 1 && key[len(key)-2] == "copy" {
-		known = []string{"from", "to"}
-	}
-	return unknownName(place, strings.Join(key, "."), last, known)
-}
-
-func unknownName(place, full, last string, known []string) error {
-	err := hint.Usage(fmt.Errorf("%s: there is no key %q in [tool.jubako]", place, full))
-	best, at := "", 1+len(last)/2
-	for _, k := range known {
-		if d := distance(last, k); d < at {
-			best, at = k, d
-		}
-	}
-	if best == "" {
-		return hint.Wrap(err, "known keys: %s", strings.Join(known, ", "))
-	}
-	return hint.Wrap(err, "did you mean %q?", best)
-}
-
-// distance is Levenshtein's.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		prev := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			prev, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, prev+cost)
-		}
-	}
-	return row[len(b)]
-}
-
-// applyProfile merges a profile over the rest: tables merge, lists and values replace. prod needs no table.
-func applyProfile(file string, merged map[string]any, profile string) error {
-	profiles, _ := merged["profile"].(map[string]any)
-	delete(merged, "profile")
-	p, ok := profiles[profile].(map[string]any)
-	if !ok && profile != DefaultProfile {
-		names := append(slices.Collect(maps.Keys(profiles)), DefaultProfile)
-		slices.Sort(names)
-		return hint.Wrap(hint.Usage(fmt.Errorf("%s has no profile %q", file, profile)), "it has: %s", strings.Join(slices.Compact(names), ", "))
-	}
-	merge(merged, p)
-	return nil
-}
-
-// merge lays a table over another. A health check is one value in two forms, and is replaced whole.
-func merge(into, over map[string]any) {
-	for k, v := range over {
-		a, ok1 := into[k].(map[string]any)
-		b, ok2 := v.(map[string]any)
-		if ok1 && ok2 && k != "healthcheck" && k != "user" {
-			merge(a, b)
-			continue
-		}
-		into[k] = v
-	}
-}
-
-// applySet lays KEY=VALUE over the configuration. A value that is no TOML is taken as a string.
-func applySet(merged map[string]any, set string) error {
-	key, value, ok := strings.Cut(set, "=")
-	if !ok {
-		return errors.New("there is no =")
-	}
-	var m map[string]any
-	if err := toml.Unmarshal([]byte(set), &m); err != nil {
-		if err2 := toml.Unmarshal([]byte(key+"="+strconv.Quote(strings.TrimSpace(value))), &m); err2 != nil {
-			return err
-		}
-	}
-	merge(merged, m)
-	return nil
+	return c, at, nil
 }
 
 // resolve checks values and gives them their types. merged tells what was written.
@@ -329,11 +203,11 @@ func (r *rawConfig) resolve(merged map[string]any) (*Config, error) {
 	for _, key := range slices.Sorted(maps.Keys(notYet)) {
 		used := map[string]bool{"packages": len(r.Packages) > 0, "build-packages": len(r.BuildPackages) > 0, "bytecode": r.Bytecode, "step": len(r.Step) > 0}[key]
 		if used {
-			return nil, hint.Wrap(fmt.Errorf("%s: %s", key, notYet[key]), "remove the key, or build on a base that has what you need")
+			return nil, hint.Wrap(badKey(key, "%s", notYet[key]), "remove the key, or build on a base that has what you need")
 		}
 	}
 	if len(r.Profile) > 0 {
-		return nil, errors.New("a profile cannot hold profiles")
+		return nil, badKey("profile", "a profile cannot hold profiles")
 	}
 	c := &Config{
 		Image: r.Image, Base: r.Base, Workdir: or(r.Workdir, "/app"), Source: or(r.Source, "."), Manage: r.Manage, Venv: or(r.Venv, ".venv"),
@@ -344,9 +218,9 @@ func (r *rawConfig) resolve(merged map[string]any) (*Config, error) {
 	if c.Env == nil {
 		c.Env = map[string]string{}
 	}
-	for _, cp := range r.Copy {
+	for i, cp := range r.Copy {
 		if cp.From == "" || cp.To == "" {
-			return nil, errors.New("copy: from and to are both needed")
+			return nil, badKey(fmt.Sprintf("copy.%d", i), "from and to are both needed")
 		}
 		c.Copy = append(c.Copy, Copy(cp))
 	}

@@ -48,7 +48,12 @@ type Project struct {
 	UV UV
 	// PythonVersion is what .python-version asks for, "" where there is no such file.
 	PythonVersion string
+
+	places places
 }
+
+// Where says where a key of [tool.jubako] is written: "pyproject.toml:12:3", "--set", or "[tool.jubako] KEY" where it is inferred.
+func (p *Project) Where(key string) string { return p.places.of(key) }
 
 // UV is what [tool.uv] says, as far as an image depends on it.
 type UV struct {
@@ -132,13 +137,13 @@ func parse(file string, b []byte, profile string, sets []string) (*Project, erro
 		}
 		return nil, hint.Usage(fmt.Errorf("reading %s: %w", file, err))
 	}
-	config, err := configFor(file, b, profile, sets)
+	config, at, err := configFor(file, b, profile, sets)
 	if err != nil {
 		return nil, err
 	}
 	r := raw.Project
 	p := &Project{
-		File: file, Raw: b, Config: config, Name: r.Name, Version: r.Version, Description: r.Description, RequiresPython: r.RequiresPython,
+		File: file, Raw: b, Config: config, places: at, Name: r.Name, Version: r.Version, Description: r.Description, RequiresPython: r.RequiresPython,
 		Scripts: r.Scripts, Dependencies: r.Dependencies, Optional: r.Optional, UV: UV{Indexes: raw.Tool.UV.Indexes},
 		Groups: map[string][]string{}, GroupPython: map[string]string{},
 	}
@@ -221,31 +226,31 @@ func (p *Project) ImageDir() string { return path.Join(p.Config.Workdir, p.InSou
 // checkPaths refuses paths that lead elsewhere than they may.
 func (c *Config) checkPaths() error {
 	if !path.IsAbs(c.Workdir) || path.Clean(c.Workdir) == "/" {
-		return fmt.Errorf("workdir: %q is no absolute path below /", c.Workdir)
+		return badKey("workdir", "%q is no absolute path below /", c.Workdir)
 	}
 	c.Workdir = path.Clean(c.Workdir)
 	for key, p := range map[string]string{"venv": c.Venv, "manage": c.Manage} {
 		if p != "" && (path.IsAbs(p) || !inside(p)) {
-			return fmt.Errorf("%s: %q does not lie below workdir", key, p)
+			return badKey(key, "%q does not lie below workdir", p)
 		}
 	}
 	for i, w := range c.Writable {
 		if path.IsAbs(w) || !inside(w) {
-			return fmt.Errorf("writable: %q does not lie below workdir", w)
+			return badKey("writable", "%q does not lie below workdir", w)
 		}
 		c.Writable[i] = path.Clean(w)
 	}
 	for _, cp := range c.Copy {
 		if path.IsAbs(cp.To) || !inside(cp.To) {
-			return fmt.Errorf("copy: %q does not lie below workdir", cp.To)
+			return badKey("copy", "%q does not lie below workdir", cp.To)
 		}
 	}
 	if c.Owner != "" && c.Owner != "root" && c.Owner != c.User.Name {
-		return fmt.Errorf("owner: %q is neither root nor the user %s", c.Owner, c.User.Name)
+		return badKey("owner", "%q is neither root nor the user %s", c.Owner, c.User.Name)
 	}
 	for _, v := range c.Volumes {
 		if !path.IsAbs(v) {
-			return fmt.Errorf("volumes: %q is no absolute path", v)
+			return badKey("volumes", "%q is no absolute path", v)
 		}
 	}
 	return nil

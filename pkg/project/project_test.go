@@ -61,7 +61,7 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// TestProfile: tables merge, lists and values replace, and a health check is one value.
+// TestProfile: tables merge, lists and values replace; of a health check's two forms the later one holds.
 func TestProfile(t *testing.T) {
 	p, err := parse("pyproject.toml", []byte(document), "dev", []string{"env.C=\"4\"", "stop-signal=SIGQUIT", "user.gid=7"})
 	if err != nil {
@@ -71,8 +71,28 @@ func TestProfile(t *testing.T) {
 	if d := cmp.Diff(map[string]string{"A": "1", "B": "3", "C": "4"}, c.Env); d != "" {
 		t.Error(d)
 	}
-	if !c.Staticfiles.Off || c.Healthcheck.URL == "" || c.Healthcheck.Interval != 0 || c.Cmd[0] != "c" || c.StopSignal != "SIGQUIT" || c.User.GID != 7 || len(c.Groups) != 1 {
+	if !c.Staticfiles.Off || c.Healthcheck.URL == "" || c.Healthcheck.Shell != "" || c.Healthcheck.Interval != 30*time.Second || c.User.Name != "web" || c.Cmd[0] != "c" || c.StopSignal != "SIGQUIT" || c.User.GID != 7 || len(c.Groups) != 1 {
 		t.Errorf("%+v", c)
+	}
+}
+
+// TestSetBesideShortForms: a key below one that is written in its short form, or that has its own form.
+func TestSetBesideShortForms(t *testing.T) {
+	const text = "[tool.jubako]\nuser = \"web\"\nhealthcheck = { url = \"http://x/\", retries = 2 }\n"
+	p, err := parse("f.toml", []byte(text), DefaultProfile, []string{"user.uid=10001", `healthcheck.timeout="2s"`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (User{"web", 10001, -1}); p.Config.User != want {
+		t.Errorf("%+v", p.Config.User)
+	}
+	if d := cmp.Diff(&Healthcheck{URL: "http://x/", Timeout: 2 * time.Second, Retries: 2}, p.Config.Healthcheck); d != "" {
+		t.Error(d)
+	}
+	for key, want := range map[string]string{"user.uid": "--set", "user.name": "f.toml:2:1", "healthcheck.url": "f.toml:3:17", "healthcheck.retries": "f.toml:3:36", "cmd": "[tool.jubako] cmd"} {
+		if got := p.Where(key); got != want {
+			t.Errorf("%s stands at %s, want %s", key, got, want)
+		}
 	}
 }
 
@@ -81,26 +101,32 @@ func TestRefused(t *testing.T) {
 		text, set, profile string
 		want               []string
 	}{
-		"unknown key":           {"[tool.jubako]\nimgae = \"x\"\n", "", "", []string{"f.toml:2:1", `"imgae"`, `"image"`}},
-		"unknown key below":     {"[tool.jubako.staticfiles]\noutptu = \"x\"\n", "", "", []string{`staticfiles.outptu`, `"output"`}},
-		"unknown key in copy":   {"[[tool.jubako.copy]]\nfrom = \"x\"\ntoo = \"y\"\n", "", "", []string{`"to"`}},
-		"unknown key in a user": {"[tool.jubako]\nuser = { nam = \"x\" }\n", "", "", []string{`"name"`}},
-		"unknown in a profile":  {"[tool.jubako.profile.dev]\ngroup = []\n", "", "", []string{`"groups"`}},
-		"unknown by --set":      {"", "imag=1", "", []string{`"image"`}},
-		"type":                  {"[tool.jubako]\nnumeric-user = \"yes\"\n", "", "", []string{"f.toml:2:16", "true or false is wanted"}},
-		"broken":                {"[tool.jubako\n", "", "", []string{"f.toml:1"}},
-		"duration":              {"[tool.jubako]\nhealthcheck = { url = \"x\", interval = \"soon\" }\n", "", "", []string{`"soon" is no duration`}},
-		"two health checks":     {"[tool.jubako]\nhealthcheck = { url = \"x\", cmd = \"y\" }\n", "", "", []string{"one of cmd and url"}},
-		"port":                  {"[tool.jubako]\nexpose = [70000]\n", "", "", []string{`"70000" is no port`}},
-		"workdir":               {"[tool.jubako]\nworkdir = \"app\"\n", "", "", []string{"no absolute path"}},
-		"writable":              {"[tool.jubako]\nwritable = [\"../x\"]\n", "", "", []string{"does not lie below workdir"}},
-		"owner":                 {"[tool.jubako]\nowner = \"nobody\"\n", "", "", []string{"neither root nor the user"}},
-		"profile":               {"[tool.jubako.profile.dev]\n", "", "stage", []string{`no profile "stage"`, "dev, prod"}},
-		"nested profile":        {"[tool.jubako.profile.dev.profile.x]\nimage = \"y\"\n", "", "dev", []string{"profile"}},
-		"packages":              {"[tool.jubako]\npackages = [\"curl\"]\n", "", "", []string{"Debian packages are not supported"}},
-		"bytecode":              {"", "bytecode=true", "", []string{"bytecode is not supported"}},
-		"set without =":         {"", "image", "", []string{"there is no ="}},
-		"group cycle":           {"[dependency-groups]\na = [{ include-group = \"b\" }]\nb = [{ include-group = \"a\" }]\n", "", "", []string{"includes itself"}},
+		"unknown key":                      {"[tool.jubako]\nimgae = \"x\"\n", "", "", []string{"f.toml:2:1", `"imgae"`, `"image"`}},
+		"unknown key in a profile's table": {"[tool.jubako.profile.dev]\nhealthcheck = { ulr = \"x\" }\n", "", "", []string{"f.toml:2:17", "profile.dev.healthcheck.ulr", `"url"`}},
+		"unknown key in a profile's user":  {"[tool.jubako]\nworkdir = \"/a\"\n[tool.jubako.profile.dev.user]\n\nuidd = 4\n", "", "", []string{"f.toml:5:1", `"uid"`}},
+		"unknown key below":                {"[tool.jubako.staticfiles]\noutptu = \"x\"\n", "", "", []string{"f.toml:2:1", `staticfiles.outptu`, `"output"`}},
+		"unknown key in copy":              {"[[tool.jubako.copy]]\nfrom = \"x\"\ntoo = \"y\"\n", "", "", []string{`"to"`}},
+		"unknown key in a user":            {"[tool.jubako]\nuser = { nam = \"x\" }\n", "", "", []string{`"name"`}},
+		"unknown in a profile":             {"[tool.jubako.profile.dev]\ngroup = []\n", "", "", []string{`"groups"`}},
+		"unknown by --set":                 {"", "imag=1", "", []string{"--set: there is no key", `"image"`}},
+		"type by --set":                    {"", "numeric-user=3", "", []string{"--set: ", "true or false is wanted"}},
+		"value by --set":                   {"[tool.jubako]\nexpose = [1]\n", "expose=[70000]", "", []string{"--set: expose"}},
+		"type":                             {"[tool.jubako]\nnumeric-user = \"yes\"\n", "", "", []string{"f.toml:2:16", "true or false is wanted"}},
+		"broken":                           {"[tool.jubako\n", "", "", []string{"f.toml:1"}},
+		"duration":                         {"[tool.jubako]\nhealthcheck = { url = \"x\", interval = \"soon\" }\n", "", "", []string{"f.toml:2:28: healthcheck.interval", `"soon" is no duration`}},
+		"two health checks":                {"[tool.jubako]\nhealthcheck = { url = \"x\", cmd = \"y\" }\n", "", "", []string{"one of cmd and url"}},
+		"port":                             {"[tool.jubako]\nexpose = [70000]\n", "", "", []string{`f.toml:2:1: expose: "70000" is no port`}},
+		"workdir":                          {"[tool.jubako]\nworkdir = \"app\"\n", "", "", []string{"no absolute path"}},
+		"writable":                         {"[tool.jubako]\nwritable = [\"../x\"]\n", "", "", []string{"does not lie below workdir"}},
+		"owner":                            {"[tool.jubako]\nowner = \"nobody\"\n", "", "", []string{"neither root nor the user"}},
+		"profile":                          {"[tool.jubako.profile.dev]\n", "", "stage", []string{`no profile "stage"`, "dev, prod"}},
+		"nested profile":                   {"[tool.jubako.profile.dev.profile.x]\nimage = \"y\"\n", "", "dev", []string{"profile"}},
+		"packages":                         {"[tool.jubako]\npackages = [\"curl\"]\n", "", "", []string{"Debian packages are not supported"}},
+		"bytecode":                         {"", "bytecode=true", "", []string{"bytecode is not supported"}},
+		"set without =":                    {"", "image", "", []string{"there is no ="}},
+		"group cycle":                      {"[dependency-groups]\na = [{ include-group = \"b\" }]\nb = [{ include-group = \"a\" }]\n", "", "", []string{"includes itself"}},
+		"type in a table":                  {"[tool.jubako.user]\nuid = \"x\"\n", "", "", []string{"f.toml:2:1", "a number is wanted"}},
+		"copy":                             {"[[tool.jubako.copy]]\nfrom = \"a\"\nto = \"b\"\n[[tool.jubako.copy]]\nfrom = \"c\"\n", "", "", []string{"f.toml:4:15: copy.1: from and to"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var sets []string

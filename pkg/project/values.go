@@ -3,6 +3,7 @@ package project
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,7 +22,7 @@ func ports(raw []any) ([]string, error) {
 			proto = "tcp"
 		}
 		if n, err := strconv.Atoi(number); err != nil || n < 1 || n > 65535 || proto != "tcp" && proto != "udp" && proto != "sctp" {
-			return nil, fmt.Errorf("expose: %q is no port", text)
+			return nil, badKey("expose", "%q is no port", text)
 		}
 		all = append(all, number+"/"+proto)
 	}
@@ -31,23 +32,40 @@ func ports(raw []any) ([]string, error) {
 	return all, nil
 }
 
-// strictTable decodes a table that may stand where another type may stand too.
-func strictTable(key string, v any, into any, known []string) error {
+// tableKeys are the keys of the tables that may stand where another type may stand too: the decoder cannot check them.
+var tableKeys = map[string][]string{
+	"user":        {"name", "uid", "gid"},
+	"healthcheck": {"cmd", "url", "interval", "timeout", "start-period", "start-interval", "retries"},
+	"staticfiles": {"command", "output", "env"},
+}
+
+func checkTable(key string, t map[string]any, known []string) error {
+	for _, k := range slices.Sorted(maps.Keys(t)) {
+		if !slices.Contains(known, k) {
+			return nearest(badKey(key+"."+k, "there is no such key in [tool.jubako]"), k, known)
+		}
+	}
+	return nil
+}
+
+// strictTable decodes such a table.
+func strictTable(key string, v any, into any) error {
 	t, ok := v.(map[string]any)
 	if !ok {
-		return fmt.Errorf("%s: a table is wanted here, not %v", key, v)
+		return badKey(key, "a table is wanted here, not %v", v)
 	}
-	for k := range t {
-		if !slices.Contains(known, k) {
-			return unknownName(key, key+"."+k, k, known)
-		}
+	if err := checkTable(key, t, tableKeys[key]); err != nil {
+		return err
 	}
 	b, err := toml.Marshal(t)
 	if err != nil {
 		return err
 	}
 	if err := toml.Unmarshal(b, into); err != nil {
-		return fmt.Errorf("%s: %w", key, err)
+		if de, ok := errors.AsType[*toml.DecodeError](err); ok {
+			return badKey(key+"."+strings.Join(de.Key(), "."), "%s", plainly(de))
+		}
+		return badKey(key, "%w", err)
 	}
 	return nil
 }
@@ -62,7 +80,7 @@ func readUser(v any) (User, error) {
 		return User{Name: strconv.FormatInt(v, 10), UID: -1, GID: -1}, nil
 	}
 	var r rawUser
-	if err := strictTable("user", v, &r, []string{"name", "uid", "gid"}); err != nil {
+	if err := strictTable("user", v, &r); err != nil {
 		return User{}, err
 	}
 	u := User{Name: or(r.Name, "app"), UID: -1, GID: -1}
@@ -74,7 +92,7 @@ func readUser(v any) (User, error) {
 			continue
 		}
 		if *x.from < 0 {
-			return User{}, fmt.Errorf("user: %d is no id", *x.from)
+			return User{}, badKey("user", "%d is no id", *x.from)
 		}
 		*x.to = *x.from
 	}
@@ -86,7 +104,7 @@ func readHealthcheck(v any) (*Healthcheck, error) {
 		return nil, nil
 	}
 	var r rawHealthcheck
-	if err := strictTable("healthcheck", v, &r, []string{"cmd", "url", "interval", "timeout", "start-period", "start-interval", "retries"}); err != nil {
+	if err := strictTable("healthcheck", v, &r); err != nil {
 		return nil, err
 	}
 	h := &Healthcheck{URL: r.URL, Retries: r.Retries}
@@ -98,15 +116,15 @@ func readHealthcheck(v any) (*Healthcheck, error) {
 		for _, a := range cmd {
 			s, ok := a.(string)
 			if !ok {
-				return nil, fmt.Errorf("healthcheck.cmd: %v is no string", a)
+				return nil, badKey("healthcheck.cmd", "%v is no string", a)
 			}
 			h.Cmd = append(h.Cmd, s)
 		}
 	default:
-		return nil, fmt.Errorf("healthcheck.cmd: a string or a list of strings is wanted, not %v", cmd)
+		return nil, badKey("healthcheck.cmd", "a string or a list of strings is wanted, not %v", cmd)
 	}
 	if (r.URL != "") == (r.Cmd != nil) {
-		return nil, errors.New("healthcheck: one of cmd and url is wanted")
+		return nil, badKey("healthcheck", "one of cmd and url is wanted")
 	}
 	for _, x := range []struct {
 		key, from string
@@ -117,12 +135,12 @@ func readHealthcheck(v any) (*Healthcheck, error) {
 		}
 		d, err := time.ParseDuration(x.from)
 		if err != nil || d < time.Millisecond {
-			return nil, fmt.Errorf("healthcheck.%s: %q is no duration such as 30s", x.key, x.from)
+			return nil, badKey("healthcheck."+x.key, "%q is no duration such as 30s", x.from)
 		}
 		*x.to = d
 	}
 	if r.Retries < 0 {
-		return nil, fmt.Errorf("healthcheck.retries: %d is no number of tries", r.Retries)
+		return nil, badKey("healthcheck.retries", "%d is no number of tries", r.Retries)
 	}
 	return h, nil
 }
@@ -138,7 +156,7 @@ func readStaticfiles(v any) (Staticfiles, error) {
 		return Staticfiles{Off: true}, nil
 	}
 	var r rawStaticfiles
-	if err := strictTable("staticfiles", v, &r, []string{"command", "output", "env"}); err != nil {
+	if err := strictTable("staticfiles", v, &r); err != nil {
 		return Staticfiles{}, err
 	}
 	return Staticfiles{Set: true, Command: r.Command, Output: r.Output, Env: r.Env}, nil
