@@ -37,7 +37,8 @@ type Layout struct {
 const maxSource = 1 << 20
 
 var (
-	settingsRE    = regexp.MustCompile(`setdefault\(\s*["']DJANGO_SETTINGS_MODULE["']\s*,\s*["']([A-Za-z0-9_.]+)["']`)
+	// os.environ.setdefault("DJANGO_SETTINGS_MODULE", "…"), environ.get with the same, or an assignment.
+	settingsRE    = regexp.MustCompile(`(?m)^[^#\n]*\[?["']DJANGO_SETTINGS_MODULE["'](?:\]\s*=|\s*,)\s*["']([A-Za-z0-9_.]+)["']`)
 	applicationRE = regexp.MustCompile(`(?m)^application\s*[=:]`)
 )
 
@@ -51,28 +52,41 @@ func (p *Project) Look(source fs.FS, locked map[string]bool) Layout {
 		return l
 	}
 	l.Settings = firstGroup(settingsRE, read(source, path.Join(l.Manage, manageName(p.Config.Manage))))
-	entries, err := fs.ReadDir(source, l.Manage)
-	if err != nil {
-		return l
-	}
-	for _, e := range entries {
-		if !e.IsDir() {
-			continue
-		}
+	for _, pkg := range packagesAround(source, l.Manage, l.Settings) {
 		for _, x := range []struct {
 			file string
 			to   *string
 		}{{"asgi", &l.ASGI}, {"wsgi", &l.WSGI}} {
-			b := read(source, path.Join(l.Manage, e.Name(), x.file+".py"))
-			if *x.to == "" && applicationRE.Match(b) {
-				*x.to = e.Name() + "." + x.file
-				if s := firstGroup(settingsRE, b); s != "" && l.ServerSettings == "" {
-					l.ServerSettings = s
-				}
+			b := read(source, path.Join(l.Manage, pkg, x.file+".py"))
+			if *x.to != "" || !applicationRE.Match(b) {
+				continue
+			}
+			*x.to = strings.ReplaceAll(path.Join(pkg, x.file), "/", ".")
+			if s := firstGroup(settingsRE, b); s != "" && l.ServerSettings == "" {
+				l.ServerSettings = s
 			}
 		}
 	}
 	return l
+}
+
+// packagesAround gives the folders where a project keeps asgi.py and wsgi.py, relative to manage.py's: those that hold the
+// settings, from within, then the others one level down.
+func packagesAround(source fs.FS, manage, settings string) []string {
+	var list []string
+	for dir := path.Dir(strings.ReplaceAll(settings, ".", "/")); dir != "." && dir != "/"; dir = path.Dir(dir) {
+		list = append(list, dir)
+	}
+	entries, err := fs.ReadDir(source, manage)
+	if err != nil {
+		return list
+	}
+	for _, e := range entries {
+		if e.IsDir() && !strings.HasPrefix(e.Name(), ".") && !slices.Contains(list, e.Name()) {
+			list = append(list, e.Name())
+		}
+	}
+	return append(list, ".")
 }
 
 func manageName(manage string) string {
@@ -132,33 +146,15 @@ func firstGroup(re *regexp.Regexp, b []byte) string {
 	return ""
 }
 
-// server is a program that serves an application.
-type server struct {
-	dist string // the package, by its normalized name
-	asgi bool
-	cmd  func(app string) []string
-}
-
-// servers in the order in which one is taken where several are locked.
-var servers = []server{
-	{"uvicorn", true, func(app string) []string { return []string{"uvicorn", app, "--host", "0.0.0.0", "--port", "8000"} }},
-	{"daphne", true, func(app string) []string { return []string{"daphne", "-b", "0.0.0.0", "-p", "8000", app} }},
-	{"hypercorn", true, func(app string) []string { return []string{"hypercorn", "--bind", "0.0.0.0:8000", app} }},
-	{"granian", true, func(app string) []string {
-		return []string{"granian", "--interface", "asgi", "--host", "0.0.0.0", "--port", "8000", app}
-	}},
-	{"gunicorn", false, func(app string) []string { return []string{"gunicorn", app, "--bind", "0.0.0.0:8000"} }},
-	{"waitress", false, func(app string) []string { return []string{"waitress-serve", "--listen=0.0.0.0:8000", app} }},
-	{"granian", false, func(app string) []string {
-		return []string{"granian", "--interface", "wsgi", "--host", "0.0.0.0", "--port", "8000", app}
-	}},
-}
-
 // Infer fills in what the configuration leaves out, and says what it has filled in.
 func (p *Project) Infer(l Layout, locked map[string]bool) ([]Inference, error) {
 	var said []Inference
 	c := p.Config
 	say := func(key, value, reason string) { said = append(said, Inference{key, value, reason}) }
+	if c.Manage != "" && l.Manage == "" {
+		return nil, hint.Wrap(hint.Usage(fmt.Errorf("%s: manage: the source holds no %s", p.Where("manage"), c.Manage)),
+			"name it relative to the source, which is %s", p.SourceDir())
+	}
 	if l.Django {
 		if c.Manage == "" && l.Manage != "." {
 			c.Manage = path.Join(l.Manage, "manage.py")
@@ -192,40 +188,6 @@ func (p *Project) Infer(l Layout, locked map[string]bool) ([]Inference, error) {
 	return said, nil
 }
 
-// inferCmd chooses what the image starts: a locked server for Django, else the project's one script.
-func (p *Project) inferCmd(l Layout, locked map[string]bool) ([]string, string, error) {
-	if l.Django {
-		for _, s := range servers {
-			app := l.WSGI
-			if s.asgi {
-				app = l.ASGI
-			}
-			if locked[s.dist] && app != "" {
-				return s.cmd(app + ":application"), s.dist + " is locked", nil
-			}
-		}
-	}
-	for name := range p.Scripts {
-		if len(p.Scripts) == 1 || name == p.Name {
-			return []string{name}, "the script of [project.scripts]", nil
-		}
-	}
-	err := fmt.Errorf("%s does not say what the image starts, and nothing in the project tells", p.File)
-	switch {
-	case l.Django:
-		return nil, "", hint.Wrap(hint.Usage(err), `no ASGI or WSGI server is locked: uv add uvicorn, or write cmd = ["…"] under [tool.jubako]`)
-	case len(p.Scripts) > 1:
-		var names []string
-		for n := range p.Scripts {
-			names = append(names, n)
-		}
-		slices.Sort(names)
-		return nil, "", hint.Wrap(hint.Usage(err), `write cmd = ["…"] under [tool.jubako]; [project.scripts] has %s`, strings.Join(names, ", "))
-	default:
-		return nil, "", hint.Wrap(hint.Usage(err), `write under [tool.jubako], say: cmd = ["uvicorn", "main:app", "--host", "0.0.0.0", "--port", "8000"]`)
-	}
-}
-
 func tomlList(list []string) string {
 	quoted := make([]string, len(list))
 	for i, s := range list {
@@ -240,25 +202,4 @@ func (c *Config) ManageDir() string {
 		return c.Workdir
 	}
 	return path.Join(c.Workdir, path.Dir(path.Clean(c.Manage)))
-}
-
-// healthTimeout is how long Python waits for an answer where the configuration names no timeout, in seconds.
-const healthTimeout = 5
-
-// Test gives the health check as the image's config holds it (Docker's Healthcheck.Test).
-func (h *Healthcheck) Test() []string {
-	switch {
-	case h.URL != "":
-		secs := float64(healthTimeout)
-		if h.Timeout > 0 {
-			secs = h.Timeout.Seconds()
-		}
-		// urlopen raises for every status from 400 on, and Python then ends with 1.
-		code := fmt.Sprintf("import urllib.request; urllib.request.urlopen(%q, timeout=%g)", h.URL, secs)
-		return []string{"CMD", "python", "-c", code}
-	case h.Shell != "":
-		return []string{"CMD-SHELL", h.Shell}
-	default:
-		return append([]string{"CMD"}, h.Cmd...)
-	}
 }

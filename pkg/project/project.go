@@ -38,12 +38,15 @@ type Project struct {
 	License        string
 	RequiresPython string
 	Scripts        map[string]string
-	Dependencies   []string
-	Optional       map[string][]string
-	DynamicDeps    bool
-	Groups         map[string][]string // [dependency-groups], includes followed
-	GroupPython    map[string]string
-	Repository     string // the first of the URLs that names source code
+	// Packaged says that the project itself is installed, and with it its scripts: it has a [build-system], or
+	// [tool.uv] package = true.
+	Packaged     bool
+	Dependencies []string
+	Optional     map[string][]string
+	DynamicDeps  bool
+	Groups       map[string][]string // [dependency-groups], includes followed
+	GroupPython  map[string]string
+	Repository   string // the first of the URLs that names source code
 
 	UV UV
 	// PythonVersion is what .python-version asks for, "" where there is no such file.
@@ -82,9 +85,11 @@ type rawPyproject struct {
 		Scripts        map[string]string   `toml:"scripts"`
 		URLs           map[string]string   `toml:"urls"`
 	} `toml:"project"`
-	Groups map[string][]any `toml:"dependency-groups"`
-	Tool   struct {
+	BuildSystem any              `toml:"build-system"`
+	Groups      map[string][]any `toml:"dependency-groups"`
+	Tool        struct {
 		UV struct {
+			Package *bool    `toml:"package"`
 			Dev     []string `toml:"dev-dependencies"`
 			Indexes []Index  `toml:"index"`
 			Groups  map[string]struct {
@@ -146,6 +151,10 @@ func parse(file string, b []byte, profile string, sets []string) (*Project, erro
 		File: file, Raw: b, Config: config, places: at, Name: r.Name, Version: r.Version, Description: r.Description, RequiresPython: r.RequiresPython,
 		Scripts: r.Scripts, Dependencies: r.Dependencies, Optional: r.Optional, UV: UV{Indexes: raw.Tool.UV.Indexes},
 		Groups: map[string][]string{}, GroupPython: map[string]string{},
+	}
+	p.Packaged = raw.BuildSystem != nil
+	if declared := raw.Tool.UV.Package; declared != nil {
+		p.Packaged = *declared
 	}
 	if s, ok := r.License.(string); ok {
 		p.License = s

@@ -1,8 +1,12 @@
 package project
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -205,12 +209,35 @@ func TestInfer(t *testing.T) {
 			`using manage = "backend/manage.py" (found there; commands run in its folder)`, `using env.DJANGO_SETTINGS_MODULE = "site.settings" (the asgi or wsgi module says so)`,
 			"using expose = [8000] (Django's own port)", `using env.PYTHONUNBUFFERED = "1" (so that logs come at once)`}, ""},
 		"Django without a server": {"", django("manage.py", nil), set("django"), nil, "does not say what the image starts"},
-		"one script": {"[project]\nname = \"x\"\n[project.scripts]\nrun = \"x:y\"\n", fstest.MapFS{}, set("fastapi"), []string{
+		"one script": {"[build-system]\n[project]\nname = \"x\"\n[project.scripts]\nrun = \"x:y\"\n", fstest.MapFS{}, set("fastapi"), []string{
 			`using cmd = ["run"] (the script of [project.scripts])`, `using env.PYTHONUNBUFFERED = "1" (so that logs come at once)`}, ""},
-		"several scripts, one of the project's name": {"[project]\nname = \"x\"\n[project.scripts]\nx = \"x:y\"\nz = \"x:z\"\n", fstest.MapFS{}, nil, []string{
-			`using cmd = ["x"] (the script of [project.scripts])`, `using env.PYTHONUNBUFFERED = "1" (so that logs come at once)`}, ""},
-		"several scripts": {"[project]\nname = \"x\"\n[project.scripts]\na = \"x:y\"\nz = \"x:z\"\n", fstest.MapFS{}, nil, nil, "does not say what the image starts"},
-		"nothing":         {"", fstest.MapFS{}, set("flask"), nil, "does not say what the image starts"},
+		"several scripts, one of the project's name": {"[project]\nname = \"X_y\"\n[project.scripts]\nx-y = \"x:y\"\nz = \"x:z\"\n[tool.uv]\npackage = true\n", fstest.MapFS{}, nil, []string{
+			`using cmd = ["x-y"] (the script of [project.scripts])`, `using env.PYTHONUNBUFFERED = "1" (so that logs come at once)`}, ""},
+		"a script of a project that is not installed": {"[project]\nname = \"x\"\n[project.scripts]\nrun = \"x:y\"\n", fstest.MapFS{}, nil, nil, "does not say what the image starts"},
+		"the server that the project names": {"[project]\nname = \"x\"\ndependencies = [\"Gunicorn>=22\"]\n[tool.jubako]\nexpose = []\n", django("manage.py", nil), set("django", "uvicorn", "gunicorn"), []string{
+			`using env.DJANGO_SETTINGS_MODULE = "site.settings" (the asgi or wsgi module says so)`,
+			`using cmd = ["gunicorn", "site.wsgi:application", "--bind", "0.0.0.0:8000"] (gunicorn is locked)`, `using env.PYTHONUNBUFFERED = "1" (so that logs come at once)`}, ""},
+		"the server of a group": {"[dependency-groups]\nserve = [\"daphne\"]\n[tool.jubako]\nexpose = []\ngroups = [\"serve\"]\n", django("manage.py", nil), set("django", "uvicorn", "daphne"), []string{
+			`using env.DJANGO_SETTINGS_MODULE = "site.settings" (the asgi or wsgi module says so)`,
+			`using cmd = ["daphne", "-b", "0.0.0.0", "-p", "8000", "site.asgi:application"] (daphne is locked)`, `using env.PYTHONUNBUFFERED = "1" (so that logs come at once)`}, ""},
+		"gunicorn with uvicorn's worker": {"[tool.jubako]\nexpose = []\n", django("manage.py", nil), set("django", "uvicorn", "gunicorn", "uvicorn-worker"), []string{
+			`using env.DJANGO_SETTINGS_MODULE = "site.settings" (the asgi or wsgi module says so)`,
+			`using cmd = ["gunicorn", "site.asgi:application", "--worker-class", "uvicorn_worker.UvicornWorker", "--bind", "0.0.0.0:8000"] (gunicorn is locked)`,
+			`using env.PYTHONUNBUFFERED = "1" (so that logs come at once)`}, ""},
+		"settings deep down, an example project before it": {"[tool.jubako]\nexpose = []\n", fstest.MapFS{
+			"manage.py":            {Data: []byte("# os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'demo.settings')\nos.environ[\"DJANGO_SETTINGS_MODULE\"] = \"pkg.config.settings.local\"\n")},
+			"demo/wsgi.py":         {Data: []byte("os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'demo.settings')\napplication = 1\n")},
+			"pkg/config/wsgi.py":   {Data: []byte("os.environ.setdefault(\n    'DJANGO_SETTINGS_MODULE',\n    'pkg.config.settings.production',\n)\napplication = 1\n")},
+			"pkg/config/readme.md": {},
+		}, set("django", "gunicorn"), []string{
+			`using env.DJANGO_SETTINGS_MODULE = "pkg.config.settings.production" (the asgi or wsgi module says so)`,
+			`using cmd = ["gunicorn", "pkg.config.wsgi:application", "--bind", "0.0.0.0:8000"] (gunicorn is locked)`, `using env.PYTHONUNBUFFERED = "1" (so that logs come at once)`}, ""},
+		"settings that are no module": {"[tool.jubako]\ncmd = [\"x\"]\nexpose = []\n", fstest.MapFS{"manage.py": {Data: []byte("setdefault('DJANGO_SETTINGS_MODULE', '..')")}}, set("django"), []string{
+			`using env.DJANGO_SETTINGS_MODULE = ".." (manage.py says so)`, `using env.PYTHONUNBUFFERED = "1" (so that logs come at once)`}, ""},
+		"no entry point for the server": {"", fstest.MapFS{"manage.py": {}}, set("django", "uvicorn"), nil, "does not say what the image starts"},
+		"manage that is not there":      {"[tool.jubako]\nmanage = \"srx/manage.py\"\n", django("src/manage.py", nil), set("django", "uvicorn"), nil, "pyproject.toml:2:1: manage: the source holds no srx/manage.py"},
+		"several scripts":               {"[build-system]\n[project]\nname = \"x\"\n[project.scripts]\na = \"x:y\"\nz = \"x:z\"\n", fstest.MapFS{}, nil, nil, "does not say what the image starts"},
+		"nothing":                       {"", fstest.MapFS{}, set("flask"), nil, "does not say what the image starts"},
 		"an entry point alone": {"[tool.jubako]\nentrypoint = [\"/app/start\"]\n", fstest.MapFS{}, nil, []string{
 			`using env.PYTHONUNBUFFERED = "1" (so that logs come at once)`}, ""},
 	} {
@@ -294,13 +321,42 @@ func TestLint(t *testing.T) {
 
 func TestHealthcheck(t *testing.T) {
 	for want, h := range map[string]Healthcheck{
-		`CMD|python|-c|import urllib.request; urllib.request.urlopen("http://localhost:8000/health/", timeout=3)`: {URL: "http://localhost:8000/health/", Timeout: 3 * time.Second},
-		"CMD-SHELL|curl -f x || exit 1": {Shell: "curl -f x || exit 1"},
-		"CMD|pg_isready|-q":             {Cmd: []string{"pg_isready", "-q"}},
+		"CMD|python|-I|-c|" + askHealth + "|http://localhost:8000/health/|1.5": {URL: "http://localhost:8000/health/", Timeout: 1500 * time.Millisecond},
+		"CMD|python|-I|-c|" + askHealth + "|http://localhost/|30":              {URL: "http://localhost/"},
+		"CMD-SHELL|curl -f x || exit 1":                                        {Shell: "curl -f x || exit 1"},
+		"CMD|pg_isready|-q":                                                    {Cmd: []string{"pg_isready", "-q"}},
 	} {
 		if got := strings.Join(h.Test(), "|"); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
+	}
+}
+
+// TestAskHealth runs the health check's program, where there is a Python, against services in each condition.
+func TestAskHealth(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("there is no python3 on this machine; the e2e tests run it in the image")
+	}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		status, _ := strconv.Atoi(strings.TrimPrefix(r.URL.Path, "/"))
+		w.Header().Set("Location", "https://localhost:1/")
+		w.WriteHeader(status)
+	}))
+	defer srv.Close()
+	for path, want := range map[string]string{"/200": "", "/204": "", "/301": "", "/302": "", "/400": "HTTP Error 400", "/404": "HTTP Error 404", "/503": "HTTP Error 503"} {
+		h := Healthcheck{URL: srv.URL + path, Timeout: 5 * time.Second}
+		cmd := exec.Command(python, h.Test()[2:]...)
+		cmd.Env = []string{"http_proxy=http://127.0.0.1:1/"}
+		out, err := cmd.CombinedOutput()
+		if ok := err == nil; ok != (want == "") || !strings.Contains(string(out), want) || strings.Contains(string(out), "Traceback") {
+			t.Errorf("%s: %v, %s", path, err, out)
+		}
+	}
+	srv.Close()
+	out, err := exec.Command(python, (&Healthcheck{URL: srv.URL, Timeout: time.Second}).Test()[2:]...).CombinedOutput()
+	if err == nil || strings.Count(string(out), "\n") != 1 {
+		t.Errorf("nobody listens, and the check says %v, %s", err, out)
 	}
 }
 
