@@ -33,6 +33,9 @@ type Layout struct {
 	ASGI, WSGI string
 }
 
+// settingsVar is the variable that names the settings to Django.
+const settingsVar = "DJANGO_SETTINGS_MODULE"
+
 // maxSource bounds a source file that is looked at, in bytes.
 const maxSource = 1 << 20
 
@@ -164,9 +167,9 @@ func (p *Project) Infer(l Layout, locked map[string]bool) ([]Inference, error) {
 		if l.ServerSettings != "" {
 			settings, from = l.ServerSettings, "the asgi or wsgi module"
 		}
-		if _, ok := c.Env["DJANGO_SETTINGS_MODULE"]; !ok && settings != "" {
-			c.Env["DJANGO_SETTINGS_MODULE"] = settings
-			say("env.DJANGO_SETTINGS_MODULE", fmt.Sprintf("%q", settings), from+" says so")
+		if _, ok := c.Env[settingsVar]; !ok && settings != "" {
+			c.Env[settingsVar] = settings
+			say("env."+settingsVar, fmt.Sprintf("%q", settings), from+" says so")
 		}
 	}
 	if len(c.Cmd) == 0 && c.Entrypoint == nil {

@@ -1,7 +1,6 @@
 package project
 
 import (
-	"bytes"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -9,11 +8,13 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/jubako/jubako/pkg/pep508"
 )
 
 // Finding is something that is probably not as it was meant, found before anything is built or pushed.
 type Finding struct {
-	Where   string // "bento/settings/production.py:12", "[tool.jubako] cmd"
+	Where   string // "bento/settings/production.py:12", "pyproject.toml:30:1", "[tool.jubako] cmd" where it is inferred
 	Message string
 	Remedy  string
 }
@@ -52,53 +53,99 @@ var appRE = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_.]*):[A-Za-z_][A-Za-z0-9_.
 // lintModules finds modules that are named and that the source does not hold.
 func (p *Project) lintModules(in LintInput) []Finding {
 	var all []Finding
-	dir := "."
-	if in.Layout.Manage != "" {
-		dir = in.Layout.Manage
-	}
-	missing := func(module, where, what string) {
-		if in.moduleFile(dir, module) == "" {
-			all = append(all, Finding{where, fmt.Sprintf("the %s %s is not in the source", what, module), "correct its name"})
+	missing := func(module, key, what string) {
+		if p.moduleFile(in, module) == "" && !installed(in.Locked, module) {
+			all = append(all, Finding{p.Where(key), fmt.Sprintf("the %s %s is not in the source", what, module), "correct its name"})
 		}
 	}
-	if m := p.Config.Env["DJANGO_SETTINGS_MODULE"]; m != "" && in.Layout.Django {
-		missing(m, "[tool.jubako] env", "settings module")
+	if m := p.Config.Env[settingsVar]; m != "" && in.Layout.Django {
+		missing(m, "env."+settingsVar, "settings module")
+		all = append(all, p.lintDevSettings(in, m)...)
 	}
-	for _, arg := range p.Config.Cmd {
-		if m := appRE.FindStringSubmatch(arg); m != nil && !strings.Contains(arg, "//") {
-			missing(m[1], "[tool.jubako] cmd", "server's module")
+	if len(p.Config.Cmd) > 0 && serverDists[path.Base(p.Config.Cmd[0])] != "" {
+		for _, arg := range p.Config.Cmd[1:] {
+			m := appRE.FindStringSubmatch(arg)
+			if m == nil || m[1] == "unix" || m[1] == "wsgi" || m[1] == "asgi" { // a socket, hypercorn's word for a protocol
+				continue
+			}
+			missing(m[1], "cmd", "server's module")
 			break
 		}
 	}
 	return all
 }
 
-// moduleFile finds a module's file in the source, from a folder; "" where it is not. A module whose top package the source
-// does not hold at all may be an installed one.
-func (in LintInput) moduleFile(dir, module string) string {
-	base := path.Join(dir, strings.ReplaceAll(module, ".", "/"))
-	for _, f := range []string{base + ".py", base + "/__init__.py"} {
-		if _, err := fs.Stat(in.Source, f); err == nil {
-			return f
+// lintDevSettings finds a production image with the settings of development while the project has better ones: manage.py
+// most often names those that its authors work with.
+func (p *Project) lintDevSettings(in LintInput, module string) []Finding {
+	pkg, last, ok := cutLast(module, ".")
+	if !ok || in.Profile != DefaultProfile || !slices.Contains([]string{"local", "dev", "develop", "development", "debug"}, last) {
+		return nil
+	}
+	for _, name := range []string{"production", "prod"} {
+		if better := pkg + "." + name; p.moduleFile(in, better) != "" {
+			return []Finding{{p.Where("env." + settingsVar), fmt.Sprintf("the image would run with %s, and the source holds %s", module, better),
+				fmt.Sprintf("[tool.jubako] env = { %s = %q }", settingsVar, better)}}
+		}
+	}
+	return nil
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+// moduleFile finds a module's file in the source, in the folders that Python would look in; "" where it is not.
+func (p *Project) moduleFile(in LintInput, module string) string {
+	dirs := []string{in.Layout.Manage, p.InSource(), path.Join(p.InSource(), "src"), ".", "src"}
+	for _, dir := range dirs {
+		base := path.Join(dir, strings.ReplaceAll(module, ".", "/"))
+		for _, f := range []string{base + ".py", base + "/__init__.py"} {
+			if _, err := fs.Stat(in.Source, f); err == nil {
+				return f
+			}
 		}
 	}
 	return ""
 }
 
-// settingsFiles gives the settings module's file, and those that it imports everything from, nearest first.
-func (p *Project) settingsFiles(in LintInput) []string {
-	module := p.Config.Env["DJANGO_SETTINGS_MODULE"]
-	var files []string
+// installed says whether a package of the name of the module's own is installed. It is a guess, and errs on the side of
+// silence.
+func installed(locked map[string]bool, module string) bool {
+	top, _, _ := strings.Cut(module, ".")
+	name := pep508.Normalize(top)
+	return locked[name] || locked["django-"+name] || locked["python-"+name]
+}
+
+// settingsFiles gives the settings module's file, and those that it imports everything from, nearest first. whole says
+// that no other file can add to them.
+func (p *Project) settingsFiles(in LintInput) (files []string, whole bool) {
+	module := p.Config.Env[settingsVar]
+	whole = true
 	for module != "" && len(files) < 10 {
-		f := in.moduleFile(in.Layout.Manage, module)
-		if f == "" || slices.Contains(files, f) {
+		f := p.moduleFile(in, module)
+		if f == "" {
+			return files, false
+		}
+		if slices.Contains(files, f) {
 			break
 		}
 		files = append(files, f)
-		module = starImport(read(in.Source, f), module, strings.HasSuffix(f, "/__init__.py"))
+		b := read(in.Source, f)
+		whole = whole && len(starRE.FindAll(b, 2)) < 2 && !dynamicRE.Match(b)
+		module = starImport(b, module, strings.HasSuffix(f, "/__init__.py"))
 	}
-	return files
+	return files, whole && module == ""
 }
+
+// dynamicRE finds settings that are put together in ways that their text does not show: split_settings, dynaconf,
+// configurations, a loop over modules.
+var dynamicRE = regexp.MustCompile(`(?m)^[^#\n]*(\binclude\(|\bexec\(|importlib|__import__|\bglobals\(\)|locals\(\)|dynaconf|DjangoDynaconf|\bConfiguration\b)|^\s+from\s+\S+\s+import\s+\*`)
+
+var staticRootRE = regexp.MustCompile(`(?m)^[^#\n]*\bSTATIC_ROOT\b`)
 
 var starRE = regexp.MustCompile(`(?m)^from\s+(\.*)([A-Za-z0-9_.]*)\s+import\s+\*`)
 
@@ -126,6 +173,7 @@ func starImport(b []byte, module string, isPackage bool) string {
 var debugOnly = map[string]string{
 	"debug_toolbar": "django-debug-toolbar", "django_extensions": "django-extensions", "django_browser_reload": "django-browser-reload",
 	"silk": "django-silk", "nplusone": "nplusone", "livereload": "django-livereload-server", "drf_yasg": "drf-yasg",
+	"django_watchfiles": "django-watchfiles", "sslserver": "django-sslserver", "querycount": "django-querycount", "pyinstrument": "pyinstrument",
 }
 
 var quotedRE = regexp.MustCompile(`["']([a-z_][a-z0-9_]*)(\.[A-Za-z0-9_.]+)?["']`)
@@ -136,28 +184,27 @@ func (p *Project) lintSettings(in LintInput) []Finding {
 		return nil
 	}
 	var all []Finding
-	files := p.settingsFiles(in)
+	files, whole := p.settingsFiles(in)
 	hasRoot := false
 	for _, f := range files {
 		b := read(in.Source, f)
-		hasRoot = hasRoot || bytes.Contains(b, []byte("STATIC_ROOT"))
-		n := 0
-		for line := range bytes.Lines(b) {
-			n++
-			text := string(line)
+		hasRoot = hasRoot || staticRootRE.Match(b)
+		lines := strings.Split(string(b), "\n")
+		for i, text := range lines {
+			n := i + 1
 			// What is indented stands under an if, most often `if DEBUG:`; a list's items are indented too.
 			if strings.HasPrefix(strings.TrimSpace(text), "#") || strings.Contains(text, " if ") {
 				continue
 			}
 			for _, m := range quotedRE.FindAllStringSubmatch(text, -1) {
-				if dist := debugOnly[m[1]]; dist != "" && !in.Locked[dist] && !guarded(b, n) {
+				if dist := debugOnly[m[1]]; dist != "" && !in.Locked[dist] && !guarded(lines, n) {
 					all = append(all, Finding{fmt.Sprintf("%s:%d", f, n), fmt.Sprintf("%s is named, and %s is not among the packages", m[1], dist),
 						"name it under `if DEBUG:` or in the development settings only, or depend on it"})
 				}
 			}
 		}
 	}
-	if len(files) > 0 && !hasRoot && !p.Config.Staticfiles.Off && p.Config.Staticfiles.Output == "" {
+	if len(files) > 0 && whole && !hasRoot && !p.Config.Staticfiles.Off && p.Config.Staticfiles.Output == "" {
 		all = append(all, Finding{files[0], "STATIC_ROOT is not set, so collectstatic has no place to write to",
 			`set STATIC_ROOT = BASE_DIR / "staticfiles", or leave the step out: [tool.jubako] staticfiles = false`})
 	}
@@ -165,8 +212,7 @@ func (p *Project) lintSettings(in LintInput) []Finding {
 }
 
 // guarded says whether a line stands below an if of a lesser indentation.
-func guarded(b []byte, line int) bool {
-	lines := strings.Split(string(b), "\n")
+func guarded(lines []string, line int) bool {
 	indent := func(s string) int { return len(s) - len(strings.TrimLeft(s, " \t")) }
 	at := indent(lines[line-1])
 	for i := line - 2; i >= 0 && at > 0; i-- {
@@ -174,7 +220,7 @@ func guarded(b []byte, line int) bool {
 		if text == "" || indent(lines[i]) >= at {
 			continue
 		}
-		if strings.HasPrefix(text, "if ") || strings.HasPrefix(text, "else") || strings.HasPrefix(text, "try") || strings.HasPrefix(text, "with ") {
+		if strings.HasPrefix(text, "if ") || strings.HasPrefix(text, "elif ") || strings.HasPrefix(text, "else") || strings.HasPrefix(text, "try") || strings.HasPrefix(text, "with ") {
 			return true
 		}
 		at = indent(lines[i])
@@ -188,26 +234,38 @@ func (p *Project) lintHealthcheck(in LintInput) []Finding {
 	if h == nil || h.URL != "" || in.HasProgram == nil {
 		return nil
 	}
-	words := h.Cmd
-	if h.Shell != "" {
-		words = strings.Fields(h.Shell)
-	}
-	if len(words) == 0 {
-		return nil
-	}
-	program := words[0]
-	if strings.HasPrefix(program, "python") || in.HasProgram(program) || h.Shell != "" && !plainWord.MatchString(program) {
-		return nil
-	}
-	switch program {
-	case "curl", "wget", "nc", "pg_isready", "redis-cli", "http":
-		return []Finding{{"[tool.jubako] healthcheck", fmt.Sprintf("the image has no %s: the container would be unhealthy for ever", program),
+	for _, program := range h.programs() {
+		if !slices.Contains([]string{"curl", "wget", "nc", "pg_isready", "redis-cli", "http"}, program) || in.HasProgram(program) {
+			continue
+		}
+		return []Finding{{p.Where("healthcheck"), fmt.Sprintf("the image has no %s: the container would be unhealthy for ever", program),
 			`ask with Python: healthcheck = { url = "http://localhost:8000/…" }`}}
 	}
 	return nil
 }
 
-var plainWord = regexp.MustCompile(`^[a-z][a-z0-9_-]*$`)
+// programs gives the words that stand where a shell looks for a program: first, or after what ends a command.
+func (h *Healthcheck) programs() []string {
+	shell := h.Shell
+	if len(h.Cmd) > 0 {
+		if len(h.Cmd) < 3 || h.Cmd[1] != "-c" { // sh -c …
+			return []string{path.Base(h.Cmd[0])}
+		}
+		shell = h.Cmd[2]
+	}
+	var all []string
+	for _, command := range separatorRE.Split(shell, -1) {
+		for _, word := range strings.Fields(command) {
+			if !strings.Contains(word, "=") && word != "exec" && word != "!" {
+				all = append(all, path.Base(word))
+				break
+			}
+		}
+	}
+	return all
+}
+
+var separatorRE = regexp.MustCompile(`[;&|(){}\n]+`)
 
 // serverDists leads from the programs that serve to the packages that bring them.
 var serverDists = map[string]string{
@@ -225,11 +283,11 @@ func (p *Project) lintServer(in LintInput) []Finding {
 	if dist == "" || in.Locked[dist] || program == "uwsgi" && in.Locked["pyuwsgi"] {
 		return nil
 	}
-	return []Finding{{"[tool.jubako] cmd", fmt.Sprintf("%s is not among the packages", dist), "uv add " + dist}}
+	return []Finding{{p.Where("cmd"), fmt.Sprintf("%s is not among the packages", dist), "uv add " + dist}}
 }
 
 // devGroups are names of dependency groups that are for developers.
-var devGroups = []string{"dev", "test", "tests", "testing", "lint", "docs", "typing", "debug"}
+var devGroups = []string{"dev", "test", "tests", "testing", "lint", "docs", "typing", "types", "debug", "local", "development"}
 
 // lintGroups finds a development group in the production image.
 func (p *Project) lintGroups(in LintInput) []Finding {
@@ -238,21 +296,25 @@ func (p *Project) lintGroups(in LintInput) []Finding {
 	}
 	var all []Finding
 	for _, g := range p.Config.Groups {
-		if slices.Contains(devGroups, g) {
-			all = append(all, Finding{"[tool.jubako] groups", fmt.Sprintf("the group %q goes into the production image", g), "leave it to a profile: [tool.jubako.profile.dev] groups = [\"" + g + "\"]"})
+		if slices.Contains(devGroups, pep508.Normalize(g)) {
+			all = append(all, Finding{p.Where("groups"), fmt.Sprintf("the group %q goes into the production image", g), "leave it to a profile: [tool.jubako.profile.dev] groups = [\"" + g + "\"]"})
 		}
 	}
 	return all
 }
 
-var secretRE = regexp.MustCompile(`(?i)(^|_)(secret|secret_key|password|passwd|token|api_key|private_key)$`)
+var (
+	secretRE = regexp.MustCompile(`(?i)(^|_)(secret|secret_key|secret_access_key|access_key|password|passwd|pwd|token|api_?key|private_key|credentials?)$`)
+	// A URL with a password in it, as DATABASE_URL often is.
+	passwordURLRE = regexp.MustCompile(`^[a-z][a-z0-9+.-]*://[^/@:\s]*:[^/@\s]+@`)
+)
 
 // lintSecrets finds values in the image's environment that look secret: everybody who can pull the image reads them.
 func (p *Project) lintSecrets() []Finding {
 	var all []Finding
 	for _, name := range slices.Sorted(maps.Keys(p.Config.Env)) {
-		if secretRE.MatchString(name) && p.Config.Env[name] != "" {
-			all = append(all, Finding{"[tool.jubako] env", fmt.Sprintf("%s stands in the image, where everybody who pulls it can read it", name),
+		if v := p.Config.Env[name]; v != "" && secretRE.MatchString(name) || passwordURLRE.MatchString(v) {
+			all = append(all, Finding{p.Where("env." + name), fmt.Sprintf("%s stands in the image, where everybody who pulls it can read it", name),
 				"give it when the container starts; what collectstatic alone needs goes under [tool.jubako.staticfiles] env"})
 		}
 	}
