@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/jubako/jubako/pkg/fstree"
+	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/source"
 )
 
@@ -74,7 +77,7 @@ func TestTree(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
-	if l.Summary() != "5 files" {
+	if l.Summary() != "4 files" {
 		t.Error(l.Summary())
 	}
 }
@@ -111,6 +114,53 @@ func TestKey(t *testing.T) {
 	}
 }
 
+// TestParents: every folder below the working folder has the owner that was asked for, also one that only a copy, or a
+// file brought back by an exception, needs.
+func TestParents(t *testing.T) {
+	o := options(t)
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "docs/keep"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "docs/keep/a"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := source.Walk(context.Background(), source.Options{Root: dir, Exclude: []string{"docs", "!docs/keep/a"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Parts = []Part{
+		{Tree: kept, To: "app"},
+		{Tree: tree(t, map[string]string{"x": ""}), To: "app/deep/er/y", File: true},
+		{Tree: tree(t, nil), To: "app/empty"},
+	}
+	for _, workdir := range []string{"app", ""} {
+		o.Workdir = workdir
+		l, err := New(context.Background(), o, nil, time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr, err := l.Tree(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for e := range tr.All() {
+			if e.UID != 5 && (e.UID != 999 || e.GID != 998) {
+				t.Errorf("%s belongs to %d:%d", e.Path, e.UID, e.GID)
+			}
+			got = append(got, e.Path)
+		}
+		want := []string{"app", "app/data", "app/deep", "app/deep/er", "app/deep/er/y", "app/docs", "app/docs/keep", "app/docs/keep/a", "app/empty", "app/var", "app/var/cache"}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("below %q: %s", workdir, d)
+		}
+		if l.Summary() != "2 files" {
+			t.Error(l.Summary())
+		}
+	}
+}
+
 func TestClash(t *testing.T) {
 	o := options(t)
 	o.Parts[1].To = "app/manage.py"
@@ -118,8 +168,9 @@ func TestClash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Tree(context.Background()); err == nil {
-		t.Error("a file became a folder")
+	var conflict *fstree.ConflictError
+	if _, err := l.Tree(context.Background()); !errors.As(err, &conflict) || conflict.Path != "app/manage.py" || hint.Of(err) == "" {
+		t.Errorf("a file became a folder: %v", err)
 	}
 	o = options(t)
 	o.Writable = []string{"app/manage.py"}

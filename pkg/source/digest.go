@@ -18,6 +18,7 @@ import (
 
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/fstree"
+	"github.com/jubako/jubako/pkg/hint"
 )
 
 // statRecords is the namespace of the store where a folder's path leads to what was known of its files.
@@ -93,7 +94,7 @@ func (t *Tree) hash(f File) (string, error) {
 		return "", unreadable(f.Path, err)
 	}
 	if n != f.Size {
-		return "", fmt.Errorf("%s changed while it was read", f.Path)
+		return "", hint.Wrap(fmt.Errorf("reading the source: %s changed while it was read", f.Path), "build again when nothing writes there")
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }

@@ -4,32 +4,28 @@
 package source
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
-	"strings"
 	"syscall"
-
-	"github.com/moby/patternmatcher"
-	"github.com/moby/patternmatcher/ignorefile"
 
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/hint"
 )
 
-// Standing lists what is never meant for an image: version control, environments, caches, secrets of a developer's machine.
-// The patterns are .dockerignore's.
+// standing lists what is never meant for an image: version control, environments, caches, secrets of a developer's machine.
+// Only what tools make by themselves and make again is named: a folder called "build", "dist" or ".cache" may be the
+// project's own. The patterns are .dockerignore's.
 var standing = []string{
 	"**/.git", "**/.hg", "**/.svn", "**/.bzr", "**/.jj",
 	"**/.venv", "**/node_modules", "**/.env", "**/.env.*",
 	"**/__pycache__", "**/*.pyc", "**/*.pyo",
-	"**/.mypy_cache", "**/.ruff_cache", "**/.pytest_cache", "**/.tox", "**/.nox", "**/.hypothesis", "**/.ipynb_checkpoints", "**/.DS_Store",
+	"**/.mypy_cache", "**/.ruff_cache", "**/.pytest_cache", "**/.tox", "**/.nox", "**/.hypothesis", "**/.ipynb_checkpoints",
+	"**/.DS_Store",
 }
 
 // Standing gives the patterns that are always excluded, unless Options.Include names what they match.
@@ -51,6 +47,8 @@ type Options struct {
 	Exclude, Include []string
 	// NoStanding takes also what is excluded always: for a folder that was made to be copied.
 	NoStanding bool
+	// Skip leaves out what it returns true for, whatever the patterns say; nil for nothing. Folders are walked all the same.
+	Skip func(rel string) bool
 }
 
 // File is one path of the tree.
@@ -86,24 +84,28 @@ type Tree struct {
 	Files []File
 }
 
-// Walk finds the files. It reads no content but the ignore file's.
+// Walk finds the files. It reads no content but the ignore file's. The root itself may be a link.
 func Walk(ctx context.Context, o Options) (*Tree, error) {
-	m, err := newMatcher(o)
+	m, err := NewMatcher(o)
 	if err != nil {
 		return nil, err
 	}
-	t := &Tree{Root: o.Root}
-	if fi, err := os.Stat(o.Root); err != nil {
+	root, err := filepath.EvalSymlinks(o.Root)
+	if err != nil {
+		return nil, hint.Usage(fmt.Errorf("reading the source: %w", err))
+	}
+	t := &Tree{Root: root}
+	if fi, err := os.Stat(root); err != nil {
 		return nil, hint.Usage(fmt.Errorf("reading the source: %w", err))
 	} else if !fi.IsDir() {
-		t.Root = filepath.Dir(o.Root)
-		return t, t.add(filepath.Base(o.Root), fi)
+		t.Root = filepath.Dir(root)
+		return t, t.add(filepath.Base(root), fi)
 	}
-	err = filepath.WalkDir(o.Root, func(p string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 		if err == nil {
 			err = ctx.Err()
 		}
-		rel, rerr := filepath.Rel(o.Root, p)
+		rel, rerr := filepath.Rel(root, p)
 		if err := errors.Join(err, rerr); err != nil {
 			return unreadable(rel, err)
 		}
@@ -121,13 +123,19 @@ func Walk(ctx context.Context, o Options) (*Tree, error) {
 			}
 			return nil
 		}
+		if o.Skip != nil && o.Skip(rel) {
+			return nil
+		}
 		fi, err := d.Info()
 		if err != nil {
 			return unreadable(rel, err)
 		}
 		return t.add(rel, fi)
 	})
-	return t, err
+	if err != nil {
+		return nil, err
+	}
+	return t, t.checkLinks()
 }
 
 func unreadable(rel string, err error) error {
@@ -156,9 +164,6 @@ func (t *Tree) add(rel string, fi fs.FileInfo) error {
 		if f.Link, err = os.Readlink(filepath.Join(t.Root, rel)); err != nil {
 			return unreadable(rel, err)
 		}
-		if err := checkLink(rel, f.Link); err != nil {
-			return err
-		}
 	default:
 		return hint.Wrap(hint.Usage(fmt.Errorf("reading the source: %s is a %s, which no image can hold", rel, kindOf(mode))),
 			"leave it out: [tool.jubako] exclude = [%q]", rel)
@@ -176,80 +181,6 @@ func kindOf(m fs.FileMode) string {
 	default:
 		return "device"
 	}
-}
-
-// checkLink refuses a link that leads out of the source: in the image it would lead nowhere, or to something else.
-func checkLink(rel, target string) error {
-	at := path.Join(path.Dir(rel), filepath.ToSlash(target))
-	if !path.IsAbs(target) && at != ".." && !strings.HasPrefix(at, "../") {
-		return nil
-	}
-	return hint.Wrap(hint.Usage(fmt.Errorf("reading the source: the link %s leads out of it, to %s", rel, target)),
-		"leave it out (exclude = [%q]), or bring the files in with [[tool.jubako.copy]]", rel)
-}
-
-// matcher decides what is left out.
-type matcher struct {
-	ignore, standing, include *patternmatcher.PatternMatcher
-}
-
-func newMatcher(o Options) (*matcher, error) {
-	var patterns []string
-	if o.Ignorefile != "" {
-		b, err := os.ReadFile(o.Ignorefile)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("reading the source: %w", err)
-		}
-		if patterns, err = parseIgnore(b); err != nil {
-			return nil, hint.Usage(fmt.Errorf("reading %s: %w", o.Ignorefile, err))
-		}
-	}
-	var m matcher
-	fixed := standing
-	if o.NoStanding {
-		fixed = nil
-	}
-	for _, x := range []struct {
-		to       **patternmatcher.PatternMatcher
-		patterns []string
-		what     string
-	}{{&m.ignore, append(patterns, o.Exclude...), cmpName(o.Ignorefile)}, {&m.standing, fixed, "the standing exclusions"}, {&m.include, o.Include, "include"}} {
-		pm, err := patternmatcher.New(x.patterns)
-		if err != nil {
-			return nil, hint.Usage(fmt.Errorf("reading the patterns of %s: %w", x.what, err))
-		}
-		*x.to = pm
-	}
-	return &m, nil
-}
-
-func cmpName(file string) string {
-	if file == "" {
-		return "exclude"
-	}
-	return filepath.Base(file) + " and exclude"
-}
-
-func parseIgnore(b []byte) ([]string, error) {
-	if len(b) > maxIgnore {
-		return nil, fmt.Errorf("it has %d bytes; at most %d are read", len(b), maxIgnore)
-	}
-	return ignorefile.ReadAll(bytes.NewReader(b))
-}
-
-// match says whether a path is left out, and, for a folder, whether nothing below it can be wanted all the same.
-func (m *matcher) match(rel string) (excluded, prune bool, err error) {
-	ignored, err1 := m.ignore.MatchesOrParentMatches(rel)
-	fixed, err2 := m.standing.MatchesOrParentMatches(rel)
-	wanted, err3 := m.include.MatchesOrParentMatches(rel)
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return false, false, hint.Usage(fmt.Errorf("matching %s: %w", rel, err))
-	}
-	if wanted || !ignored && !fixed {
-		return false, false, nil
-	}
-	// A pattern with "!" may bring back what lies in a folder that is left out, and so may include.
-	return true, len(m.include.Patterns()) == 0 && (fixed || !m.ignore.Exclusions()), nil
 }
 
 // content is a file of the tree, as a layer reads it.
