@@ -12,6 +12,7 @@ import (
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/pybuild"
+	"github.com/jubako/jubako/pkg/source"
 	"github.com/jubako/jubako/pkg/wheel"
 )
 
@@ -23,8 +24,11 @@ type Options struct {
 	Editable      bool
 	Name, Version string // as locked
 	Venv          wheel.Venv
-	Store         *cas.Store // remembers files that have not changed; may be nil
-	Now           time.Time
+	// Source is how the app layer walks the source, so that a project that is not editable keeps to .dockerignore as well.
+	// nil leaves out only what is left out always.
+	Source *source.Options
+	Store  *cas.Store // remembers files that have not changed; may be nil
+	Now    time.Time
 }
 
 // Layer is the project layer. It implements layers.Layer.
@@ -36,8 +40,11 @@ type Layer struct {
 type part struct {
 	o       Options
 	build   *pybuild.Build
-	digests []string
+	sources []sourceKey
 }
+
+// sourceKey is what a part of the source tree adds to the key: its files, and where in the wheel they lie.
+type sourceKey struct{ Digest, To string }
 
 // New describes the layer of one project. What cannot be installed without running a build backend is refused here.
 func New(ctx context.Context, o Options) (*Layer, error) { return NewSeveral(ctx, []Options{o}) }
@@ -46,7 +53,7 @@ func New(ctx context.Context, o Options) (*Layer, error) { return NewSeveral(ctx
 func NewSeveral(ctx context.Context, all []Options) (*Layer, error) {
 	l := &Layer{}
 	for _, o := range all {
-		b, err := pybuild.New(ctx, pybuild.Options{Dir: o.Dir, ImageDir: o.ImageDir, Pyproject: o.Pyproject, Editable: o.Editable, Name: o.Name, Version: o.Version})
+		b, err := pybuild.New(ctx, pybuild.Options{Dir: o.Dir, ImageDir: o.ImageDir, Pyproject: o.Pyproject, Editable: o.Editable, Name: o.Name, Version: o.Version, Source: o.Source})
 		if err != nil {
 			return nil, err
 		}
@@ -56,7 +63,7 @@ func NewSeveral(ctx context.Context, all []Options) (*Layer, error) {
 			if err != nil {
 				return nil, err
 			}
-			p.digests = append(p.digests, d)
+			p.sources = append(p.sources, sourceKey{d, s.To})
 		}
 		l.parts, l.venv = append(l.parts, p), o.Venv
 	}
@@ -84,14 +91,14 @@ func (l *Layer) Key() layers.Key {
 		ImageDir string
 		Editable bool
 		Inputs   any
-		Sources  []string
+		Sources  []sourceKey
 	}
 	in := struct {
 		Venv     wheel.Venv
 		Projects []project
 	}{Venv: l.venv}
 	for _, p := range l.parts {
-		in.Projects = append(in.Projects, project{p.o.ImageDir, p.o.Editable, p.build.Inputs(), p.digests})
+		in.Projects = append(in.Projects, project{p.o.ImageDir, p.o.Editable, p.build.Inputs(), p.sources})
 	}
 	return layers.KeyOf("project", in)
 }

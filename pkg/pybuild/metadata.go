@@ -1,7 +1,7 @@
 package pybuild
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -30,6 +30,8 @@ type projectTable struct {
 	EntryPoints    map[string]map[string]string `toml:"entry-points"`
 	Dependencies   []string                     `toml:"dependencies"`
 	Optional       map[string][]string          `toml:"optional-dependencies"`
+	ImportNames    []string                     `toml:"import-names"`
+	ImportSpaces   []string                     `toml:"import-namespaces"`
 	Dynamic        []string                     `toml:"dynamic"`
 }
 
@@ -38,20 +40,23 @@ type person struct {
 	Email string `toml:"email"`
 }
 
-// metadata writes METADATA (core metadata 2.3, or 2.4 where PEP 639's fields are used), the fields in uv_build's order.
-func (p *pyproject) metadata(l *look, version string) ([]byte, error) {
+// metadata writes METADATA, the fields in uv_build's order and spelling, whatever the backend: core metadata 2.3, 2.4 where
+// the fields of PEP 639 are used, 2.5 where those of PEP 794 are. Project-URLs stand in the order of their labels.
+func (p *pyproject) metadata(l *look, version string, licences []string) ([]byte, error) {
 	t := &p.Project
 	for _, d := range t.Dynamic {
 		if d != "version" {
-			return nil, fmt.Errorf("its %s is dynamic", d)
+			return nil, refusal(fmt.Sprintf("its %s is dynamic", d))
 		}
 	}
 	w := &headers{}
 	licence, isExpression := t.License.(string)
-	files := p.licenceFiles(l)
-	if isExpression || t.LicenseFiles != nil {
+	switch {
+	case t.ImportNames != nil || t.ImportSpaces != nil:
+		w.put("Metadata-Version", "2.5")
+	case isExpression || t.LicenseFiles != nil || len(licences) > 0:
 		w.put("Metadata-Version", "2.4")
-	} else {
+	default:
 		w.put("Metadata-Version", "2.3")
 	}
 	w.put("Name", t.Name)
@@ -69,7 +74,7 @@ func (p *pyproject) metadata(l *look, version string) ([]byte, error) {
 		}
 		w.put("License", text)
 	}
-	for _, f := range files {
+	for _, f := range licences {
 		w.put("License-File", f)
 	}
 	for _, c := range t.Classifiers {
@@ -83,8 +88,14 @@ func (p *pyproject) metadata(l *look, version string) ([]byte, error) {
 	for _, label := range slices.Sorted(maps.Keys(t.URLs)) {
 		w.put("Project-URL", label+", "+t.URLs[label])
 	}
-	for _, e := range slices.Sorted(maps.Keys(t.Optional)) {
+	for _, e := range p.extras() {
 		w.put("Provides-Extra", pep508.Normalize(e))
+	}
+	for _, n := range t.ImportNames {
+		w.put("Import-Name", n)
+	}
+	for _, n := range t.ImportSpaces {
+		w.put("Import-Namespace", n)
 	}
 	return w.withReadme(l, t.Readme)
 }
@@ -92,19 +103,25 @@ func (p *pyproject) metadata(l *look, version string) ([]byte, error) {
 // headers writes RFC 822-like lines.
 type headers struct{ strings.Builder }
 
-// put writes a field, unless it is empty. Further lines of a value are indented, as core metadata wants them.
+// put writes a field, unless it is empty. Further lines of a value are indented to where its first begins: they must not be
+// taken for fields.
 func (h *headers) put(key, value string) {
 	if value != "" {
-		fmt.Fprintf(h, "%s: %s\n", key, strings.ReplaceAll(strings.TrimRight(value, "\n"), "\n", "\n       |"))
+		indent := "\n" + strings.Repeat(" ", len(key)+2)
+		value = strings.ReplaceAll(strings.TrimRight(strings.ReplaceAll(value, "\r\n", "\n"), "\n"), "\n", indent)
+		fmt.Fprintf(h, "%s: %s\n", key, strings.ReplaceAll(value, "\r", indent))
 	}
 }
 
+// people writes everybody's name, and the addresses of those who have one.
 func people(w *headers, key string, all []person) {
 	var names, mails []string
 	for _, p := range all {
+		if p.Name != "" {
+			names = append(names, p.Name)
+		}
 		switch {
 		case p.Email == "":
-			names = append(names, p.Name)
 		case p.Name == "":
 			mails = append(mails, p.Email)
 		default:
@@ -115,6 +132,13 @@ func people(w *headers, key string, all []person) {
 	w.put(key+"-email", strings.Join(mails, ", "))
 }
 
+// extras are the keys of the optional dependencies, in the order of what they normalize to.
+func (p *pyproject) extras() []string {
+	return slices.SortedFunc(maps.Keys(p.Project.Optional), func(a, b string) int {
+		return cmp.Or(strings.Compare(pep508.Normalize(a), pep508.Normalize(b)), strings.Compare(a, b))
+	})
+}
+
 // requirements writes Requires-Dist, an extra's with its marker.
 func (p *pyproject) requirements(w *headers) error {
 	put := func(texts []string, extra string) error {
@@ -123,65 +147,32 @@ func (p *pyproject) requirements(w *headers) error {
 			if err != nil {
 				return err
 			}
+			marker := r.Marker
 			if extra != "" {
 				m, err := pep508.ParseMarker("extra == '" + extra + "'")
 				if err != nil {
 					return err
 				}
-				r.Marker = r.Marker.And(m)
+				marker = marker.And(m)
 			}
-			w.put("Requires-Dist", r.String())
+			r.Name, r.Marker = pep508.Normalize(r.Name), pep508.Marker{}
+			text := r.String()
+			if !marker.IsTrue() {
+				text += " ; " + marker.String()
+			}
+			w.put("Requires-Dist", text)
 		}
 		return nil
 	}
 	if err := put(p.Project.Dependencies, ""); err != nil {
 		return err
 	}
-	for _, e := range slices.Sorted(maps.Keys(p.Project.Optional)) {
+	for _, e := range p.extras() {
 		if err := put(p.Project.Optional[e], pep508.Normalize(e)); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func licenceText(l *look, v any) (string, error) {
-	t, ok := v.(map[string]any)
-	if !ok {
-		return "", errors.New("its license is neither an expression nor a table")
-	}
-	if text, ok := t["text"].(string); ok {
-		return text, nil
-	}
-	file, ok := t["file"].(string)
-	if !ok {
-		return "", errors.New("its license names neither text nor file")
-	}
-	b, err := l.read(file)
-	return string(b), err
-}
-
-// licenceFiles finds the files of license-files' patterns (PEP 639).
-func (p *pyproject) licenceFiles(l *look) []string {
-	patterns, _ := p.Project.LicenseFiles.([]any)
-	var found []string
-	for _, pattern := range patterns {
-		s, ok := pattern.(string)
-		if !ok || strings.Contains(s, "..") || filepath.IsAbs(s) {
-			continue
-		}
-		matches, err := filepath.Glob(filepath.Join(l.dir, s))
-		if err != nil {
-			continue
-		}
-		for _, m := range matches {
-			if rel, err := filepath.Rel(l.dir, m); err == nil && l.file(filepath.ToSlash(rel)) {
-				found = append(found, filepath.ToSlash(rel))
-			}
-		}
-	}
-	slices.Sort(found)
-	return slices.Compact(found)
 }
 
 // contentTypes are those of readme files, by their endings (PEP 621).

@@ -8,16 +8,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
-	"path/filepath"
-	"regexp"
-	"strings"
+	"slices"
 
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/hint"
-	"github.com/jubako/jubako/pkg/pep508"
 	"github.com/jubako/jubako/pkg/source"
 	"github.com/jubako/jubako/pkg/wheel"
 )
@@ -36,6 +34,9 @@ type Options struct {
 	Editable  bool
 	Name      string // as locked
 	Version   string // as locked; "" where the lock has none
+	// Source is how the app layer walks the source: what it leaves out is left out of a wheel as well. nil leaves out only
+	// what is left out always.
+	Source *source.Options
 }
 
 // Build is a project's wheel in the making.
@@ -61,23 +62,36 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("the project %s (build backend %s) cannot be installed without running its backend: %s", e.Project, e.Backend, e.Reason)
 }
 
-// backend knows one build backend: where modules lie, and what its editable wheels are made of.
+// refusal is the reason of a *RefusedError, where project and backend are not known.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+// backend knows one build backend: where modules lie, and what its wheels are made of. Errors of its functions are reasons
+// to refuse the project.
 type backend struct {
 	name string
+	// licences are the patterns of licence files where the project names none (PEP 639).
+	licences []string
 	// check refuses what is not static.
 	check func(p *pyproject, l *look) error
+	// version reads a version that is not in [project]; nil where the backend computes it.
+	version func(p *pyproject, l *look) (string, error)
 	// modules finds the packages and modules of the project.
 	modules func(p *pyproject, l *look) ([]module, error)
 	// pth gives the editable wheel's .pth file.
 	pth func(p *pyproject, version, imageDir string, modules []module) (name, content string)
-	// copies says that the backend's wheels can be made natively.
-	copies bool
+	// data gives the folders that go into the wheel's .data folder, by its folders' names (PEP 427); nil for none.
+	data func(p *pyproject) map[string]string
+	// excluded says which files, relative to the project, are left out of the wheel; nil where wheels that are not editable
+	// cannot be made natively.
+	excluded func(p *pyproject, l *look) (func(rel string) bool, error)
 }
 
 // module is a top-level package or module of a project.
 type module struct {
 	root string // folder that has to be on sys.path, relative to the project; "" is the project itself
-	path string // below root: "bento", or "bento.py"
+	path string // below root: "bento", or "bento.py"; "" where all that the root holds is meant
 }
 
 var backends = map[string]backend{
@@ -130,61 +144,89 @@ func newBuild(ctx context.Context, o Options) (*Build, error) {
 	case p.Project.Name == "":
 		return nil, refuse("there is no [project] table with a name")
 	}
-	if err := be.check(&p, l); err != nil {
-		return nil, refuse(err.Error())
+	b, err := describe(ctx, o, be, &p, l)
+	if r := refusal(""); errors.As(err, &r) {
+		return nil, refuse(string(r))
 	}
-	version, err := p.version(l, o.Version)
+	return b, err
+}
+
+// describe says what the wheel consists of. A refusal is one for the project.
+func describe(ctx context.Context, o Options, be backend, p *pyproject, l *look) (*Build, error) {
+	if err := be.check(p, l); err != nil {
+		return nil, refusal(err.Error())
+	}
+	version, err := p.version(be, l, o.Version)
 	if err != nil {
-		return nil, refuse(err.Error())
+		return nil, refusal(err.Error())
 	}
-	metadata, err := p.metadata(l, version)
+	licences, err := p.licenceFiles(ctx, l, be.licences)
 	if err != nil {
 		return nil, err
 	}
-	modules, err := be.modules(&p, l)
+	metadata, err := p.metadata(l, version, licences)
 	if err != nil {
-		return nil, refuse(err.Error())
+		return nil, err
+	}
+	modules, err := be.modules(p, l)
+	if err != nil {
+		return nil, refusal(err.Error())
 	}
 	for _, m := range modules {
-		if at := path.Join(m.root, m.path); path.IsAbs(at) || at == ".." || strings.HasPrefix(at, "../") {
-			return nil, refuse("its module " + at + " does not lie in the project")
+		if at := path.Join(m.root, m.path); outside(at) {
+			return nil, refusal("its module " + at + " does not lie in the project")
 		}
 	}
 	b := &Build{Name: p.Project.Name, Version: version}
 	b.spec = wheel.SyntheticSpec{Name: p.Project.Name, Version: version, Metadata: metadata, Generator: "jubako", EntryPoints: p.entryPoints()}
-	if o.Editable {
-		pth, content := be.pth(&p, version, o.ImageDir, modules)
-		b.spec.Files = append(b.spec.Files, wheel.File{Path: pth, Content: fstree.Bytes(content)})
-		return b, nil
+	if !o.Editable || be.name != "uv_build" { // uv_build names the licences in an editable wheel's metadata, and leaves them out
+		for _, f := range licences {
+			text, err := l.read(f)
+			if err != nil {
+				return nil, fmt.Errorf("reading the licence: %w", err)
+			}
+			b.spec.DistInfo = append(b.spec.DistInfo, wheel.File{Path: "licenses/" + f, Content: fstree.Bytes(text)})
+		}
 	}
-	if !be.copies {
-		return nil, refuse("only its editable installs are static")
-	}
-	return b, b.copy(ctx, o, &p, l, modules)
+	return b, b.fill(ctx, o, be, p, l, modules)
 }
 
-// bytecode is never part of a wheel.
-var bytecode = []string{"**/__pycache__", "**/*.pyc", "**/*.pyo"}
-
-// copy gathers the modules' files and the licences.
-func (b *Build) copy(ctx context.Context, o Options, p *pyproject, l *look, modules []module) error {
-	for _, m := range modules {
-		t, err := source.Walk(ctx, source.Options{Root: filepath.Join(o.Dir, m.root, m.path), Exclude: append(bytecode[:len(bytecode):len(bytecode)], p.excludes()...), NoStanding: true})
-		if err != nil {
-			return err
+// fill puts the modules, or the way to them, into the wheel, and its data.
+func (b *Build) fill(ctx context.Context, o Options, be backend, p *pyproject, l *look, modules []module) error {
+	excluded := func(string) bool { return false }
+	if be.excluded != nil {
+		var err error
+		if excluded, err = be.excluded(p, l); err != nil {
+			return refusal(err.Error())
 		}
-		to := m.path
-		if strings.HasSuffix(m.path, ".py") {
-			to = path.Dir(m.path)
-		}
-		b.Sources = append(b.Sources, Source{t, to})
 	}
-	for _, f := range p.licenceFiles(l) {
-		text, err := l.read(f)
-		if err != nil {
+	excluded, err := leftOut(o, excluded)
+	if err != nil {
+		return err
+	}
+	switch {
+	case o.Editable:
+		pth, content := be.pth(p, b.Version, o.ImageDir, modules)
+		b.spec.Files = append(b.spec.Files, wheel.File{Path: pth, Content: fstree.Bytes(content)})
+	case be.excluded == nil:
+		return refusal("only its editable installs are static")
+	default:
+		if err := b.copy(ctx, o, excluded, modules); err != nil {
 			return err
 		}
-		b.spec.DistInfo = append(b.spec.DistInfo, wheel.File{Path: "licenses/" + f, Content: fstree.Bytes(text)})
+	}
+	if be.data == nil {
+		return nil
+	}
+	data := be.data(p)
+	for _, kind := range slices.Sorted(maps.Keys(data)) {
+		if outside(data[kind]) {
+			return refusal("its data folder " + data[kind] + " does not lie in the project")
+		}
+		to := wheel.DistInfoStem(b.Name, b.Version) + ".data/" + kind
+		if err := b.take(ctx, o, excluded, path.Clean(data[kind]), to); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -207,81 +249,6 @@ func (b *Build) Inputs() any {
 // Wheel makes the wheel.
 func (b *Build) Wheel() (*wheel.Synthetic, error) {
 	spec := b.spec
-	for _, s := range b.Sources {
-		for _, f := range s.Tree.Files {
-			to := path.Join(s.To, f.Path)
-			switch f.Kind {
-			case fstree.Dir:
-			case fstree.File:
-				spec.Files = append(spec.Files, wheel.File{Path: to, Content: s.Tree.Content(f), Executable: f.Mode&0o111 != 0})
-			default:
-				return nil, fmt.Errorf("%s is a %s, which no wheel can hold", to, f.Kind)
-			}
-		}
-	}
+	spec.Files = append(spec.Files[:len(spec.Files):len(spec.Files)], b.files()...)
 	return wheel.NewSynthetic(spec)
-}
-
-// underscored is the form of a project's name in file names.
-func underscored(name string) string { return strings.ReplaceAll(pep508.Normalize(name), "-", "_") }
-
-// versionRE finds a literal version in Python source.
-var versionRE = regexp.MustCompile(`(?m)^(?:__version__|VERSION|version)\s*(?::\s*str\s*)?=\s*["']([^"']+)["']`)
-
-// version is the project's: static, or a literal in a file that a static setting names. A lock's version has to agree.
-func (p *pyproject) version(l *look, locked string) (string, error) {
-	version := p.Project.Version
-	if version == "" && p.dynamic("version") {
-		file := ""
-		switch h := p.Tool.Hatch.Version; {
-		case h.Path != "" && h.Pattern == "" && (h.Source == "" || h.Source == "regex"):
-			file = h.Path
-		case h.Source != "" || h.Path != "":
-			return "", fmt.Errorf("its version comes from %s", or(h.Source, "a pattern of its own"))
-		case p.BuildSystem.Backend == "flit_core.buildapi":
-			if m, err := flit.modules(p, l); err == nil {
-				file = path.Join(m[0].root, m[0].path)
-				if !strings.HasSuffix(file, ".py") {
-					file += "/__init__.py"
-				}
-			}
-		}
-		if file == "" {
-			return "", errors.New("its version is dynamic")
-		}
-		text, err := l.read(file)
-		if err != nil {
-			return "", err
-		}
-		m := versionRE.FindSubmatch(text)
-		if m == nil {
-			return "", fmt.Errorf("its version is dynamic, and %s holds no literal one", file)
-		}
-		version = string(m[1])
-	}
-	version = or(version, locked)
-	if version == "" {
-		return "", errors.New("it has no version")
-	}
-	v, err := pep508.ParseVersion(version)
-	if err != nil {
-		return "", err
-	}
-	return v.String(), nil
-}
-
-func (p *pyproject) dynamic(field string) bool {
-	for _, d := range p.Project.Dynamic {
-		if d == field {
-			return true
-		}
-	}
-	return false
-}
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }

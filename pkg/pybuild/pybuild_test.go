@@ -76,7 +76,7 @@ func TestEditable(t *testing.T) {
 		"uv_build, named":       {pyprojectFor("uv_build", "[tool.uv.build-backend]\nmodule-name = \"site\"\n"), []string{"src/site/__init__.py"}, "my_site.pth", "/app/src"},
 		"hatchling, at root":    {pyprojectFor("hatchling.build", ""), []string{"my_site/__init__.py"}, "_editable_impl_my_site.pth", "/app"},
 		"hatchling, src":        {pyprojectFor("hatchling.build", ""), []string{"src/my_site/__init__.py"}, "_editable_impl_my_site.pth", "/app/src"},
-		"hatchling, packages":   {pyprojectFor("hatchling.build", "[tool.hatch.build.targets.wheel]\npackages = [\"lib/b\", \"a\"]\n"), nil, "_editable_impl_my_site.pth", "/app\n/app/lib"},
+		"hatchling, packages":   {pyprojectFor("hatchling.build", "[tool.hatch.build.targets.wheel]\npackages = [\"lib/b\", \"a\"]\n"), []string{"lib/b/__init__.py", "a/__init__.py"}, "_editable_impl_my_site.pth", "/app\n/app/lib"},
 		"flit":                  {pyprojectFor("flit_core.buildapi", "[tool.flit.module]\nname = \"site\"\n"), []string{"site.py"}, "site.pth", "/app"},
 		"flit, src":             {pyprojectFor("flit_core.buildapi", "[tool.flit.module]\nname = \"site\"\n"), []string{"src/site/__init__.py"}, "site.pth", "/app/src"},
 		"setuptools, src":       {pyprojectFor("setuptools.build_meta", ""), []string{"src/my_site/__init__.py"}, "__editable__.my_site-1.0.pth", "/app/src\n"},
@@ -115,7 +115,7 @@ keywords = ["x", "y"]
 classifiers = ["Framework :: Django"]
 dependencies = ["django>=5", "uvicorn[standard] ; sys_platform == 'linux'"]
 [project.optional-dependencies]
-PDF = ["weasyprint; python_version < '3.14'"]
+PDF = ["weasyprint ; python_version < '3.14'"]
 [project.urls]
 Source = "https://example.com"
 [project.scripts]
@@ -134,14 +134,14 @@ Name: My.Site
 Version: 1.0
 Summary: A site
 Keywords: x,y
-Author: B
+Author: A, B
 Author-email: A <a@example.com>
 License-Expression: MIT
 License-File: LICENSE
 Classifier: Framework :: Django
 Requires-Dist: django>=5
-Requires-Dist: uvicorn[standard]; sys_platform == 'linux'
-Requires-Dist: weasyprint; python_full_version < '3.14' and extra == 'pdf'
+Requires-Dist: uvicorn[standard] ; sys_platform == 'linux'
+Requires-Dist: weasyprint ; python_full_version < '3.14' and extra == 'pdf'
 Requires-Python: >=3.12
 Project-URL: Source, https://example.com
 Provides-Extra: pdf
