@@ -3,13 +3,11 @@ package fetch
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
-	"os"
 	"os/exec"
 	"strings"
+	"sync"
 
 	"github.com/jubako/jubako/pkg/hint"
 )
@@ -17,7 +15,8 @@ import (
 // Policy says when an index's credentials are sent (uv's `authenticate`).
 type Policy string
 
-// The policies. Auto sends them at once to the index they are for, and elsewhere on the host when asked.
+// The policies. Auto sends them at once to the index they are for, and elsewhere on the host when asked. Always makes no
+// request to the index without credentials, and Never none with.
 const (
 	Auto   Policy = ""
 	Always Policy = "always"
@@ -31,7 +30,7 @@ type Index struct {
 	Policy Policy
 }
 
-// Credentials knows who may ask where. A nil *Credentials knows nobody.
+// Credentials knows who may ask where. A nil *Credentials knows nobody. It must not be copied after its first use.
 type Credentials struct {
 	Indexes []Index
 	// Getenv gives a variable: UV_INDEX_<NAME>_USERNAME and _PASSWORD are read. Nil reads none.
@@ -41,60 +40,131 @@ type Credentials struct {
 	// Keyring asks the `keyring` program where nothing else is known.
 	Keyring bool
 
-	netrc lazyOnce[[]machine]
+	netrc    lazyOnce[[]machine]
+	keyring  lazyOnce[*url.Userinfo]
+	mu       sync.Mutex
+	accepted map[string]*url.Userinfo // by origin: what a server has asked for and taken
 }
 
 // lookUp gives the credentials that go with the first request, and a way to those that wait for the server to ask.
 func (c *Credentials) lookUp(ctx context.Context, u *url.URL) (first *url.Userinfo, onDemand func() (*url.Userinfo, error), err error) {
 	if u.User != nil {
-		return u.User, nil, nil
+		first, err := c.complete(ctx, u, u.User)
+		return first, nil, err
 	}
 	if c == nil {
 		return nil, nil, nil
 	}
-	var realm *url.Userinfo
-	for _, i := range c.Indexes {
-		root, err := url.Parse(i.URL)
-		if err != nil {
+	index, user, realm := c.match(u)
+	always := index != nil && index.Policy == Always || realm.always
+	if index != nil && index.Policy == Never {
+		return nil, nil, nil
+	}
+	others := func() (*url.Userinfo, error) {
+		if realm.user != nil {
+			return c.complete(ctx, u, realm.user)
+		}
+		return c.others(ctx, u, "")
+	}
+	switch {
+	case user != nil:
+		first, err := c.complete(ctx, u, user)
+		return first, nil, err
+	case always:
+		first, err := others()
+		if err == nil && first == nil {
+			err = hint.Wrap(hint.Usage(fmt.Errorf("%s is to be asked with credentials only, and there are none for it", redact(u.String()))),
+				"%s", c.remedy(u))
+		}
+		return first, nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if known := c.accepted[origin(u)]; known != nil {
+		return known, nil, nil
+	}
+	return nil, others, nil
+}
+
+// accept remembers what a server has asked for and taken, so that the next request has it from the start.
+func (c *Credentials) accept(u *url.URL, user *url.Userinfo) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.accepted == nil {
+		c.accepted = make(map[string]*url.Userinfo)
+	}
+	c.accepted[origin(u)] = user
+}
+
+// realm is what the indexes of one scheme, host and port have in common: the first one's credentials, and whether one of
+// them is to be asked with credentials only.
+type realm struct {
+	user   *url.Userinfo
+	always bool
+}
+
+// match finds the index that a URL lies in, the deepest one, with its credentials; and what is known of its realm.
+func (c *Credentials) match(u *url.URL) (in *Index, user *url.Userinfo, r realm) {
+	depth := -1
+	for i := range c.Indexes {
+		index := &c.Indexes[i]
+		at, err := url.Parse(index.URL)
+		if err != nil || origin(at) != origin(u) {
 			continue
 		}
-		user := c.userOf(i, root)
-		if user == nil || origin(root) != origin(u) || i.Policy == Never {
-			continue
+		has := c.userOf(index, at)
+		root := indexRoot(at.Path)
+		if below(u.Path, root) && len(root) > depth {
+			in, user, depth = index, has, len(root)
 		}
-		if below(u.Path, indexRoot(root.Path)) || i.Policy == Always {
-			return user, nil, nil
-		}
-		if realm == nil {
-			realm = user
+		if has != nil && r.user == nil && index.Policy != Never {
+			r = realm{has, index.Policy == Always}
 		}
 	}
-	return nil, func() (*url.Userinfo, error) {
-		if realm != nil {
-			return realm, nil
-		}
-		return c.others(ctx, u)
-	}, nil
+	return in, user, r
 }
 
 // userOf gives an index's credentials: the environment's beat those in its URL.
-func (c *Credentials) userOf(i Index, root *url.URL) *url.Userinfo {
-	if i.Name != "" && c.Getenv != nil {
-		name := strings.Map(func(r rune) rune {
-			switch {
-			case r >= 'a' && r <= 'z':
-				return r - 'a' + 'A'
-			case r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
-				return r
-			}
-			return '_'
-		}, i.Name)
-		user, pass := c.Getenv("UV_INDEX_"+name+"_USERNAME"), c.Getenv("UV_INDEX_"+name+"_PASSWORD")
-		if user != "" || pass != "" {
-			return url.UserPassword(user, pass)
+func (c *Credentials) userOf(i *Index, at *url.URL) *url.Userinfo {
+	if i.Name == "" || c.Getenv == nil {
+		return at.User
+	}
+	v := variable(i.Name)
+	user, pass := c.Getenv(v+"_USERNAME"), c.Getenv(v+"_PASSWORD")
+	if user == "" && at.User != nil {
+		user = at.User.Username()
+	}
+	switch {
+	case pass != "":
+		return url.UserPassword(user, pass)
+	case user != "" && (at.User == nil || user != at.User.Username()):
+		return url.User(user)
+	}
+	return at.User
+}
+
+// variable is what the names of an index's variables start with.
+func variable(index string) string {
+	return "UV_INDEX_" + strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z':
+			return r - 'a' + 'A'
+		case r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
+			return r
+		}
+		return '_'
+	}, index)
+}
+
+// remedy says where credentials for a URL can be put.
+func (c *Credentials) remedy(u *url.URL) string {
+	name := "UV_INDEX_<NAME>"
+	if c != nil {
+		if in, _, _ := c.match(u); in != nil && in.Name != "" {
+			name = variable(in.Name)
 		}
 	}
-	return root.User
+	return fmt.Sprintf("set %s_USERNAME and %s_PASSWORD, or add %s to .netrc", name, name, u.Hostname())
 }
 
 // indexRoot is an index's path without the part that every index has: /simple or /+simple.
@@ -113,100 +183,69 @@ func below(p, root string) bool {
 	return root == "" || p == root || strings.HasPrefix(p, root+"/")
 }
 
-// others asks the netrc file, and then keyring.
-func (c *Credentials) others(ctx context.Context, u *url.URL) (*url.Userinfo, error) {
+// complete looks for the password of a user who comes without. Where there is none, the name alone is sent: some servers
+// take a token so.
+func (c *Credentials) complete(ctx context.Context, u *url.URL, user *url.Userinfo) (*url.Userinfo, error) {
+	if _, has := user.Password(); has || c == nil || user.Username() == "" {
+		return user, nil
+	}
+	if _, of, _ := c.match(u); of != nil && of.Username() == user.Username() {
+		if _, has := of.Password(); has {
+			return of, nil
+		}
+	}
+	found, err := c.others(ctx, u, user.Username())
+	if err != nil || found == nil {
+		return user, err
+	}
+	return found, nil
+}
+
+// others asks the netrc file, and then keyring; for the user, where one is known.
+func (c *Credentials) others(ctx context.Context, u *url.URL, user string) (*url.Userinfo, error) {
 	if c.Netrc != "" {
 		machines, err := c.netrc.get(c.Netrc, func() ([]machine, error) { return readNetrc(c.Netrc) })
 		if err != nil {
 			return nil, err
 		}
-		for _, m := range machines {
-			if m.name == u.Hostname() || m.name == "" {
-				return url.UserPassword(m.login, m.password), nil
-			}
+		if found := netrcFor(machines, u.Hostname(), user); found != nil {
+			return found, nil
 		}
 	}
 	if !c.Keyring {
 		return nil, nil
 	}
-	cmd := exec.CommandContext(ctx, "keyring", "get", u.Scheme+"://"+u.Host, "__token__")
-	out, err := cmd.Output()
-	if err != nil || len(bytes.TrimSpace(out)) == 0 {
-		return nil, nil // keyring knows nothing: the server's refusal is the error
+	service := u.Scheme + "://" + u.Host
+	if in, _, _ := c.match(u); in != nil {
+		service = redact(in.URL)
 	}
-	return url.UserPassword("__token__", strings.TrimSpace(string(out))), nil
-}
-
-// machine is an entry of a netrc file; the default entry has no name.
-type machine struct{ name, login, password string }
-
-// maxNetrc bounds a netrc file in bytes.
-const maxNetrc = 1 << 20
-
-func readNetrc(file string) ([]machine, error) {
-	b, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, hint.Usage(fmt.Errorf("reading credentials: %w", err))
-	}
-	machines, err := parseNetrc(b)
-	if err != nil {
-		return nil, hint.Usage(fmt.Errorf("reading %s: %w", file, err))
-	}
-	return machines, nil
-}
-
-// parseNetrc reads the format of ftp(1): tokens machine, default, login, password, account and macdef. A # starts a
-// comment at the start of a token's line place; macros are passed over.
-func parseNetrc(b []byte) ([]machine, error) {
-	if len(b) > maxNetrc {
-		return nil, fmt.Errorf("it has %d bytes; at most %d are read", len(b), maxNetrc)
-	}
-	var all []machine
-	macro := false
-	n := 0
-	for line := range strings.Lines(string(b)) {
-		n++
-		if macro {
-			macro = strings.TrimSpace(line) != ""
-			continue
-		}
-		tokens := strings.Fields(line)
-		for i := 0; i < len(tokens); i++ {
-			if strings.HasPrefix(tokens[i], "#") {
-				break
-			}
-			if tokens[i] == "default" {
-				all = append(all, machine{})
-				continue
-			}
-			if i+1 == len(tokens) {
-				return nil, fmt.Errorf("line %d: %s has no value behind it on its line", n, tokens[i])
-			}
-			value := tokens[i+1]
-			i++
-			switch tokens[i-1] {
-			case "machine":
-				all = append(all, machine{name: value})
-			case "login", "password", "account":
-				if len(all) == 0 {
-					return nil, fmt.Errorf("line %d: %s comes before any machine", n, tokens[i-1])
-				}
-				m := &all[len(all)-1]
-				switch tokens[i-1] {
-				case "login":
-					m.login = value
-				case "password":
-					m.password = value
-				}
-			case "macdef":
-				macro = true
-			default:
-				return nil, fmt.Errorf("line %d: %q is no word of a netrc file", n, tokens[i-1])
+	return c.keyring.get(service+" "+user, func() (*url.Userinfo, error) {
+		for _, s := range []string{service, u.Host} {
+			if found := askKeyring(ctx, s, user); found != nil {
+				return found, nil
 			}
 		}
+		return nil, ctx.Err()
+	})
+}
+
+// askKeyring runs the `keyring` program. That it knows nothing, or is not there, is no error: the server's refusal will be.
+func askKeyring(ctx context.Context, service, user string) *url.Userinfo {
+	args := []string{"get", service, user}
+	if user == "" { // keyring 25.2 and later can tell the name as well
+		args = []string{"--mode", "creds", "get", service}
 	}
-	return all, nil
+	out, err := exec.CommandContext(ctx, "keyring", args...).Output()
+	out = bytes.TrimRight(out, "\r\n")
+	if err != nil || len(out) == 0 {
+		return nil
+	}
+	if user != "" {
+		return url.UserPassword(user, string(out))
+	}
+	name, pass, ok := strings.Cut(string(out), "\n")
+	if !ok {
+		return nil
+	}
+	return url.UserPassword(strings.TrimSuffix(name, "\r"), pass)
 }

@@ -6,128 +6,118 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/jubako/jubako/pkg/hint"
 )
-
-// The bounds of patience: attempts without progress in a row, and the longest single wait.
-const (
-	attempts  = 5
-	firstWait = 500 * time.Millisecond
-	maxWait   = 60 * time.Second
-)
-
-// StatusError is an answer that is no file.
-type StatusError struct {
-	Name, From string
-	Status     string
-	Code       int
-	Excerpt    string
-}
-
-func (e *StatusError) Error() string {
-	s := fmt.Sprintf("fetching %s from %s: %s", e.Name, e.From, e.Status)
-	if e.Excerpt != "" {
-		s += ": " + e.Excerpt
-	}
-	return s
-}
 
 // download gets a URL into the store. A cut answer is gone on with where the server allows ranges, and begun anew where
-// it does not.
+// it does not; so is what an earlier run has left.
 func (c *Client) download(ctx context.Context, a Artifact, from string) (Blob, error) {
-	s, err := c.newSink(a, from)
+	s, err := c.newSink(a, from, true)
 	if err != nil {
 		return Blob{}, err
 	}
-	defer func() { s.w.Abort() }()
-	wait := firstWait
-	etag := ""
-	for attempt := 1; ; attempt++ {
-		before := s.w.Size()
-		pause, err := c.try(ctx, a, from, s, &etag)
-		if err == nil {
-			return s.commit()
+	d := &download{c: c, s: s}
+	if n := s.w.Size(); n > 0 {
+		c.o.Log(fmt.Sprintf("%s: going on after the %d bytes of an earlier run", a.Filename, n))
+	}
+	for {
+		d.joined = false
+		err := c.patiently(ctx, a.Filename, func() int64 { return s.w.Size() }, func() (time.Duration, error) { return d.try(ctx) })
+		if err != nil {
+			s.giveUp(passing(err) || ctx.Err() != nil)
+			return Blob{}, c.explain(err, a.Filename, from)
 		}
-		if s.w.Size() > before {
-			attempt, wait = 1, firstWait // it came further: patience starts anew
+		b, err := s.commit()
+		if _, other := errors.AsType[*HashError](err); other && d.joined {
+			// Parts that do not belong together: the file changed in between, or what was kept is damaged.
+			c.o.Log(fmt.Sprintf("%s: the parts do not make the locked file; fetching it whole", a.Filename))
+			if err := s.restart(); err != nil {
+				return Blob{}, err
+			}
+			continue
 		}
-		if !passing(err) || attempt >= attempts || ctx.Err() != nil || pause > maxWait {
-			return Blob{}, explain(err, a, from)
-		}
-		pause = max(pause, wait)
-		c.o.Log(fmt.Sprintf("%s: %v; trying again in %s", a.Filename, err, pause))
-		if err := c.o.Sleep(ctx, pause); err != nil {
-			return Blob{}, err
-		}
-		wait *= 2
+		s.w.Abort() // which does nothing after a commit
+		return b, err
 	}
 }
 
-// cut is a connection that ended before the file did, or never came to be: another attempt may fare better.
-type cut struct{ err error }
-
-func (e *cut) Error() string { return e.err.Error() }
-func (e *cut) Unwrap() error { return e.err }
-
-func passing(err error) bool {
-	if se, ok := errors.AsType[*StatusError](err); ok {
-		return passingStatus(se.Code)
-	}
-	_, ok := errors.AsType[*cut](err)
-	return ok
+// download is one file on its way.
+type download struct {
+	c      *Client
+	s      *sink
+	etag   string // strong, of what has come; "" for none
+	joined bool   // of what came from several answers
 }
 
 // try makes one request, for the rest of the file where a part has come. pause is what the server asks to wait.
-func (c *Client) try(ctx context.Context, a Artifact, from string, s *sink, etag *string) (pause time.Duration, err error) {
-	header := http.Header{"Accept-Encoding": {"identity"}}
-	at := s.w.Size()
-	if at > 0 {
-		header.Set("Range", fmt.Sprintf("bytes=%d-", at))
-		if *etag != "" {
-			header.Set("If-Range", *etag)
+func (d *download) try(ctx context.Context) (pause time.Duration, err error) {
+	s := d.s
+	if s.w.Size() > 0 && s.a.Hash.Algorithm == "" && d.etag == "" {
+		// Nothing would tell that two parts do not belong together.
+		if err := s.restart(); err != nil {
+			return 0, err
 		}
 	}
-	resp, err := c.get(ctx, from, header)
-	if err != nil {
-		if ctx.Err() != nil {
-			return 0, context.Cause(ctx)
+	at := s.w.Size()
+	header := make(http.Header)
+	if at > 0 {
+		header.Set("Range", fmt.Sprintf("bytes=%d-", at))
+		if d.etag != "" {
+			header.Set("If-Range", d.etag)
 		}
-		return 0, &cut{err}
+	}
+	resp, err := d.c.get(ctx, s.from, header)
+	if err != nil {
+		return 0, err
 	}
 	defer resp.Body.Close()
 	switch {
 	case resp.StatusCode == http.StatusPartialContent && at > 0 && strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", at)):
-	case resp.StatusCode == http.StatusOK:
+		d.joined = true
+	case resp.StatusCode == http.StatusOK, resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && at > 0, resp.StatusCode == http.StatusPartialContent:
 		if at > 0 { // the server begins anew, and so does the file
 			if err := s.restart(); err != nil {
 				return 0, err
 			}
+			d.joined = false
+		}
+		if resp.StatusCode != http.StatusOK {
+			d.etag = ""
+			return 0, &TruncatedError{s.a.Filename, redact(s.from), at, -1, errors.New("the server does not go on from there")}
 		}
 	default:
 		excerpt, _ := io.ReadAll(io.LimitReader(resp.Body, 300))
-		return retryAfter(resp), &StatusError{a.Filename, redact(from), resp.Status, resp.StatusCode, oneLine(string(excerpt))}
+		return retryAfter(resp), &StatusError{s.a.Filename, redact(s.from), resp.Status, resp.StatusCode, oneLine(string(excerpt))}
 	}
-	*etag = ""
+	d.etag = ""
 	if e := resp.Header.Get("Etag"); strings.HasPrefix(e, `"`) {
-		*etag = e
+		d.etag = e
+	}
+	return 0, d.copy(resp)
+}
+
+// copy takes the answer's body, and tells a body that ends too early.
+func (d *download) copy(resp *http.Response) error {
+	s := d.s
+	total := int64(-1)
+	if resp.ContentLength >= 0 {
+		total = s.w.Size() + resp.ContentLength
+	}
+	if total > d.c.o.MaxSize {
+		return &sizeError{s.a.Filename, d.c.o.MaxSize}
 	}
 	body := &readErrors{r: resp.Body}
-	n, err := io.Copy(s, body)
+	if _, err := io.CopyBuffer(s, body, make([]byte, 128<<10)); body.err == nil && err != nil {
+		return err
+	}
+	if body.err == nil && total >= 0 && s.w.Size() < total {
+		body.err = io.ErrUnexpectedEOF
+	}
 	if body.err != nil {
-		return 0, &cut{fmt.Errorf("cut after %d bytes: %w", s.w.Size(), body.err)}
+		return &TruncatedError{s.a.Filename, redact(s.from), s.w.Size(), total, withoutURL(body.err)}
 	}
-	if err != nil {
-		return 0, err
-	}
-	if resp.ContentLength >= 0 && n != resp.ContentLength {
-		return 0, &cut{fmt.Errorf("%d bytes came of %d", n, resp.ContentLength)}
-	}
-	return 0, nil
+	return nil
 }
 
 // readErrors tells errors of reading from those of writing.
@@ -138,130 +128,8 @@ type readErrors struct {
 
 func (e *readErrors) Read(p []byte) (int, error) {
 	n, err := e.r.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if err != nil && err != io.EOF {
 		e.err = err
 	}
 	return n, err
 }
-
-// restart gives up what has come.
-func (s *sink) restart() error {
-	fresh, err := s.c.newSink(s.a, s.from)
-	if err != nil {
-		return err
-	}
-	s.w.Abort()
-	*s = *fresh
-	return nil
-}
-
-// retryAfter reads RFC 9110's header; a date is measured against the answer's own.
-func retryAfter(resp *http.Response) time.Duration {
-	v := resp.Header.Get("Retry-After")
-	if secs, err := strconv.Atoi(v); err == nil && secs >= 0 {
-		return time.Duration(secs) * time.Second
-	}
-	at, err1 := http.ParseTime(v)
-	now, err2 := http.ParseTime(resp.Header.Get("Date"))
-	if err1 != nil || err2 != nil {
-		return 0
-	}
-	return max(0, at.Sub(now))
-}
-
-// maxRedirects is how many redirects are followed.
-const maxRedirects = 10
-
-// checkRedirect drops credentials when a redirect leads to another origin. http.Client keeps them for subdomains.
-func checkRedirect(req *http.Request, via []*http.Request) error {
-	if len(via) >= maxRedirects {
-		return fmt.Errorf("more than %d redirects", maxRedirects)
-	}
-	if origin(req.URL) != origin(via[0].URL) {
-		req.Header.Del("Authorization")
-	}
-	if via[len(via)-1].URL.Scheme == "https" && req.URL.Scheme == "http" {
-		return errors.New("a redirect leads from https to http")
-	}
-	return nil
-}
-
-func origin(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	return u.Scheme + "://" + strings.ToLower(u.Hostname()) + ":" + port
-}
-
-// get makes a GET request with the credentials that are for its place: at once where they are for this index, and
-// otherwise when the server asks.
-func (c *Client) get(ctx context.Context, from string, header http.Header) (*http.Response, error) {
-	u, err := url.Parse(from)
-	if err != nil {
-		return nil, err
-	}
-	first, onDemand, err := c.o.Credentials.lookUp(ctx, u)
-	if err != nil {
-		return nil, err
-	}
-	u.User = nil
-	resp, err := c.request(ctx, u, header, first)
-	if err != nil || first != nil || onDemand == nil {
-		return resp, err
-	}
-	switch resp.StatusCode {
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
-		user, err := onDemand()
-		if err != nil || user == nil {
-			return resp, err
-		}
-		_ = resp.Body.Close()
-		return c.request(ctx, u, header, user)
-	}
-	return resp, nil
-}
-
-func (c *Client) request(ctx context.Context, u *url.URL, header http.Header, user *url.Userinfo) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header = header.Clone()
-	if c.o.UserAgent != "" {
-		req.Header.Set("User-Agent", c.o.UserAgent)
-	}
-	if user != nil {
-		pass, _ := user.Password()
-		req.SetBasicAuth(user.Username(), pass)
-	}
-	return c.http.Do(req)
-}
-
-// explain says what was fetched from where, and what can be done.
-func explain(err error, a Artifact, from string) error {
-	if errors.Is(err, context.Canceled) {
-		return err
-	}
-	if se, ok := errors.AsType[*StatusError](err); ok {
-		wrapped := hint.Network(err)
-		switch se.Code {
-		case http.StatusUnauthorized, http.StatusForbidden:
-			return hint.Wrap(wrapped, "the index wants credentials: UV_INDEX_<NAME>_USERNAME and _PASSWORD, or .netrc")
-		case http.StatusNotFound, http.StatusGone:
-			return hint.Wrap(wrapped, "the file is no longer there: lock anew (uv lock), or take it from a folder with --find-links")
-		}
-		return wrapped
-	}
-	if _, ok := errors.AsType[*cut](err); ok {
-		var ue *url.Error
-		if errors.As(err, &ue) {
-			err = ue.Err // its URL may hold a signature
-		}
-		return hint.Wrap(hint.Network(fmt.Errorf("fetching %s from %s: %w", a.Filename, redact(from), err)),
-			"check the network and the proxy (HTTPS_PROXY); [tool.jubako] mirrors = { … } names another place")
-	}
-	return fmt.Errorf("fetching %s from %s: %w", a.Filename, redact(from), err)
-}
-
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -6,25 +6,18 @@ package fetch
 
 import (
 	"context"
-	"crypto/md5"
-	"crypto/sha256"
-	"crypto/sha512"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/crypto/blake2b"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
 
@@ -32,7 +25,7 @@ import (
 	"github.com/jubako/jubako/pkg/hint"
 )
 
-// maxFile bounds a download in bytes where the lock gives no size.
+// maxFile bounds a file in bytes where Options does not.
 const maxFile = 8 << 30
 
 // Options says how a Client works. Store is needed.
@@ -45,13 +38,17 @@ type Options struct {
 	Offline     bool
 	// Mirrors replace the start of a URL: "https://files.index.example/" → "https://nexus.corp/files/".
 	Mirrors map[string]string
-	// Index is a simple index (PEP 503, PEP 691) in which files are looked up by their name, in place of the lock's URLs.
+	// Index is a simple index (PEP 503, PEP 691) in which files are looked up by their name before the lock's URLs are asked.
 	Index string
 	// FindLinks are folders whose files are taken where their hash is the lock's.
 	FindLinks []string
 	UserAgent string
 	// Jobs is how many downloads run at once; 8 where it is 0.
 	Jobs int
+	// MaxSize is how many bytes a file has at most; 8 GiB where it is 0. A lock's own sizes are not held against a file.
+	MaxSize int64
+	// IdleTimeout is how long a server may send nothing before the request is made again; a minute where it is 0.
+	IdleTimeout time.Duration
 	// Progress is told of bytes that have come; it may be nil. It is called from several goroutines.
 	Progress func(name string, n int64)
 	// Log is told why something is tried again; it may be nil.
@@ -77,6 +74,12 @@ func New(o Options) *Client {
 	if o.Jobs <= 0 {
 		o.Jobs = 8
 	}
+	if o.MaxSize <= 0 {
+		o.MaxSize = maxFile
+	}
+	if o.IdleTimeout <= 0 {
+		o.IdleTimeout = time.Minute
+	}
 	if o.Log == nil {
 		o.Log = func(string) {}
 	}
@@ -101,52 +104,6 @@ type Artifact struct {
 	URL      string // empty for a local file
 	Path     string // of a local file; empty for a URL
 	Hash     Hash   // zero where the lock has none
-}
-
-// Hash is a digest as locks write it: "sha256:…".
-type Hash struct{ Algorithm, Hex string }
-
-// ParseHash reads alg:hex, in either case.
-func ParseHash(s string) (Hash, error) {
-	alg, digits, ok := strings.Cut(s, ":")
-	h := Hash{alg, strings.ToLower(digits)}
-	n := newHash(alg)
-	if !ok || n == nil {
-		return Hash{}, fmt.Errorf("%q is no hash that jubako knows", s)
-	}
-	if b, err := hex.DecodeString(h.Hex); err != nil || len(b) != n.Size() {
-		return Hash{}, fmt.Errorf("%q is no %s hash", s, alg)
-	}
-	return h, nil
-}
-
-func (h Hash) String() string { return h.Algorithm + ":" + h.Hex }
-
-func newHash(alg string) hash.Hash {
-	switch alg {
-	case "sha256":
-		return sha256.New()
-	case "sha384":
-		return sha512.New384()
-	case "sha512":
-		return sha512.New()
-	case "md5":
-		return md5.New()
-	case "blake2b":
-		h, _ := blake2b.New256(nil) // only a key could be wrong
-		return h
-	}
-	return nil
-}
-
-// HashError says that a file is not the one that was locked.
-type HashError struct {
-	Name, From string
-	Want, Got  Hash
-}
-
-func (e *HashError) Error() string {
-	return fmt.Sprintf("%s from %s has the hash %s, and the lock has %s", e.Name, e.From, e.Got, e.Want)
 }
 
 // Blob is a file in the store.
@@ -182,24 +139,41 @@ func (c *Client) Known(a Artifact) (Blob, bool) {
 	return Blob{digest, fi.Size(), c.o.Store.BlobPath(digest)}, true
 }
 
-// Fetch brings an artifact into the store, unless it is there. Nothing enters the store before its hash holds; a file
-// without one is taken as it comes.
+// Fetch brings an artifact into the store, unless it is there; one that several ask for at once is fetched once. Nothing
+// enters the store before its hash holds; a file without one is taken as it comes. What was there before is not read: open
+// it with the store's Verified.
+//
+// The errors that a caller may want to tell apart are *OfflineError, *HashError, *StatusError and *TruncatedError.
 func (c *Client) Fetch(ctx context.Context, a Artifact) (Blob, error) {
-	if b, ok := c.Known(a); ok {
-		return b, nil
-	}
-	v, err, _ := c.once.Do(a.Filename+" "+a.Hash.String()+" "+a.URL+a.Path, func() (any, error) {
-		if err := c.limit.Acquire(ctx, 1); err != nil {
-			return Blob{}, err
+	for {
+		if b, ok := c.Known(a); ok {
+			return b, nil
 		}
-		defer c.limit.Release(1)
-		return c.fetch(ctx, a)
-	})
-	if err != nil {
+		v, err, _ := c.once.Do(strings.Join([]string{a.Filename, a.Hash.String(), a.URL, a.Path}, "\n"), func() (any, error) {
+			if err := c.limit.Acquire(ctx, 1); err != nil {
+				return Blob{}, &stoppedError{err}
+			}
+			defer c.limit.Release(1)
+			b, err := c.fetch(ctx, a)
+			if err != nil && ctx.Err() != nil {
+				err = &stoppedError{err}
+			}
+			return b, err
+		})
+		if err == nil {
+			return v.(Blob), nil
+		}
+		if _, stopped := errors.AsType[*stoppedError](err); stopped && ctx.Err() == nil {
+			continue // whoever fetched it for both was told to stop: it is this one's turn
+		}
 		return Blob{}, err
 	}
-	return v.(Blob), nil
 }
+
+// stoppedError is the end of a download whose caller gave it up.
+type stoppedError struct{ error }
+
+func (e *stoppedError) Unwrap() error { return e.error }
 
 func (c *Client) fetch(ctx context.Context, a Artifact) (Blob, error) {
 	if b, ok, err := c.fromLinks(a); ok || err != nil {
@@ -210,40 +184,65 @@ func (c *Client) fetch(ctx context.Context, a Artifact) (Blob, error) {
 	}
 	u, err := url.Parse(a.URL)
 	if err != nil {
-		return Blob{}, hint.Usage(fmt.Errorf("reading the URL of %s: %w", a.Filename, err))
+		return Blob{}, hint.Usage(fmt.Errorf("the URL of %s in the lock cannot be read", a.Filename)) // it may hold a password
 	}
 	if u.Scheme == "file" {
-		return c.local(a, u.Path)
+		return c.local(a, filepath.FromSlash(u.Path))
 	}
 	if u.Scheme != "http" && u.Scheme != "https" {
 		return Blob{}, hint.Usage(fmt.Errorf("%s is at a URL of the scheme %q, and jubako fetches http, https and file", a.Filename, u.Scheme))
 	}
 	if c.o.Offline {
-		return Blob{}, hint.Wrap(hint.Network(fmt.Errorf("%s is not in the cache, and --offline forbids to fetch it", a.Filename)),
+		return Blob{}, hint.Wrap(hint.Network(&OfflineError{a.Filename}),
 			"build once with a network, or put the file into a folder and name it with --find-links")
 	}
-	if c.index != nil {
-		found, err := c.index.find(ctx, a)
-		if err != nil {
-			return Blob{}, err
-		}
-		return c.download(ctx, a, found)
+	if m, ok := c.mirror(a.URL); ok {
+		return c.download(ctx, a, m)
 	}
-	return c.download(ctx, a, c.mirror(a.URL))
+	if c.index == nil {
+		return c.download(ctx, a, a.URL)
+	}
+	if a.Hash.Algorithm == "" {
+		return Blob{}, hint.Wrap(hint.Usage(fmt.Errorf("the lock has no hash for %s, so that nothing would show that the file in the index %s is the locked one",
+			a.Filename, redact(c.o.Index))), "lock anew from an index that gives hashes, or name a mirror of the locked URL with [tool.jubako] mirrors")
+	}
+	found, err := c.index.find(ctx, a)
+	if _, absent := errors.AsType[*absentError](err); absent {
+		// A file that was locked by its URL, or on an index of its own, may be had there and nowhere else.
+		c.o.Log(fmt.Sprintf("%v; trying %s", err, redact(a.URL)))
+		b, uerr := c.download(ctx, a, a.URL)
+		if uerr != nil && ctx.Err() == nil {
+			return Blob{}, hint.Wrap(hint.Network(fmt.Errorf("%w; %w", err, uerr)), "bring the file into that index, or take it from a folder with --find-links")
+		}
+		return b, uerr
+	}
+	if err != nil {
+		return Blob{}, err
+	}
+	return c.download(ctx, a, found)
 }
 
-// mirror replaces the start of a URL by the longest prefix that the configuration maps.
-func (c *Client) mirror(u string) string {
-	best := ""
-	for prefix := range c.o.Mirrors {
-		if strings.HasPrefix(u, prefix) && len(prefix) > len(best) {
-			best = prefix
+// mirror replaces the start of a URL by what the configuration says for it, the longest where several fit. A start ends
+// with a whole segment of the URL, so that files.index.example is not the start of files.index.example.org.
+func (c *Client) mirror(u string) (string, bool) {
+	best, found := "", false
+	for start := range c.o.Mirrors {
+		rest, ok := strings.CutPrefix(u, start)
+		whole := rest == "" || strings.HasSuffix(start, "/") || strings.ContainsRune("/?#", rune(rest[0]))
+		if ok && whole && len(start) >= len(best) {
+			best, found = start, true
 		}
 	}
-	if best == "" {
-		return u
+	if !found {
+		return u, false
 	}
-	return c.o.Mirrors[best] + u[len(best):]
+	to, rest := c.o.Mirrors[best], u[len(best):]
+	if rest != "" && !strings.HasSuffix(to, "/") && rest[0] != '/' {
+		to += "/"
+	} else if strings.HasPrefix(rest, "/") {
+		to = strings.TrimSuffix(to, "/")
+	}
+	return to + rest, true
 }
 
 // fromLinks takes the file from a --find-links folder, where its hash is the lock's or the lock has none.
@@ -255,7 +254,9 @@ func (c *Client) fromLinks(a Artifact) (Blob, bool, error) {
 		}
 		b, err := c.local(a, file)
 		if _, other := errors.AsType[*HashError](err); other {
-			continue // built elsewhere under the same name: not what the lock has
+			// Built elsewhere under the same name: not what the lock has.
+			c.o.Log(fmt.Sprintf("%s: passed over, since its hash is not the lock's", file))
+			continue
 		}
 		return b, err == nil, err
 	}
@@ -271,115 +272,49 @@ func (c *Client) local(a Artifact, file string) (Blob, error) {
 		return Blob{}, fmt.Errorf("reading %s: %w", a.Filename, err)
 	}
 	defer f.Close()
-	s, err := c.newSink(a, file)
+	s, err := c.newSink(a, file, false)
 	if err != nil {
 		return Blob{}, err
 	}
 	defer s.w.Abort()
 	if _, err := io.Copy(s, f); err != nil {
-		return Blob{}, err
+		return Blob{}, fmt.Errorf("reading %s: %w", file, err)
 	}
 	return s.commit()
 }
 
-// sink writes a download into the store and hashes it on the way.
-type sink struct {
-	c    *Client
-	a    Artifact
-	from string
-	w    *cas.Writer
-	h    hash.Hash // of an algorithm other than SHA-256; else nil
-}
-
-func (c *Client) newSink(a Artifact, from string) (*sink, error) {
-	w, err := c.o.Store.NewWriter()
-	if err != nil {
-		return nil, err
-	}
-	s := &sink{c: c, a: a, from: from, w: w}
-	if a.Hash.Algorithm != "" && a.Hash.Algorithm != "sha256" {
-		s.h = newHash(a.Hash.Algorithm)
-	}
-	return s, nil
-}
-
-func (s *sink) Write(p []byte) (int, error) {
-	n, err := s.w.Write(p)
-	if s.h != nil {
-		s.h.Write(p[:n])
-	}
-	if s.w.Size() > maxFile {
-		return n, fmt.Errorf("%s has more than %d bytes", s.a.Filename, int64(maxFile))
-	}
-	s.c.o.Progress(s.a.Filename, int64(n))
-	return n, err
-}
-
-func (s *sink) commit() (Blob, error) {
-	got := Hash{"sha256", s.w.Digest()}
-	if s.h != nil {
-		got = Hash{s.a.Hash.Algorithm, hex.EncodeToString(s.h.Sum(nil))}
-	}
-	if s.a.Hash.Algorithm != "" && got != s.a.Hash {
-		return Blob{}, hint.Wrap(hint.Check(&HashError{s.a.Filename, redact(s.from), s.a.Hash, got}),
-			"the file was changed after it was locked, or on its way: if the change is meant, lock anew (uv lock)")
-	}
-	size := s.w.Size()
-	digest, err := s.w.Commit("")
-	if err != nil {
-		return Blob{}, err
-	}
-	if s.h != nil {
-		if err := s.c.o.Store.PutRecord(aliases, got.String(), []byte(digest)); err != nil {
-			return Blob{}, err
-		}
-	}
-	return Blob{digest, size, s.c.o.Store.BlobPath(digest)}, nil
-}
-
-// redact takes credentials and the query, which may hold a signature, out of a URL.
-func redact(u string) string {
-	p, err := url.Parse(u)
-	if err != nil || p.Host == "" {
-		return u
-	}
-	p.User, p.RawQuery, p.Fragment = nil, "", ""
-	return p.String()
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// lazyOnce is a per-key cache of answers that are expensive to get.
+// lazyOnce keeps answers that are expensive to get, by key. Different keys do not wait for one another.
 type lazyOnce[T any] struct {
 	mu    sync.Mutex
-	known map[string]T
+	known map[string]*lazy[T]
 }
 
+type lazy[T any] struct {
+	mu     sync.Mutex
+	filled bool
+	value  T
+}
+
+// get gives the answer for a key, by fill where there is none yet. An error is not kept.
 func (l *lazyOnce[T]) get(key string, fill func() (T, error)) (T, error) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if v, ok := l.known[key]; ok {
-		return v, nil
-	}
-	v, err := fill()
-	if err == nil {
+	v := l.known[key]
+	if v == nil {
 		if l.known == nil {
-			l.known = make(map[string]T)
+			l.known = make(map[string]*lazy[T])
 		}
+		v = new(lazy[T])
 		l.known[key] = v
 	}
-	return v, err
+	l.mu.Unlock()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.filled {
+		return v.value, nil
+	}
+	got, err := fill()
+	if err == nil {
+		v.value, v.filled = got, true
+	}
+	return got, err
 }
-
-var transientStatus = []int{http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}
-
-func passingStatus(code int) bool { return slices.Contains(transientStatus, code) }

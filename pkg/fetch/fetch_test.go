@@ -296,7 +296,14 @@ func TestNetrc(t *testing.T) {
 	if d := cmp.Diff([]machine{{"a", "b", "c"}, {"d", "e", "f"}, {"", "z", "y"}}, got, cmp.AllowUnexported(machine{})); d != "" {
 		t.Error(d)
 	}
-	for _, bad := range []string{"login x", "machine", "machine a what b", "machine a login"} {
+	got, err = parseNetrc([]byte("machine a\n\tlogin \"b c\\\"\" # d\n\tpassword #e # f\nmachine g login h password \"\""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]machine{{"a", `b c"`, "#e"}, {"g", "h", ""}}, got, cmp.AllowUnexported(machine{})); d != "" {
+		t.Error(d)
+	}
+	for _, bad := range []string{"login x", "\"machine\" \"a", "machine", "machine a what b", "machine a login"} {
 		if _, err := parseNetrc([]byte(bad)); err == nil || !strings.Contains(err.Error(), "line 1") {
 			t.Errorf("%q: %v", bad, err)
 		}
@@ -305,6 +312,8 @@ func TestNetrc(t *testing.T) {
 
 func FuzzNetrc(f *testing.F) {
 	f.Add([]byte("machine a login b password c\ndefault login x\n"))
+	f.Add([]byte("machine a # no\nlogin \"b \\\"c\" password \"\"\nmacdef m\n\tx\n\n#end"))
+	f.Add([]byte("login \"x"))
 	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = parseNetrc(b) })
 }
 
@@ -312,6 +321,10 @@ func FuzzNetrc(f *testing.F) {
 func FuzzSimple(f *testing.F) {
 	f.Add([]byte(`<a href="../x.whl#sha256=0">x</a><A HREF='y'>`))
 	f.Add([]byte(`{"files":[{"filename":"x","url":"y"}]}`))
+	f.Add([]byte(simplePage))
+	f.Add([]byte(`{"meta":{"api-version":"1.0"},"name":"one","files":[{"filename":"one-1.0.tar.gz","url":"https://files.index.example/one-1.0.tar.gz","hashes":{"sha256":"00"}}]}`))
+	f.Add([]byte(`<a href`))
+	f.Add([]byte(`<base href="//x"><a href=y//><a =>`))
 	base, err := url.Parse("https://index.example/simple/a/")
 	if err != nil {
 		f.Fatal(err)
@@ -320,7 +333,7 @@ func FuzzSimple(f *testing.F) {
 		files, _ := parseSimpleJSON(base, b)
 		for _, m := range []map[string]string{files, parseSimpleHTML(base, b)} {
 			for _, u := range m {
-				if p, err := url.Parse(u); err != nil || p.Scheme == "" {
+				if p, err := url.Parse(u); err != nil || p.Scheme != "https" {
 					t.Errorf("%q", u)
 				}
 			}

@@ -9,10 +9,8 @@ import (
 	"net/http"
 	"net/url"
 	"path"
-	"regexp"
 	"strings"
-
-	"github.com/jubako/jubako/pkg/hint"
+	"time"
 )
 
 // maxIndexPage bounds a project's page in an index, in bytes.
@@ -21,7 +19,7 @@ const maxIndexPage = 64 << 20
 // simpleIndex looks files up by name in an index (PEP 503, PEP 691).
 type simpleIndex struct {
 	c     *Client
-	root  string
+	root  string // with a slash at its end
 	pages lazyOnce[map[string]string]
 }
 
@@ -33,63 +31,191 @@ func (s *simpleIndex) find(ctx context.Context, a Artifact) (string, error) {
 	}
 	u, ok := files[a.Filename]
 	if !ok {
-		return "", hint.Wrap(hint.Network(fmt.Errorf("the index %s has no file %s", redact(s.root), a.Filename)), "bring the file into that index, or take it from a folder with --find-links")
+		return "", &absentError{redact(s.root), a.Filename}
 	}
 	return u, nil
 }
 
-func (s *simpleIndex) page(ctx context.Context, project string) (map[string]string, error) {
-	at := s.root + project + "/"
-	resp, err := s.c.get(ctx, at, http.Header{"Accept": {"application/vnd.pypi.simple.v1+json, text/html;q=0.5"}})
-	if err != nil {
-		return nil, explain(&cut{err}, Artifact{Filename: "the list of " + project}, at)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, explain(&StatusError{Name: "the list of " + project, From: redact(at), Status: resp.Status, Code: resp.StatusCode}, Artifact{}, at)
-	}
-	b, err := io.ReadAll(io.LimitReader(resp.Body, maxIndexPage+1))
-	if err != nil {
-		return nil, explain(&cut{err}, Artifact{Filename: "the list of " + project}, at)
-	}
-	if len(b) > maxIndexPage {
-		return nil, fmt.Errorf("the list of %s has more than %d bytes", project, maxIndexPage)
-	}
-	if strings.Contains(resp.Header.Get("Content-Type"), "json") {
-		return parseSimpleJSON(resp.Request.URL, b)
-	}
-	return parseSimpleHTML(resp.Request.URL, b), nil
+// absentError says that an index does not have a file.
+type absentError struct{ index, name string }
+
+func (e *absentError) Error() string {
+	return fmt.Sprintf("the index %s has no file %s", e.index, e.name)
 }
 
+// page reads the list of a project's files: name → URL.
+func (s *simpleIndex) page(ctx context.Context, project string) (files map[string]string, err error) {
+	at := s.root + url.PathEscape(project) + "/"
+	name := "the list of " + project
+	err = s.c.patiently(ctx, name, func() int64 { return 0 }, func() (time.Duration, error) {
+		resp, err := s.c.get(ctx, at, http.Header{"Accept": {"application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"}})
+		if err != nil {
+			return 0, err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode == http.StatusNotFound {
+			files = nil // the index does not know the project
+			return 0, nil
+		}
+		if resp.StatusCode != http.StatusOK {
+			excerpt, _ := io.ReadAll(io.LimitReader(resp.Body, 300))
+			return retryAfter(resp), &StatusError{name, redact(at), resp.Status, resp.StatusCode, oneLine(string(excerpt))}
+		}
+		b, err := io.ReadAll(io.LimitReader(resp.Body, maxIndexPage+1))
+		if err != nil {
+			return 0, &TruncatedError{name, redact(at), int64(len(b)), resp.ContentLength, withoutURL(err)}
+		}
+		if len(b) > maxIndexPage {
+			return 0, &sizeError{name, maxIndexPage}
+		}
+		if strings.Contains(resp.Header.Get("Content-Type"), "json") {
+			files, err = parseSimpleJSON(resp.Request.URL, b)
+			return 0, err
+		}
+		files = parseSimpleHTML(resp.Request.URL, b)
+		return 0, nil
+	})
+	if err != nil {
+		return nil, s.c.explain(err, name, at)
+	}
+	return files, nil
+}
+
+// add notes a file of the page at base. What is not to be had by HTTP, or only less safely than the page, is not noted.
+func add(files map[string]string, base *url.URL, name, ref string) {
+	u, err := base.Parse(strings.TrimSpace(ref))
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || base.Scheme == "https" && u.Scheme != "https" {
+		return
+	}
+	u.Fragment, u.RawFragment = "", ""
+	if name == "" {
+		name = path.Base(u.Path)
+	}
+	if _, twice := files[name]; !twice {
+		files[name] = u.String()
+	}
+}
+
+// parseSimpleJSON reads PEP 691's form of a page, of any version 1.x.
 func parseSimpleJSON(base *url.URL, b []byte) (map[string]string, error) {
 	var p struct {
-		Files []struct{ Filename, URL string }
+		Meta struct {
+			Version string `json:"api-version"`
+		} `json:"meta"`
+		Files []struct {
+			Filename string `json:"filename"`
+			URL      string `json:"url"`
+		} `json:"files"`
 	}
 	if err := json.Unmarshal(b, &p); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", redact(base.String()), err)
+		return nil, fmt.Errorf("reading the list: %w", err)
+	}
+	if major, _, _ := strings.Cut(p.Meta.Version, "."); major != "1" && major != "" {
+		return nil, fmt.Errorf("reading the list: it has the version %q of the index API, and jubako reads 1", p.Meta.Version)
 	}
 	files := make(map[string]string, len(p.Files))
 	for _, f := range p.Files {
-		if u, err := base.Parse(f.URL); err == nil {
-			files[f.Filename] = u.String()
+		if f.Filename != "" {
+			add(files, base, f.Filename, f.URL)
 		}
 	}
 	return files, nil
 }
 
-var anchorRE = regexp.MustCompile(`(?is)<a\s[^>]*?href\s*=\s*("[^"]*"|'[^']*')`)
-
 // parseSimpleHTML reads the anchors of PEP 503's page. The file's name is the last part of the link's path.
 func parseSimpleHTML(base *url.URL, b []byte) map[string]string {
 	files := make(map[string]string)
-	for _, m := range anchorRE.FindAllSubmatch(b, -1) {
-		href := html.UnescapeString(string(m[1][1 : len(m[1])-1]))
-		u, err := base.Parse(href)
-		if err != nil {
-			continue
+	based := false
+	for s := (htmlScanner{text: string(b)}); s.next(); {
+		switch href, ok := s.attrs["href"]; {
+		case !ok:
+		case s.tag == "a":
+			add(files, base, "", href)
+		case s.tag == "base" && !based:
+			if u, err := base.Parse(strings.TrimSpace(href)); err == nil {
+				base, based = u, true
+			}
 		}
-		u.Fragment = ""
-		files[path.Base(u.Path)] = u.String()
 	}
 	return files
+}
+
+// htmlScanner walks over the start tags of a page, as far as an index's pages need it: comments and the text of scripts
+// are passed over, and entities in attributes are resolved.
+type htmlScanner struct {
+	text  string
+	tag   string
+	attrs map[string]string
+}
+
+func (s *htmlScanner) next() bool {
+	for {
+		i := strings.IndexByte(s.text, '<')
+		if i < 0 || i+1 == len(s.text) {
+			return false
+		}
+		s.text = s.text[i+1:]
+		switch c := s.text[0]; {
+		case strings.HasPrefix(s.text, "!--"):
+			_, s.text, _ = strings.Cut(s.text[3:], "-->")
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z':
+			s.startTag()
+			return true
+		}
+	}
+}
+
+const htmlSpace = " \t\r\n\f"
+
+func (s *htmlScanner) startTag() {
+	n := strings.IndexAny(s.text, htmlSpace+"/>")
+	if n < 0 {
+		n = len(s.text)
+	}
+	s.tag, s.attrs = strings.ToLower(s.text[:n]), nil
+	s.text = s.text[n:]
+	for {
+		s.text = strings.TrimLeft(s.text, htmlSpace+"/")
+		if s.text == "" {
+			return
+		}
+		if s.text[0] == '>' {
+			s.text = s.text[1:]
+			break
+		}
+		s.attribute()
+	}
+	if s.tag == "script" || s.tag == "style" {
+		if i := strings.Index(s.text, "</"+s.tag); i >= 0 {
+			s.text = s.text[i:]
+		}
+	}
+}
+
+func (s *htmlScanner) attribute() {
+	n := strings.IndexAny(s.text[1:], htmlSpace+"/>=") + 1
+	if n == 0 {
+		n = len(s.text)
+	}
+	name := strings.ToLower(s.text[:n])
+	s.text = strings.TrimLeft(s.text[n:], htmlSpace)
+	value := ""
+	if rest, ok := strings.CutPrefix(s.text, "="); ok {
+		rest = strings.TrimLeft(rest, htmlSpace)
+		if rest != "" && (rest[0] == '"' || rest[0] == '\'') {
+			value, s.text, _ = strings.Cut(rest[1:], rest[:1])
+		} else {
+			n := strings.IndexAny(rest, htmlSpace+">")
+			if n < 0 {
+				n = len(rest)
+			}
+			value, s.text = rest[:n], rest[n:]
+		}
+	}
+	if s.attrs == nil {
+		s.attrs = make(map[string]string)
+	}
+	if _, twice := s.attrs[name]; !twice {
+		s.attrs[name] = html.UnescapeString(value)
+	}
 }
