@@ -66,15 +66,16 @@ func scanArchive(f *os.File) (*archiveSource, error) {
 	if err != nil {
 		return nil, err
 	}
-	for r := tar.NewReader(f); ; {
+	n := 0
+	for r := tar.NewReader(f); ; n++ {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("after %d entries: %w", len(s.entries), err)
+			return nil, fmt.Errorf("after %d entries: %w", n, err)
 		}
-		if len(s.entries) >= maxArchiveEntries {
+		if n >= maxArchiveEntries {
 			return nil, fmt.Errorf("it has more than %d entries", maxArchiveEntries)
 		}
 		name := path.Clean(h.Name)
@@ -94,8 +95,12 @@ func scanArchive(f *os.File) (*archiveSource, error) {
 			links[name] = path.Clean(h.Linkname)
 		}
 	}
-	for name, target := range links {
-		if r, ok := s.entries[target]; ok {
+	for name := range links {
+		target := name
+		for i := 0; i < maxLinks && links[target] != ""; i++ {
+			target = links[target]
+		}
+		if r, ok := s.entries[target]; ok && links[target] == "" {
 			s.entries[name] = r
 		}
 	}

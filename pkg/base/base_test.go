@@ -417,8 +417,12 @@ func FuzzSource(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if src, err := ParseSource(s); err == nil && src.String() != s {
-			t.Errorf("%q is written %q", s, src)
+		src, err := ParseSource(s)
+		if err != nil {
+			return
+		}
+		if again, err := ParseSource(src.String()); err != nil || again != src {
+			t.Errorf("%q is written %q, which is read as %+v, %v", s, src, again, err)
 		}
 	})
 }

@@ -77,6 +77,9 @@ func ParseLock(b []byte) (*Lock, error) {
 	if l.Version != lockVersion {
 		return nil, fmt.Errorf("its version is %d, and this jubako reads version %d", l.Version, lockVersion)
 	}
+	if l.Base.Name == "" {
+		return nil, errors.New("it does not name the base that it pins")
+	}
 	digests := []string{l.Base.Digest}
 	for _, p := range l.Base.Platforms {
 		if _, err := v1.ParsePlatform(p.Platform); err != nil {
@@ -103,7 +106,7 @@ func Pin(name string, o *Opened, single v1.Platform) *Lock {
 	if len(o.manifests) == 0 {
 		l.Base.Platforms = []LockedPlatform{{single.String(), o.Digest.String()}}
 	}
-	slices.SortFunc(l.Base.Platforms, func(a, b LockedPlatform) int { return strings.Compare(a.Platform, b.Platform) })
+	slices.SortStableFunc(l.Base.Platforms, func(a, b LockedPlatform) int { return strings.Compare(a.Platform, b.Platform) })
 	return l
 }
 
@@ -111,11 +114,30 @@ func Pin(name string, o *Opened, single v1.Platform) *Lock {
 func (l *Lock) Bytes() []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "# Written by `jubako lock`, which also renews it: do not edit. Keep it under version control beside uv.lock.\nversion = %d\n\n", l.Version)
-	fmt.Fprintf(&b, "[base]\nname = %q\ndigest = %q\n", l.Base.Name, l.Base.Digest)
+	fmt.Fprintf(&b, "[base]\nname = %s\ndigest = %s\n", tomlString(l.Base.Name), tomlString(l.Base.Digest))
 	for _, p := range l.Base.Platforms {
-		fmt.Fprintf(&b, "\n[[base.platform]]\nplatform = %q\ndigest = %q\n", p.Platform, p.Digest)
+		fmt.Fprintf(&b, "\n[[base.platform]]\nplatform = %s\ndigest = %s\n", tomlString(p.Platform), tomlString(p.Digest))
 	}
 	return b.Bytes()
+}
+
+// tomlString writes a basic string (TOML 1.0, "String"), whose escapes are not quite those of Go.
+func tomlString(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r < 0x20 || r == 0x7f:
+			fmt.Fprintf(&b, "\\u%04X", r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
 }
 
 // Write writes the lock beside its place and renames it.

@@ -1,6 +1,7 @@
 package base
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -66,10 +67,13 @@ func Open(ctx context.Context, src Source, o Options) (*Opened, error) {
 	}
 	opened.Source = src
 	opened.Digest = digestOf(opened.Raw)
+	if len(opened.Raw) > maxManifest {
+		return nil, errors.Join(fmt.Errorf("opening %s: its manifest has more than %d bytes", src, maxManifest), opened.Close())
+	}
 	if opened.MediaType.IsIndex() {
-		m, err := v1.ParseIndexManifest(strings.NewReader(string(opened.Raw)))
+		m, err := v1.ParseIndexManifest(bytes.NewReader(opened.Raw))
 		if err != nil {
-			return nil, fmt.Errorf("reading the index of %s: %w", src, err)
+			return nil, errors.Join(fmt.Errorf("reading the index of %s: %w", src, err), opened.Close())
 		}
 		opened.manifests = m.Manifests
 	}
@@ -177,6 +181,9 @@ func (o *Opened) image(ctx context.Context, raw []byte, d v1.Descriptor) (*Image
 	if !d.MediaType.IsImage() {
 		return nil, fmt.Errorf("%s leads to a %s, and only images are understood", o.Source, d.MediaType)
 	}
+	if c.parsed.Config.Digest == (v1.Hash{}) {
+		return nil, fmt.Errorf("reading the manifest of %s: it names no config", o.Source)
+	}
 	var err error
 	if c.config, err = o.read(ctx, c.parsed.Config); err != nil {
 		return nil, fmt.Errorf("reading the config of %s: %w", o.Source, err)
@@ -200,12 +207,23 @@ func (o *Opened) choose(want v1.Platform) (v1.Descriptor, error) {
 			continue
 		}
 		there = append(there, d.Platform.String())
-		if d.Platform.OS == want.OS && d.Platform.Architecture == want.Architecture && (want.Variant == "" || d.Platform.Variant == want.Variant) {
+		if d.Platform.OS == want.OS && d.Platform.Architecture == want.Architecture && (want.Variant == "" || variant(*d.Platform) == variant(want)) {
 			return d, nil
 		}
 	}
 	slices.Sort(there)
+	if want.Architecture == "" && len(there) > 0 {
+		return v1.Descriptor{}, hint.Wrap(hint.Usage(fmt.Errorf("%s has images for several platforms", o.Source)), "choose one with --platform: it is there for %s", strings.Join(there, ", "))
+	}
 	return v1.Descriptor{}, hint.Wrap(hint.Usage(fmt.Errorf("%s has no image for %s", o.Source, want)), "it is there for %s", strings.Join(there, ", "))
+}
+
+// variant gives a platform's variant, also where it is left out because there is but one (image-spec image-index.md).
+func variant(p v1.Platform) string {
+	if p.Variant == "" && p.Architecture == "arm64" {
+		return "v8"
+	}
+	return p.Variant
 }
 
 // read reads a small blob whole, and compares it with its descriptor.
@@ -300,7 +318,7 @@ func fromIndexJSON(ctx context.Context, src Source, index []byte, blobs blobSour
 	if len(index) > maxManifest {
 		return nil, fmt.Errorf("opening %s: its index.json has more than %d bytes", src, maxManifest)
 	}
-	m, err := v1.ParseIndexManifest(strings.NewReader(string(index)))
+	m, err := v1.ParseIndexManifest(bytes.NewReader(index))
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: reading index.json: %w", src, err)
 	}

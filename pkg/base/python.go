@@ -1,6 +1,7 @@
 package base
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"path"
@@ -50,7 +51,7 @@ func (s *scanner) python(f *Facts, config []byte) error {
 		return fmt.Errorf("/%s is there, and nothing in the image tells its version", real)
 	}
 	parts := strings.SplitN(py.Version, ".", 3)
-	if len(parts) != 3 || parts[0] != "3" {
+	if len(parts) != 3 || parts[0] != "3" || strings.Trim(parts[1], "0123456789") != "" || parts[1] == "" {
 		return hint.Wrap(hint.Usage(fmt.Errorf("/%s is Python %s, and jubako builds for Python 3", real, py.Version)), "name another base")
 	}
 	if m == nil {
@@ -84,23 +85,26 @@ func configEnv(config []byte) (map[string]string, error) {
 
 var patchlevel = regexp.MustCompile(`(?m)^#define\s+PY_VERSION\s+"([^"]+)"`)
 
-// pythonVersion reads the full version from patchlevel.h, else from libpython or the program, else takes the variable that
-// the official images set.
+// pythonVersion reads the full version from patchlevel.h, else from the libpython beside the program, the program, or a
+// libpython elsewhere; else it takes the variable that the official images set.
 func (s *scanner) pythonVersion(prefix, name string, program node, env string) string {
 	if n, ok := s.nodes[path.Join(prefix, "include", name, "patchlevel.h")]; ok {
 		if m := patchlevel.FindSubmatch(n.kept); m != nil {
 			return strings.TrimSuffix(string(m[1]), "+")
 		}
 	}
+	elsewhere := ""
 	for _, p := range s.all(pythonRE) {
-		if strings.HasPrefix(path.Base(p), "lib"+name+".so") && s.nodes[p].found != "" {
-			return s.nodes[p].found
+		found := s.nodes[p].found
+		if !strings.HasPrefix(path.Base(p), "lib"+name+".so") || found == "" {
+			continue
 		}
+		if strings.HasPrefix(p, prefix+"/lib") {
+			return found
+		}
+		elsewhere = cmp.Or(elsewhere, found)
 	}
-	if program.found != "" {
-		return program.found
-	}
-	return env
+	return cmp.Or(program.found, elsewhere, env)
 }
 
 // libc tells the C library: by the program's loader, and its version by the library's own banner.
@@ -174,9 +178,12 @@ func (f *Facts) Resolve(p string) (string, bool) {
 func (f *Facts) LookPath(name, search string) (string, bool) {
 	if strings.Contains(name, "/") {
 		p, ok := f.Resolve(name)
-		return p, ok && f.Files[p].Mode&0o111 != 0
+		return p, ok && f.Files[p].Kind == fstree.File && f.Files[p].Mode&0o111 != 0
 	}
 	for _, dir := range strings.Split(search, ":") {
+		if dir == "" {
+			continue // the working directory, which is nothing to build on
+		}
 		p := path.Join(strings.TrimLeft(dir, "/"), name)
 		if real, ok := f.Resolve(p); ok && f.Files[real].Kind == fstree.File && f.Files[real].Mode&0o111 != 0 {
 			return p, true

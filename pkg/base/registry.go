@@ -52,7 +52,7 @@ func openRegistry(ctx context.Context, src Source, o Options) (*Opened, error) {
 		from = m
 	}
 	s := &registrySource{repo: from.Context(), o: o}
-	s.options = []remote.Option{remote.WithAuthFromKeychain(o.Client.Keychain()), remote.WithTransport(o.Client.Transport()), remote.WithContext(ctx)}
+	s.options = remoteOptions(ctx, o.Client)
 	desc, err := remote.Get(from, s.options...)
 	if err != nil {
 		return nil, regclient.Explain(err, "pulling "+src.Ref)
@@ -63,6 +63,12 @@ func openRegistry(ctx context.Context, src Source, o Options) (*Opened, error) {
 		}
 	}
 	return &Opened{Raw: desc.Manifest, MediaType: desc.MediaType, Repository: &repo, blobs: s}, nil
+}
+
+// remoteOptions leaves patience to the client's transport: the library's own on top of it would multiply both.
+func remoteOptions(ctx context.Context, c *regclient.Client) []remote.Option {
+	return []remote.Option{remote.WithAuthFromKeychain(c.Keychain()), remote.WithTransport(c.Transport()), remote.WithContext(ctx),
+		remote.WithRetryBackoff(remote.Backoff{Steps: 1}), remote.WithRetryStatusCodes()}
 }
 
 // keep stores a manifest with its media type.
@@ -96,7 +102,7 @@ func fromStore(_ context.Context, ref name.Digest, repo name.Repository, o Optio
 		return nil
 	}
 	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, maxManifest))
+	raw, err := io.ReadAll(io.LimitReader(f, maxManifest+1))
 	if err != nil {
 		return nil
 	}
@@ -116,7 +122,7 @@ func (s *registrySource) open(ctx context.Context, d v1.Descriptor) (io.ReadClos
 	}
 	options := s.options
 	if options == nil { // opened from the store
-		options = []remote.Option{remote.WithAuthFromKeychain(s.o.Client.Keychain()), remote.WithTransport(s.o.Client.Transport()), remote.WithContext(ctx)}
+		options = remoteOptions(ctx, s.o.Client)
 	}
 	doing := fmt.Sprintf("pulling blob %s of %s", d.Digest, s.repo)
 	ref := s.repo.Digest(d.Digest.String())

@@ -20,12 +20,13 @@ import (
 )
 
 // factsVersion is raised whenever facts are gathered in another way.
-const factsVersion = 2
+const factsVersion = 3
 
 // The bounds of a base's file tree.
 const (
 	maxEntries = 1_000_000
 	maxPath    = 4096
+	maxDepth   = 256     // folders of a path, whose cost grows with its square
 	maxKept    = 1 << 20 // bytes of a file that is kept whole
 )
 
@@ -80,14 +81,17 @@ type node struct {
 type scanner struct {
 	nodes map[string]node
 	fresh map[string]bool // paths that the current layer has made: its own whiteouts spare them
+	below map[string]bool // paths of which the current layer hides everything that lies lower, once it is read
 }
 
-// layer applies one layer's tar to the tree (image-spec layer.md).
+// layer applies one layer's tar to the tree (image-spec layer.md). Whiteouts hide what lower layers have, wherever in the
+// layer they stand; so they are gathered, and applied in one pass at its end.
 func (s *scanner) layer(ctx context.Context, r io.Reader) error {
-	s.fresh = make(map[string]bool)
+	s.fresh, s.below = make(map[string]bool), make(map[string]bool)
 	for t := tar.NewReader(r); ; {
 		h, err := t.Next()
 		if errors.Is(err, io.EOF) {
+			s.hide()
 			// What pads the archive is read too, since the blob's digest is compared at its end.
 			_, err := io.Copy(io.Discard, r)
 			return err
@@ -101,52 +105,87 @@ func (s *scanner) layer(ctx context.Context, r io.Reader) error {
 		if err := s.entry(h, t); err != nil {
 			return fmt.Errorf("entry %q: %w", h.Name, err)
 		}
-		if len(s.nodes) > maxEntries {
+		if len(s.nodes)+len(s.below) > maxEntries {
 			return fmt.Errorf("it has more than %d paths", maxEntries)
 		}
 	}
 }
 
-func (s *scanner) entry(h *tar.Header, content io.Reader) error {
-	name := path.Clean(strings.TrimLeft(h.Name, "/"))
+// place cleans a name and leads it through the symlinks that its folders are, as unpacking does: lib/x is usr/lib/x where
+// the base has merged the two. It is "" for the root.
+func (s *scanner) place(name string) (string, error) {
+	name = path.Clean(strings.TrimLeft(name, "/"))
 	switch {
 	case name == ".":
-		return nil
-	case name == ".." || strings.HasPrefix(name, "../") || len(name) > maxPath || strings.ContainsRune(name, 0):
-		return errors.New("the path leaves the image's root")
+		return "", nil
+	case name == ".." || strings.HasPrefix(name, "../") || len(name) > maxPath || strings.Count(name, "/") >= maxDepth || strings.ContainsRune(name, 0):
+		return "", errors.New("the path leaves the image's root, or is too long")
+	}
+	dir, file := path.Split(name)
+	real, err := s.through(strings.TrimSuffix(dir, "/"))
+	if err != nil {
+		return "", err
+	}
+	return path.Join(real, file), nil
+}
+
+// through follows the symlinks of a folder's path; what is not there yet stays as it is written.
+func (s *scanner) through(dir string) (string, error) {
+	if n, ok := s.nodes[dir]; ok && s.fresh[dir] && n.Kind == fstree.Dir || dir == "" {
+		return dir, nil // this layer has made it, and it was led through then
+	}
+	rest, at, links := strings.Split(dir, "/"), "", 0
+	for len(rest) > 0 {
+		part := rest[0]
+		rest = rest[1:]
+		switch part {
+		case "", ".":
+			continue
+		case "..":
+			at = strings.TrimPrefix(path.Dir("/"+at), "/")
+			continue
+		}
+		here := path.Join(at, part)
+		n, ok := s.nodes[here]
+		if !ok || n.Kind != fstree.Symlink {
+			at = here
+			continue
+		}
+		if links++; links > maxLinks {
+			return "", errors.New("its folder is a loop of links")
+		}
+		if strings.HasPrefix(n.Link, "/") {
+			at = ""
+		}
+		rest = append(strings.Split(n.Link, "/"), rest...)
+		if len(rest) > maxDepth {
+			return "", errors.New("its folder is a link that leads too deep")
+		}
+	}
+	return at, nil
+}
+
+func (s *scanner) entry(h *tar.Header, content io.Reader) error {
+	name, err := s.place(h.Name)
+	if err != nil || name == "" {
+		return err
 	}
 	dir, file := path.Split(name)
 	dir = strings.TrimSuffix(dir, "/")
 	if file == ".wh..wh..opq" {
-		s.remove(dir, false)
+		s.below[dir] = true
 		return nil
 	}
 	if gone, ok := strings.CutPrefix(file, ".wh."); ok {
-		s.remove(path.Join(dir, gone), true)
+		s.remove(path.Join(dir, gone))
 		return nil
 	}
-	n := node{Stat: Stat{Mode: uint32(h.Mode) & 0o7777, UID: h.Uid, GID: h.Gid}}
-	switch h.Typeflag {
-	case tar.TypeDir:
-		n.Kind = fstree.Dir
-	case tar.TypeReg:
-		n.Kind, n.Size = fstree.File, h.Size
-		if err := n.read(name, h.Size, content); err != nil {
-			return err
-		}
-	case tar.TypeSymlink:
-		n.Kind, n.Link = fstree.Symlink, h.Linkname
-	case tar.TypeLink:
-		target, ok := s.nodes[path.Clean(strings.TrimLeft(h.Linkname, "/"))]
-		if !ok {
-			return fmt.Errorf("it is a link to %q, which is not there", h.Linkname)
-		}
-		n = target
-	default:
-		return nil // devices and pipes: no layer needs to know of them
+	n, err := s.node(name, h, content)
+	if err != nil || n == nil {
+		return err
 	}
 	if old, ok := s.nodes[name]; ok && (old.Kind == fstree.Dir) != (n.Kind == fstree.Dir) {
-		s.remove(name, true)
+		s.remove(name)
 	}
 	for p := dir; p != "" && p != "."; p = path.Dir(p) {
 		if _, ok := s.nodes[p]; ok {
@@ -155,20 +194,66 @@ func (s *scanner) entry(h *tar.Header, content io.Reader) error {
 		s.nodes[p] = node{Stat: Stat{Kind: fstree.Dir, Mode: 0o755}}
 		s.fresh[p] = true
 	}
-	s.nodes[name] = n
+	s.nodes[name] = *n
 	s.fresh[name] = true
 	return nil
 }
 
-// remove takes away what lower layers have at and below a path.
-func (s *scanner) remove(at string, itself bool) {
-	below := at + "/"
-	if at == "" || at == "." {
-		below = ""
+// node makes of an entry what is kept of it; nil for devices and pipes, of which no layer needs to know.
+func (s *scanner) node(name string, h *tar.Header, content io.Reader) (*node, error) {
+	n := node{Stat: Stat{Mode: uint32(h.Mode) & 0o7777, UID: h.Uid, GID: h.Gid}}
+	switch h.Typeflag {
+	case tar.TypeDir:
+		n.Kind = fstree.Dir
+	case tar.TypeReg:
+		n.Kind, n.Size = fstree.File, h.Size
+		if err := n.read(name, h.Size, content); err != nil {
+			return nil, err
+		}
+	case tar.TypeSymlink:
+		if len(h.Linkname) > maxPath {
+			return nil, fmt.Errorf("its link has %d bytes", len(h.Linkname))
+		}
+		n.Kind, n.Link = fstree.Symlink, h.Linkname
+	case tar.TypeLink:
+		at, err := s.place(h.Linkname)
+		if err != nil {
+			return nil, err
+		}
+		target, ok := s.nodes[at]
+		if !ok || target.Kind == fstree.Dir {
+			return nil, fmt.Errorf("it is a link to %q, which is no file there", h.Linkname)
+		}
+		n = target
+	default:
+		return nil, nil
+	}
+	return &n, nil
+}
+
+// remove takes away what lower layers have at a path and, once the layer is read, below it.
+func (s *scanner) remove(at string) {
+	if !s.fresh[at] {
+		delete(s.nodes, at)
+	}
+	s.below[at] = true
+}
+
+// hide takes away what lies below the paths that the layer has emptied, and is not of the layer.
+func (s *scanner) hide() {
+	if len(s.below) == 0 {
+		return
 	}
 	for p := range s.nodes {
-		if (itself && p == at || strings.HasPrefix(p, below)) && !s.fresh[p] {
-			delete(s.nodes, p)
+		if s.fresh[p] {
+			continue
+		}
+		for dir := p; dir != ""; {
+			dir = strings.TrimSuffix(dir[:strings.LastIndexByte(dir, '/')+1], "/")
+			if s.below[dir] {
+				delete(s.nodes, p)
+				break
+			}
 		}
 	}
 }

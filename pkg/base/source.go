@@ -47,33 +47,20 @@ func ParseSource(s string) (Source, error) {
 		if !ok {
 			continue
 		}
-		src := Source{Kind: k, Path: rest}
-		// The path may hold colons only before its last slash; python.tar:python:3.12-slim has a tag with one.
-		dir, base := "", rest
-		if i := strings.LastIndexByte(pathPart(rest), '/'); i >= 0 {
-			dir, base = rest[:i+1], rest[i+1:]
-		}
-		if file, tag, ok := strings.Cut(base, ":"); ok {
-			src.Path, src.Tag = dir+file, tag
-		}
+		// The path ends at the first colon: a tag may hold more of them, and slashes (python.tar:reg/python:3.12-slim).
+		src := Source{Kind: k}
+		src.Path, src.Tag, _ = strings.Cut(rest, ":")
 		if src.Path == "" {
 			return Source{}, hint.Usage(fmt.Errorf("%s: the path is missing", s))
 		}
 		return src, nil
 	}
-	if k, _, ok := strings.Cut(s, ":"); ok && (k == "docker" || k == "containers-storage" || k == "dir" || k == "docker-daemon") {
+	// docker:27-cli is an image, docker://reg/app is another program's way to write reg/app.
+	if k, rest, ok := strings.Cut(s, ":"); ok && (k == "docker" && strings.HasPrefix(rest, "//") || k == "containers-storage" || k == "dir" || k == "docker-daemon") {
 		return Source{}, hint.Wrap(hint.Usage(fmt.Errorf("%s: jubako does not know sources of the kind %q", s, k)),
 			"write REGISTRY/REPO:TAG, oci:DIR, oci-archive:FILE or docker-archive:FILE")
 	}
 	return Source{Kind: Registry, Ref: s}, nil
-}
-
-// pathPart is what can be a path: a tag may hold slashes (registry/repo:tag), after the first colon.
-func pathPart(s string) string {
-	if i := strings.IndexByte(s, ':'); i >= 0 {
-		return s[:i]
-	}
-	return s
 }
 
 func (s Source) String() string {

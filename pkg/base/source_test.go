@@ -1,0 +1,468 @@
+package base
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/regclient"
+)
+
+func TestSourcesOfOthers(t *testing.T) {
+	for s, want := range map[string]Source{
+		"docker:27-cli":       {Kind: Registry, Ref: "docker:27-cli"},
+		"oci:a:reg:5000/x:1":  {Kind: Layout, Path: "a", Tag: "reg:5000/x:1"},
+		"library/debian:sid":  {Kind: Registry, Ref: "library/debian:sid"},
+		"reg.example/oci:1.4": {Kind: Registry, Ref: "reg.example/oci:1.4"},
+	} {
+		if got, err := ParseSource(s); err != nil || got != want || got.String() != s {
+			t.Errorf("%s: %+v, %v", s, got, err)
+		}
+	}
+	for _, s := range []string{"docker://reg/app", "docker-daemon:app:1", "containers-storage:app"} {
+		if _, err := ParseSource(s); hint.KindOf(err) != hint.KindUsage || hint.Of(err) == "" {
+			t.Errorf("%s: error %v", s, err)
+		}
+	}
+}
+
+// write puts a tar of the files into a folder.
+func write(t *testing.T, files ...file) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "a.tar")
+	if err := os.WriteFile(name, layer(t, files...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// TestOldDockerArchive reads what `docker save` of old wrote: layers uncompressed, equal ones linked.
+func TestOldDockerArchive(t *testing.T) {
+	one, two := string(layer(t, file{name: "etc/passwd", data: "root"})), string(layer(t, file{name: "two", data: "2"}))
+	archive := write(t,
+		file{name: "a/layer.tar", data: one}, file{name: "b/layer.tar", data: two},
+		file{name: "c/layer.tar", link: "../d/layer.tar"}, file{name: "d/layer.tar", link: "../b/layer.tar"},
+		file{name: "cfg.json", data: `{"os":"linux","architecture":"amd64","rootfs":{"type":"layers"}}`},
+		file{name: "other.json", data: `{}`},
+		file{name: "manifest.json", data: `[{"Config":"cfg.json","RepoTags":["team/app:1"],"Layers":["a/layer.tar","b/layer.tar","./c/layer.tar"]},{"Config":"other.json","RepoTags":["other:1"],"Layers":[]}]`})
+	src := Source{Kind: DockerArchive, Path: archive, Tag: "team/app:1"}
+	var digests []v1.Hash
+	for range 3 { // maps have another order each time
+		o, err := Open(context.Background(), src, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		img, err := o.Image(context.Background(), amd64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := img.Facts(context.Background(), nil)
+		if err != nil || string(f.Passwd) != "root" || f.Files["two"].Size != 1 {
+			t.Errorf("%+v, %v", f, err)
+		}
+		m, err := img.Manifest()
+		if err != nil || len(m.Layers) != 3 || m.Layers[0].MediaType != types.DockerUncompressedLayer {
+			t.Errorf("%+v, %v", m, err)
+		}
+		digests = append(digests, img.Digest)
+		if err := o.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if digests[0] != digests[1] || digests[1] != digests[2] {
+		t.Errorf("one archive has several digests: %v", digests)
+	}
+	src.Tag = ""
+	if _, err := Open(context.Background(), src, Options{}); err == nil || !strings.Contains(hint.Of(err), "team/app:1, other:1") {
+		t.Errorf("two images and no tag: %v (%s)", err, hint.Of(err))
+	}
+}
+
+// TestDamagedArchives: whatever is wrong with an archive is an error that names it, and no file stays open.
+func TestDamagedArchives(t *testing.T) {
+	digest := digestOf([]byte("{}")).String()
+	index := func(d string) string {
+		return fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"mediaType":%q,"digest":%q,"size":2}]}`, types.OCIManifestSchema1, d)
+	}
+	blob := "blobs/sha256/" + digestOf([]byte("{}")).Hex
+	for name, tt := range map[string]struct {
+		kind  Kind
+		files []file
+	}{
+		"no manifest":             {DockerArchive, []file{{name: "x"}}},
+		"broken manifest":         {DockerArchive, []file{{name: "manifest.json", data: "{"}}},
+		"no image":                {DockerArchive, []file{{name: "manifest.json", data: "[]"}}},
+		"no config":               {DockerArchive, []file{{name: "manifest.json", data: `[{"Config":"c"}]`}}},
+		"no layer":                {DockerArchive, []file{{name: "manifest.json", data: `[{"Config":"c","Layers":["l"]}]`}, {name: "c", data: "{}"}}},
+		"a layer that leads out":  {DockerArchive, []file{{name: "manifest.json", data: `[{"Config":"c","Layers":["../../etc/passwd"]}]`}, {name: "c", data: "{}"}}},
+		"a loop of links":         {DockerArchive, []file{{name: "manifest.json", link: "m"}, {name: "m", link: "manifest.json"}}},
+		"broken index":            {OCIArchive, []file{{name: "index.json", data: "{"}}},
+		"empty index":             {OCIArchive, []file{{name: "index.json", data: "{}"}}},
+		"blob missing":            {OCIArchive, []file{{name: "index.json", data: index(digest)}}},
+		"blob damaged":            {OCIArchive, []file{{name: "index.json", data: index(digest)}, {name: blob, data: "[]"}}},
+		"manifest without config": {OCIArchive, []file{{name: "index.json", data: index(digest)}, {name: blob, data: "{}"}}},
+		"another digest":          {OCIArchive, []file{{name: "index.json", data: index("md5:" + strings.Repeat("a", 32))}}},
+		"too large":               {OCIArchive, []file{{name: "index.json", data: strings.Repeat(" ", maxManifest+1)}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			archive := write(t, tt.files...)
+			o, err := Open(context.Background(), Source{Kind: tt.kind, Path: archive}, Options{})
+			if err == nil {
+				defer o.Close()
+				_, err = o.Image(context.Background(), v1.Platform{})
+			}
+			if err == nil || !strings.Contains(err.Error(), archive) {
+				t.Errorf("error %v, want one that names the archive", err)
+			}
+		})
+	}
+	t.Run("layer damaged", func(t *testing.T) {
+		l := layer(t, file{name: "x"})
+		config := []byte(`{"os":"linux","architecture":"amd64"}`)
+		m, err := json.Marshal(v1.Manifest{SchemaVersion: 2, Config: v1.Descriptor{Digest: digestOf(config), Size: int64(len(config))},
+			Layers: []v1.Descriptor{{Digest: digestOf(l), Size: int64(len(l)), MediaType: types.OCIUncompressedLayer}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		bad := bytes.Clone(l)
+		bad[len(bad)-1] = 1 // in the padding behind the last entry
+		archive := write(t, file{name: "index.json", data: index(digestOf(m).String())}, file{name: "blobs/sha256/" + digestOf(m).Hex, data: string(m)},
+			file{name: "blobs/sha256/" + digestOf(config).Hex, data: string(config)}, file{name: "blobs/sha256/" + digestOf(l).Hex, data: string(bad)})
+		o, err := Open(context.Background(), Source{Kind: OCIArchive, Path: archive}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer o.Close()
+		img, err := o.Image(context.Background(), amd64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := img.Facts(context.Background(), nil); err == nil || !strings.Contains(err.Error(), "damaged") {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
+// serve holds an image in a registry, whose answers alter may change; it gives the requests that came.
+func serve(t *testing.T, img v1.Image, alter func(http.ResponseWriter, *http.Request) http.ResponseWriter) (repo string, count func(part string) int, stop func()) {
+	t.Helper()
+	handler := ggcr.New()
+	var mu sync.Mutex
+	var seen []string
+	live := false
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		seen = append(seen, r.Method+" "+r.URL.Path)
+		on := live
+		mu.Unlock()
+		if on && alter != nil {
+			if w = alter(w, r); w == nil {
+				return
+			}
+		}
+		handler.ServeHTTP(w, r)
+	}))
+	t.Cleanup(s.Close)
+	repo = strings.TrimPrefix(s.URL, "http://") + "/team/base"
+	ref, err := name.ParseReference(repo + ":1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(ref, img); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	live, seen = true, nil
+	mu.Unlock()
+	return repo, func(part string) (n int) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, s := range seen {
+			if strings.Contains(s, part) {
+				n++
+			}
+		}
+		return n
+	}, s.Close
+}
+
+func openStore(t *testing.T) *cas.Store {
+	t.Helper()
+	store, err := cas.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	return store
+}
+
+func noWait(ctx context.Context, _ time.Duration) error { return ctx.Err() }
+
+// facts opens a reference and reads the image's files.
+func facts(ref string, o Options) (*Image, error) {
+	opened, err := Open(context.Background(), Source{Kind: Registry, Ref: ref}, o)
+	if err != nil {
+		return nil, err
+	}
+	img, err := opened.Image(context.Background(), amd64)
+	if err != nil {
+		return nil, err
+	}
+	_, err = img.Facts(context.Background(), nil)
+	return img, err
+}
+
+// TestBlobsComeOnce: what the store has is not pulled again, what is damaged in it is, and a gone registry does not matter.
+func TestBlobsComeOnce(t *testing.T) {
+	repo, count, stop := serve(t, image(t, "amd64"), nil)
+	o := Options{Client: regclient.New(regclient.Options{Sleep: noWait}), Store: openStore(t)}
+	img, err := facts(repo+":1", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := count("/blobs/"); n != 2 {
+		t.Errorf("%d blobs came, want config and layer", n)
+	}
+	if _, err := facts(repo+":1", o); err != nil || count("/blobs/") != 2 {
+		t.Errorf("the second time %d blobs in all, %v", count("/blobs/"), err)
+	}
+	m, err := img.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, d := range []v1.Hash{m.Config.Digest, m.Layers[0].Digest} {
+		file := o.Store.BlobPath(d.Hex)
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[len(b)/2] ^= 1
+		if err := os.WriteFile(file, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := facts(repo+":1", o); err != nil || count("/blobs/") != 3+i {
+			t.Errorf("damaged in the store: %d blobs in all, %v", count("/blobs/"), err)
+		}
+	}
+	stop()
+	pinned := repo + "@" + img.Digest.String()
+	for _, o.Offline = range []bool{false, true} {
+		if _, err := facts(pinned, o); err != nil {
+			t.Errorf("without the registry, offline %v: %v", o.Offline, err)
+		}
+	}
+	o.Store.Discard(m.Layers[0].Digest.Hex)
+	if _, err := facts(pinned, o); hint.KindOf(err) != hint.KindNetwork || hint.Of(err) == "" {
+		t.Errorf("offline without the layer: %v", err)
+	}
+}
+
+// garbler answers the paths that match with other bytes of the same length.
+type garbler struct{ http.ResponseWriter }
+
+func (g garbler) Write(p []byte) (int, error) {
+	b := bytes.Clone(p)
+	b[len(b)-1] ^= 1
+	return g.ResponseWriter.Write(b)
+}
+
+// TestWrongBytes: a registry that answers with something else is refused, and the cache keeps none of it.
+func TestWrongBytes(t *testing.T) {
+	img := image(t, "amd64")
+	m, err := img.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct{ part, ref string }{
+		"manifest": {"/manifests/", "@" + digest.String()},
+		"config":   {m.Config.Digest.Hex, ":1"},
+		"layer":    {m.Layers[0].Digest.Hex, ":1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			repo, _, _ := serve(t, img, func(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
+				if strings.Contains(r.URL.Path, tt.part) && r.Method == http.MethodGet {
+					return garbler{w}
+				}
+				return w
+			})
+			o := Options{Client: regclient.New(regclient.Options{Sleep: noWait}), Store: openStore(t)}
+			if _, err := facts(repo+tt.ref, o); err == nil {
+				t.Fatal("no error")
+			}
+			for _, d := range []v1.Hash{m.Config.Digest, m.Layers[0].Digest, digest} {
+				if strings.Contains(tt.part, d.Hex) && o.Store.Has(d.Hex, -1) {
+					t.Errorf("the cache keeps %s", d)
+				}
+			}
+			left, err := filepath.Glob(filepath.Join(o.Store.Dir(), "tmp", "*"))
+			if err != nil || len(left) != 0 {
+				t.Errorf("left behind: %v, %v", left, err)
+			}
+			if _, err := facts(repo+tt.ref, Options{Client: o.Client}); err == nil {
+				t.Error("without a store: no error")
+			}
+		})
+	}
+}
+
+// TestRefusals: each answer of a registry is an error of the network's kind, asked for as often as it deserves.
+func TestRefusals(t *testing.T) {
+	for status, most := range map[int]int{401: 1, 403: 1, 404: 1, 429: 5, 503: 5} {
+		repo, count, _ := serve(t, image(t, "amd64"), func(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
+			if strings.Contains(r.URL.Path, "/manifests/") {
+				w.WriteHeader(status)
+				return nil
+			}
+			return w
+		})
+		o := Options{Client: regclient.New(regclient.Options{Sleep: noWait})}
+		_, err := facts(repo+":1", o)
+		if hint.KindOf(err) != hint.KindNetwork || hint.Of(err) == "" || !strings.Contains(err.Error(), "pulling "+repo+":1") {
+			t.Errorf("%d: %v (%s)", status, err, hint.Of(err))
+		}
+		if n := count("/manifests/"); n > most {
+			t.Errorf("%d was asked for %d times, at most %d are meant", status, n, most)
+		}
+	}
+}
+
+// TestMirror asks the mirror, and says so of the origin nothing.
+func TestMirror(t *testing.T) {
+	repo, count, _ := serve(t, image(t, "amd64"), nil)
+	host, _, _ := strings.Cut(repo, "/")
+	o := Options{Client: regclient.New(regclient.Options{Sleep: noWait, Mirrors: map[string]string{"reg.example": host}})}
+	img, err := facts("reg.example/team/base:1", o)
+	if err != nil || img.Repository.Name() != "reg.example/team/base" || count("/manifests/1") != 1 {
+		t.Errorf("%+v, %v", img, err)
+	}
+}
+
+func TestChoose(t *testing.T) {
+	at := func(os, arch, variant string) v1.Descriptor {
+		return v1.Descriptor{Digest: digestOf([]byte(os + arch + variant)), Platform: &v1.Platform{OS: os, Architecture: arch, Variant: variant}}
+	}
+	o := &Opened{MediaType: types.OCIImageIndex, manifests: []v1.Descriptor{
+		{Digest: digestOf(nil)}, at("unknown", "unknown", ""), at("linux", "arm", "v6"), at("linux", "arm", "v7"), at("linux", "arm64", ""), at("windows", "amd64", ""), at("linux", "amd64", ""),
+	}}
+	for _, tt := range []struct {
+		want v1.Platform
+		got  string
+	}{
+		{v1.Platform{OS: "linux", Architecture: "amd64"}, "linuxamd64"},
+		{v1.Platform{OS: "linux", Architecture: "arm", Variant: "v7"}, "linuxarmv7"},
+		{v1.Platform{OS: "linux", Architecture: "arm"}, "linuxarmv6"},
+		{v1.Platform{OS: "linux", Architecture: "arm64", Variant: "v8"}, "linuxarm64"},
+		{v1.Platform{OS: "linux", Architecture: "arm64", Variant: "v9"}, ""},
+		{v1.Platform{OS: "linux", Architecture: "riscv64"}, ""},
+		{v1.Platform{}, ""},
+	} {
+		d, err := o.choose(tt.want)
+		if tt.got == "" {
+			if hint.KindOf(err) != hint.KindUsage || !strings.Contains(hint.Of(err), "linux/arm/v7, linux/arm64, windows/amd64") {
+				t.Errorf("%s: %v (%s)", tt.want, err, hint.Of(err))
+			}
+		} else if err != nil || d.Digest != digestOf([]byte(tt.got)) {
+			t.Errorf("%s: %v, %v", tt.want, d.Platform, err)
+		}
+	}
+}
+
+// TestKeeperAtTheEnd reads beyond the end, as decompressors do.
+func TestKeeperAtTheEnd(t *testing.T) {
+	store := openStore(t)
+	w, err := store.NewWriter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &keeper{r: io.NopCloser(strings.NewReader("blob")), w: w, want: digestOf([]byte("blob")).Hex}
+	defer k.Close()
+	if _, err := io.ReadAll(k); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("at the end once more: %v", err)
+	}
+	if !store.Has(k.want, 4) {
+		t.Error("the blob was not kept")
+	}
+}
+
+func TestLockFile(t *testing.T) {
+	digest := "sha256:" + strings.Repeat("a", 64)
+	l := &Lock{Version: 1, Base: LockedBase{Name: "reg.example:5000/team/base:1", Digest: digest, Platforms: []LockedPlatform{{"linux/amd64", digest}}}}
+	file := filepath.Join(t.TempDir(), LockName)
+	if got, err := ReadLock(file); got != nil || err != nil {
+		t.Errorf("no file: %v, %v", got, err)
+	}
+	for range 2 {
+		if err := l.Write(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(file), ".jubako*"))
+	if err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	got, err := ReadLock(file)
+	if err != nil || got.Base.Name != l.Base.Name {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	for ref, want := range map[string]string{
+		"reg.example:5000/team/base:1": "reg.example:5000/team/base@" + digest,
+		"reg.example:5000/team/base:2": "",
+	} {
+		src, ok := got.Pinned(Source{Kind: Registry, Ref: ref})
+		if ok != (want != "") || ok && src.Ref != want {
+			t.Errorf("%s: %s, %v; want %q", ref, src, ok, want)
+		}
+	}
+	if _, ok := (*Lock)(nil).Pinned(Source{Ref: "x"}); ok {
+		t.Error("no lock, and it pins")
+	}
+	if err := got.Holds(&Opened{Digest: digestOf(nil)}); hint.KindOf(err) != hint.KindCheck || hint.Of(err) == "" {
+		t.Errorf("another digest: %v", err)
+	}
+	odd := &Lock{Version: 1, Base: LockedBase{Name: "oci:\x01\x7f\"\\\té", Digest: digest}}
+	if back, err := ParseLock(odd.Bytes()); err != nil || back.Base.Name != odd.Base.Name {
+		t.Errorf("%s: %v", odd.Bytes(), err)
+	}
+	for name, text := range map[string]string{
+		"version":  "version = 2\n[base]\nname='x'\ndigest='" + digest + "'",
+		"no name":  "version = 1\n[base]\ndigest='" + digest + "'",
+		"digest":   "version = 1\n[base]\nname='x'\ndigest='sha256:abc'",
+		"unknown":  "version = 1\nmore = 1\n[base]\nname='x'\ndigest='" + digest + "'",
+		"platform": "version = 1\n[base]\nname='x'\ndigest='" + digest + "'\n[[base.platform]]\nplatform='a/b/c/d/e'\ndigest='" + digest + "'",
+		"no TOML":  "[",
+		"nothing":  "",
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadLock(file); hint.KindOf(err) != hint.KindUsage || hint.Of(err) == "" || !strings.Contains(err.Error(), file) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
