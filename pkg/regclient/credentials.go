@@ -161,7 +161,11 @@ func (cf *configFile) find(ctx context.Context, target authn.Resource) (*authn.A
 		}
 	}
 	if cf.CredsStore != "" {
-		return askHelper(ctx, cf.CredsStore, serverKey(target.RegistryStr()))
+		a, err := askHelper(ctx, cf.CredsStore, serverKey(target.RegistryStr()))
+		if errors.Is(err, exec.ErrNotFound) {
+			return nil, nil // a file that came from another machine: it must not keep anyone from what is public
+		}
+		return a, err
 	}
 	return nil, nil
 }

@@ -34,6 +34,8 @@ type Options struct {
 	UserAgent string
 	// Base makes the requests; http.DefaultTransport where it is nil.
 	Base http.RoundTripper
+	// IdleTimeout is how long a registry may send nothing before a GET or HEAD is made again; a minute where it is 0.
+	IdleTimeout time.Duration
 	// Sleep waits between attempts; it is for tests. A timer where it is nil.
 	Sleep func(context.Context, time.Duration) error
 	// Log is told why a request is made again; it may be nil.
@@ -50,6 +52,10 @@ func New(o Options) *Client {
 	if o.Base == nil {
 		o.Base = http.DefaultTransport
 	}
+	if o.IdleTimeout <= 0 {
+		o.IdleTimeout = time.Minute
+	}
+	o.Base = &listener{o.Base, o.IdleTimeout}
 	if o.Sleep == nil {
 		o.Sleep = sleep
 	}
