@@ -184,16 +184,23 @@ func (b *builder) settle(l *lower, locked map[string]bool) error {
 	return nil
 }
 
+// walk says what of the source goes into the image.
+func (b *builder) walk(l *lower) source.Options {
+	p := b.spec.Project
+	c := p.Config
+	exclude := append(c.Exclude[:len(c.Exclude):len(c.Exclude)], path.Clean(c.Venv))
+	if out := c.Staticfiles.Output; out != "" && !path.IsAbs(out) && !c.Staticfiles.Off && l.layout.Django {
+		exclude = append(exclude, path.Clean(out))
+	}
+	return source.Options{Root: p.SourceDir(), Ignorefile: filepath.Join(p.SourceDir(), ".dockerignore"), Exclude: exclude, Include: c.Include}
+}
+
 // app describes the layer of the source and of what is copied in.
 func (b *builder) app(ctx context.Context, l *lower) (*app.Layer, error) {
 	p := b.spec.Project
 	c := p.Config
 	workdir := strings.TrimPrefix(c.Workdir, "/")
-	exclude := append(c.Exclude[:len(c.Exclude):len(c.Exclude)], path.Clean(c.Venv))
-	if out := c.Staticfiles.Output; out != "" && !path.IsAbs(out) && !c.Staticfiles.Off && l.layout.Django {
-		exclude = append(exclude, path.Clean(out))
-	}
-	tree, err := source.Walk(ctx, source.Options{Root: p.SourceDir(), Ignorefile: filepath.Join(p.SourceDir(), ".dockerignore"), Exclude: exclude, Include: c.Include})
+	tree, err := source.Walk(ctx, b.walk(l))
 	if err != nil {
 		return nil, err
 	}

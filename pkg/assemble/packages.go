@@ -245,6 +245,7 @@ func hashFile(name string) (string, error) {
 // projects describes the layer of the projects whose source is in the image.
 func (b *builder) projects(ctx context.Context, l *lower, local []uvlock.Selected) (layers.Layer, error) {
 	p := b.spec.Project
+	walk := b.walk(l)
 	var all []projectlayer.Options
 	for _, s := range local {
 		dir := b.beside(s.Source.Location)
@@ -259,7 +260,7 @@ func (b *builder) projects(ctx context.Context, l *lower, local []uvlock.Selecte
 		}
 		all = append(all, projectlayer.Options{
 			Dir: dir, ImageDir: path.Join(p.Config.Workdir, filepath.ToSlash(rel)), Pyproject: raw, Editable: s.Source.Kind == uvlock.Editable,
-			Name: s.Name, Version: s.Version, Venv: b.venvAt(l), Store: b.Store, Now: b.Now(),
+			Name: s.Name, Version: s.Version, Venv: b.venvAt(l), Store: b.Store, Now: b.Now(), Source: &walk,
 		})
 	}
 	if len(all) == 1 {
