@@ -37,6 +37,9 @@ standard output once it listens.`,
 	return cmd
 }
 
+// staleAfter is how long an upload may lie untouched before it is taken for abandoned.
+const staleAfter = 24 * time.Hour
+
 // shutdownGrace is how long running requests may take after an interrupt.
 const shutdownGrace = 5 * time.Second
 
@@ -50,6 +53,9 @@ func (a *app) serveRegistry(ctx context.Context, listen, dir string, everyone bo
 	}
 	handler, err := registry.New(dir, a.debug)
 	if err != nil {
+		return err
+	}
+	if err := handler.RemoveStale(a.now().Add(-staleAfter)); err != nil {
 		return err
 	}
 	l, err := net.Listen("tcp", listen)

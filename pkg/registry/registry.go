@@ -6,6 +6,17 @@
 // files, so that a restart loses nothing and several processes may serve one folder. There is no authentication: it is
 // for the loopback interface.
 //
+// The folder holds
+//
+//	blobs/ALGORITHM/xx/HEX                 each blob once, for all repositories
+//	repositories/NAME/_blobs/DIGEST        the same file (a hard link), in each repository that was given it
+//	repositories/NAME/_manifests/DIGEST    the media type, a line feed, and the manifest
+//	repositories/NAME/_referrers/SUBJECT/DIGEST   a descriptor
+//	repositories/NAME/_tags/TAG            a digest
+//	uploads/ID                             what has come of a blob
+//
+// A repository has what it was given and nothing else, and deleting in one takes nothing from another.
+//
 // It imports nothing of jubako.
 package registry
 
@@ -19,6 +30,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 )
 
 // maxManifest bounds a manifest's size in bytes (distribution-spec, "Pushing Manifests", asks for at least 4 MiB).
@@ -94,13 +106,13 @@ func parseRoute(path string) (route, error) {
 	default:
 		return route{}, notFound
 	}
-	if len(r.name) > maxName || !nameRE.MatchString(r.name) {
+	if !validName(r.name) {
 		return route{}, refuse(http.StatusBadRequest, "NAME_INVALID", "%q is no name of a repository", r.name)
 	}
 	return r, nil
 }
 
-// ServeHTTP answers a request of the distribution API.
+// ServeHTTP answers a request of the distribution API. It may be called from any number of goroutines.
 func (g *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
 	err := g.serve(w, req)
@@ -109,9 +121,13 @@ func (g *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	g.log(fmt.Sprintf("%s %s: %v", req.Method, req.URL.Path, err))
-	var api *apiError
-	if !errors.As(err, &api) {
-		api = &apiError{http.StatusInternalServerError, "UNKNOWN", err.Error()}
+	api, ok := errors.AsType[*apiError](err)
+	switch {
+	case ok:
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		api = &apiError{http.StatusInsufficientStorage, "UNKNOWN", "the registry's disk is full"}
+	default:
+		api = &apiError{http.StatusInternalServerError, "UNKNOWN", "the registry has a fault of its own, which its log names"}
 	}
 	type item struct {
 		Code    string `json:"code"`
@@ -119,6 +135,8 @@ func (g *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	writeJSON(w, req, api.status, "application/json", map[string][]item{"errors": {{api.code, api.message}}})
 }
+
+func validName(name string) bool { return len(name) <= maxName && nameRE.MatchString(name) }
 
 func (g *Registry) serve(w http.ResponseWriter, req *http.Request) error {
 	switch req.URL.Path {
@@ -184,7 +202,7 @@ func (g *Registry) repo(name string, elem ...string) string {
 	return filepath.Join(append([]string{g.dir, "repositories", filepath.FromSlash(name)}, elem...)...)
 }
 
-// writeFile writes a file beside its place and renames it into it.
+// writeFile writes a file under another name and renames it into its place.
 func (g *Registry) writeFile(name string, data []byte) error {
 	f, err := os.CreateTemp(filepath.Join(g.dir, "uploads"), ".file-")
 	if err != nil {
@@ -205,4 +223,7 @@ func place(from, to string) error {
 	return os.Rename(from, to)
 }
 
-func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNotDir) }
+// missing says that nothing is there: also where the path leads through a file.
+func missing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+}

@@ -164,7 +164,7 @@ func TestRefusals(t *testing.T) {
 		{"GET", "/v2/x/blobs/" + digest("no"), "", 404, "BLOB_UNKNOWN"},
 		{"PUT", "/v2/x/manifests/1", manifest, 404, "MANIFEST_BLOB_UNKNOWN"},
 		{"PUT", "/v2/x/manifests/1", "no json", 400, "MANIFEST_INVALID"},
-		{"PUT", "/v2/x/manifests/" + digest("other"), "{}", 400, "DIGEST_INVALID"},
+		{"PUT", "/v2/x/manifests/" + digest("other"), `{"schemaVersion":2}`, 400, "DIGEST_INVALID"},
 		{"PUT", "/v2/x/manifests/1", strings.Repeat(" ", maxManifest+1), 413, "SIZE_INVALID"},
 		{"PATCH", "/v2/x/blobs/uploads/0123", "x", 404, "BLOB_UPLOAD_UNKNOWN"},
 		{"POST", "/v2/x/blobs/uploads/?digest=" + digest("right"), "wrong", 400, "DIGEST_INVALID"},
