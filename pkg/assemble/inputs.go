@@ -131,7 +131,7 @@ func (b *builder) pythonMinor(l *uvlock.Lock) (minor int, why string) {
 	lowest := 0
 	for n := lowestMinor; n <= highestMinor; n++ {
 		env, err := pep508.LinuxEnv(fmt.Sprintf("3.%d.99", n), base.Machine(b.Host.Architecture))
-		if err != nil || !l.RequiresPython.Contains(env.PythonFullVersion()) {
+		if err != nil || !l.RequiresPython.Contains(env.PythonFullVersion().Base()) {
 			continue
 		}
 		if lowest == 0 {

@@ -70,7 +70,8 @@ func SetOf(names ...string) Set {
 // Env is what markers are evaluated against. LinuxEnv makes one; its two sets may then be filled in.
 type Env struct {
 	values   [numVariables]string
-	versions [numVariables]Version // parsed, for the version variables
+	versions [numVariables]Version // of the version variables
+	python   Version
 
 	// Extras are the extras in force. "extra == 'x'" asks whether x is among them, which is what the markers of a lock
 	// with conflicts need; "'x' in extras" (PEP 751) asks the same.
@@ -81,7 +82,7 @@ type Env struct {
 
 // LinuxEnv describes CPython of the full version ("3.12.9", "3.13.0rc1") on Linux; machine is the kernel's word:
 // "x86_64", "aarch64". The kernel's release and version are unknown, and so "", as uv has it for a foreign platform.
-// A version that is none is a *SyntaxError.
+// Markers see the release alone: as in uv, 3.13.0rc1 is as good as 3.13.0. A version that is none is a *SyntaxError.
 func LinuxEnv(pythonFullVersion, machine string) (Env, error) {
 	full, err := ParseVersion(strings.TrimSuffix(pythonFullVersion, "+")) // a build between releases calls itself 3.12.1+
 	if err != nil {
@@ -99,17 +100,19 @@ func LinuxEnv(pythonFullVersion, machine string) (Env, error) {
 }
 
 func (e *Env) setPython(full Version) {
+	e.python = full
+	release := full.Base()
 	short := Version{release: append(full.release[:1:1], 0)}
 	if len(full.release) > 1 {
 		short.release[1] = full.release[1]
 	}
-	for v, value := range map[variable]Version{pythonFullVersion: full, implementationVersion: full, pythonVersion: short} {
+	for v, value := range map[variable]Version{pythonFullVersion: release, implementationVersion: release, pythonVersion: short} {
 		e.values[v], e.versions[v] = value.String(), value
 	}
 }
 
-// PythonFullVersion is the version that the environment was made for.
-func (e Env) PythonFullVersion() Version { return e.versions[pythonFullVersion] }
+// PythonFullVersion is the version that the environment was made for, with whatever follows its release.
+func (e Env) PythonFullVersion() Version { return e.python }
 
 // Machine is the architecture that the environment was made for.
 func (e Env) Machine() string { return e.values[platformMachine] }

@@ -45,29 +45,27 @@ type node struct {
 func (m Marker) IsTrue() bool { return m.root == nil }
 
 // Eval says whether the marker holds in env.
-func (m Marker) Eval(env *Env) bool { return m.root == nil || m.root.eval(env) }
+func (m Marker) Eval(env *Env) bool {
+	return m.EvalWith(env, func(name string) bool { return env.Extras[name] })
+}
 
 // EvalWith is Eval with the extras in force given by a function of the normalized name, in place of env.Extras.
 func (m Marker) EvalWith(env *Env, hasExtra func(name string) bool) bool {
-	return m.root == nil || m.root.evalWith(env, hasExtra)
+	return m.root == nil || m.root.eval(env, hasExtra)
 }
 
-func (n *node) eval(env *Env) bool {
-	return n.evalWith(env, func(name string) bool { return env.Extras[name] })
-}
-
-func (n *node) evalWith(env *Env, hasExtra func(string) bool) bool {
+func (n *node) eval(env *Env, hasExtra func(string) bool) bool {
 	switch n.kind {
 	case nodeAnd:
 		for _, k := range n.kids {
-			if !k.evalWith(env, hasExtra) {
+			if !k.eval(env, hasExtra) {
 				return false
 			}
 		}
 		return true
 	case nodeOr:
 		for _, k := range n.kids {
-			if k.evalWith(env, hasExtra) {
+			if k.eval(env, hasExtra) {
 				return true
 			}
 		}
@@ -194,16 +192,41 @@ func (n *node) walk(visit func(*node)) {
 }
 
 // And gives the marker that holds where both do.
-func (m Marker) And(o Marker) Marker { return m.join(nodeAnd, o) }
-
-func (m Marker) join(kind nodeKind, o Marker) Marker {
+func (m Marker) And(o Marker) Marker {
 	switch {
-	case m.root == nil && kind == nodeAnd:
+	case m.root == nil:
 		return o
-	case o.root == nil && kind == nodeAnd:
+	case o.root == nil:
 		return m
-	case m.root == nil || o.root == nil:
-		return Marker{}
 	}
-	return Marker{&node{kind: kind, kids: []*node{m.root, o.root}}}
+	return Marker{&node{kind: nodeAnd, kids: []*node{m.root, o.root}}}
+}
+
+// Releases gives the releases that the marker compares Python's version with, as written, duplicates among them.
+func (m Marker) Releases() []Version {
+	var all []Version
+	m.root.walk(func(n *node) {
+		for _, s := range n.specs {
+			all = append(all, s.Version)
+		}
+	})
+	return all
+}
+
+// PythonMarker gives the marker that holds where a requires-python does.
+func PythonMarker(s Specifiers) Marker {
+	var m Marker
+	for _, spec := range s {
+		op, lit := string(spec.Op), spec.Version.String()
+		switch spec.Op {
+		case EqualStar, NotEqualStar:
+			op, lit = op[:2], lit+".*"
+		case ArbitraryEqual:
+			op, lit = "==", spec.text
+		}
+		if n := versionNode(pythonFullVersion, op, lit, false); n != nil {
+			m = m.And(Marker{n})
+		}
+	}
+	return m
 }

@@ -268,14 +268,9 @@ func narrow(reqs []requirement, python string) error {
 	if err != nil {
 		return err
 	}
-	for _, s := range specs {
-		m, err := pep508.ParseMarker(fmt.Sprintf("python_full_version %s '%s'", strings.TrimRight(s.String(), "0123456789.*abcdevrpost+!"), strings.TrimLeft(s.String(), "<>=!~ ")))
-		if err != nil {
-			return err
-		}
-		for i := range reqs {
-			reqs[i].marker = reqs[i].marker.And(m)
-		}
+	m := pep508.PythonMarker(specs)
+	for i := range reqs {
+		reqs[i].marker = reqs[i].marker.And(m)
 	}
 	return nil
 }

@@ -128,7 +128,7 @@ func projectKey(pkg string) string      { return fmt.Sprintf("project-%d-%s", le
 // preflight refuses a target that the lock was not made for.
 func (s *selection) preflight() error {
 	py := s.env.PythonFullVersion()
-	if !s.lock.RequiresPython.Contains(py) {
+	if !s.lock.RequiresPython.Contains(py.Base()) { // uv counts a release candidate as its release
 		return hint.Wrap(hint.Usage(fmt.Errorf("%s requires Python %s, and the base has %s", s.lock.File, s.lock.RequiresPython, py)), "name a base with a Python that fits")
 	}
 	if len(s.lock.supported) == 0 {
@@ -228,7 +228,7 @@ func (s *selection) chooseGroups() error {
 	s.prod = len(s.req.OnlyGroups) == 0
 	check := func(names []string) error {
 		for _, n := range normalized(names) {
-			if !known[n] && n != "dev" {
+			if !known[n] {
 				return unknown("dependency group", n, slices.Collect(maps.Keys(known)))
 			}
 		}
