@@ -64,6 +64,15 @@ func TestPlatforms(t *testing.T) {
 	if code, _, log := w.jubako("verify", tag); code != 0 {
 		t.Errorf("verify: %d\n%s", code, log)
 	}
+	// An index that is pushed from elsewhere arrives unchanged, with both of its images.
+	index := must(must(must(layout.FromPath(strings.TrimPrefix(w.base, "oci:"))).ImageIndex()).IndexManifest()).Manifests[0].Digest
+	far := w.host() + "/far/base:1"
+	if code, stdout, log := w.jubako("push", w.base, far); code != 0 || strings.TrimSpace(stdout) != far+"@"+index.String() {
+		t.Errorf("push of an index: %d %s\n%s", code, stdout, log)
+	}
+	if code, _, log := w.jubako("build", "--base", far, "--platform", "linux/"+other, "--set", "staticfiles=false", w.dir); code != 0 {
+		t.Errorf("the other image of the index: %d\n%s", code, log)
+	}
 	code, _, log := w.jubako("build", "--base", w.base, "--platform", "linux/s390x", w.dir)
 	if code != 2 || !strings.Contains(log, "it is there for linux/") {
 		t.Errorf("%d\n%s", code, log)

@@ -1,6 +1,7 @@
 package assemble
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,7 +49,7 @@ func (b *builder) gather(ctx context.Context) (*inputs, error) {
 	if err := b.inStep(in.lock); err != nil {
 		return nil, err
 	}
-	name := or(b.spec.Base, p.Config.Base)
+	name := cmp.Or(b.spec.Base, p.Config.Base)
 	if name == "" {
 		var why string
 		name, why = b.defaultBase(in.lock)

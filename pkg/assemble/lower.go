@@ -185,11 +185,11 @@ func (b *builder) settle(l *lower, locked map[string]bool) error {
 }
 
 // walk says what of the source goes into the image.
-func (b *builder) walk(l *lower) source.Options {
+func (b *builder) walk() source.Options {
 	p := b.spec.Project
 	c := p.Config
 	exclude := append(c.Exclude[:len(c.Exclude):len(c.Exclude)], path.Clean(c.Venv))
-	if out := c.Staticfiles.Output; out != "" && !path.IsAbs(out) && !c.Staticfiles.Off && l.layout.Django {
+	if out := c.Staticfiles.Output; out != "" && !path.IsAbs(out) && !c.Staticfiles.Off {
 		exclude = append(exclude, path.Clean(out))
 	}
 	return source.Options{Root: p.SourceDir(), Ignorefile: filepath.Join(p.SourceDir(), ".dockerignore"), Exclude: exclude, Include: c.Include}
@@ -200,7 +200,7 @@ func (b *builder) app(ctx context.Context, l *lower) (*app.Layer, error) {
 	p := b.spec.Project
 	c := p.Config
 	workdir := strings.TrimPrefix(c.Workdir, "/")
-	tree, err := source.Walk(ctx, b.walk(l))
+	tree, err := source.Walk(ctx, b.walk())
 	if err != nil {
 		return nil, err
 	}

@@ -245,7 +245,7 @@ func hashFile(name string) (string, error) {
 // projects describes the layer of the projects whose source is in the image.
 func (b *builder) projects(ctx context.Context, l *lower, local []uvlock.Selected) (layers.Layer, error) {
 	p := b.spec.Project
-	walk := b.walk(l)
+	walk := b.walk()
 	var all []projectlayer.Options
 	for _, s := range local {
 		dir := b.beside(s.Source.Location)

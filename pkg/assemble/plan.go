@@ -1,6 +1,7 @@
 package assemble
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -42,7 +43,7 @@ func Plan(ctx context.Context, t Tools, s Spec) (_ []LayerResult, err error) {
 func OpenBase(ctx context.Context, t Tools, s Spec) (string, *base.Opened, error) {
 	b := &builder{Tools: t, spec: s}
 	in := &inputs{}
-	name := or(s.Base, s.Project.Config.Base)
+	name := cmp.Or(s.Base, s.Project.Config.Base)
 	if name == "" {
 		if err := in.readLock(s.Project.Dir); err != nil {
 			return "", nil, err

@@ -1,6 +1,7 @@
 package assemble
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -44,7 +45,7 @@ func (b *builder) withStatic(ctx context.Context, l *lower) ([]madeLayer, error)
 	}
 	o.UID, o.GID = b.owner(l.user)
 	if l.layout.Manage != "" {
-		o.Manage = path.Join(l.layout.Manage, path.Base(or(c.Manage, "manage.py")))
+		o.Manage = path.Join(l.layout.Manage, path.Base(cmp.Or(c.Manage, "manage.py")))
 		if len(o.Command) == 0 {
 			o.Command = []string{"python", path.Base(o.Manage), "collectstatic", "--noinput"}
 		}
@@ -66,13 +67,6 @@ func (b *builder) withStatic(ctx context.Context, l *lower) ([]madeLayer, error)
 		return l.made, nil
 	}
 	return append(slices.Clone(l.made), made), nil
-}
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }
 
 // hostLower gives the tree in which commands run: the platform's own where this machine can run it, else the same project

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/pelletier/go-toml/v2"
 
+	"github.com/jubako/jubako/pkg/atomicfile"
 	"github.com/jubako/jubako/pkg/hint"
 )
 
@@ -141,17 +141,11 @@ func tomlString(s string) string {
 }
 
 // Write writes the lock beside its place and renames it.
-func (l *Lock) Write(file string) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(file), ".jubako-lock-")
-	if err != nil {
+func (l *Lock) Write(file string) error {
+	if err := atomicfile.WriteBytes(file, 0o644, l.Bytes()); err != nil {
 		return fmt.Errorf("writing %s: %w", file, err)
 	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(l.Bytes())
-	if err := errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("writing %s: %w", file, err)
-	}
-	return os.Rename(f.Name(), file)
+	return nil
 }
 
 // Pinned gives the source with the digest that the lock has for it; false where the lock is for another base. A source

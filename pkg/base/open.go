@@ -285,7 +285,7 @@ func (l *coreLayer) Compressed() (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newVerifier(r, l.d), nil
+	return cas.Verify(r, "blob "+l.d.Digest.String(), l.d.Digest.Hex, l.d.Size), nil
 }
 
 // layoutSource reads the blobs of an OCI layout in a folder.

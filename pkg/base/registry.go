@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -189,30 +188,6 @@ func (k *keeper) Read(p []byte) (int, error) {
 func (k *keeper) Close() error {
 	k.w.Abort()
 	return k.r.Close()
-}
-
-// newVerifier compares size and digest at the end of a blob.
-func newVerifier(r io.ReadCloser, d v1.Descriptor) io.ReadCloser {
-	return &verifier{ReadCloser: r, d: d, h: sha256.New()}
-}
-
-type verifier struct {
-	io.ReadCloser
-	d v1.Descriptor
-	h hash.Hash
-	n int64
-}
-
-func (v *verifier) Read(p []byte) (int, error) {
-	n, err := v.ReadCloser.Read(p)
-	v.h.Write(p[:n])
-	v.n += int64(n)
-	if errors.Is(err, io.EOF) {
-		if got := hex.EncodeToString(v.h.Sum(nil)); v.n != v.d.Size || got != v.d.Digest.Hex {
-			return n, fmt.Errorf("blob %s is damaged: %d bytes of %d came, with the digest sha256:%s", v.d.Digest, v.n, v.d.Size, got)
-		}
-	}
-	return n, err
 }
 
 func digestOf(b []byte) v1.Hash {

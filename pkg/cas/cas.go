@@ -17,6 +17,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -252,7 +253,7 @@ func (s *Store) PutRecord(namespace, key string, data []byte) error {
 	}
 	defer os.Remove(f.Name())
 	sum := sha256.Sum256(data)
-	_, err = f.Write(slicesConcat([]byte(hex.EncodeToString(sum[:])+"\n"), data))
+	_, err = f.Write(slices.Concat([]byte(hex.EncodeToString(sum[:])+"\n"), data))
 	if err := errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
 		return fmt.Errorf("writing to the cache: %w", err)
 	}
@@ -271,8 +272,6 @@ func (s *Store) recordPath(namespace, key string) string {
 	h := hex.EncodeToString(sum[:])
 	return filepath.Join(s.dir, "records", namespace, h[:2], h)
 }
-
-func slicesConcat(a, b []byte) []byte { return append(a[:len(a):len(a)], b...) }
 
 // place renames a finished file into its place, and makes the folder for it.
 func place(from, to string) error {

@@ -88,7 +88,7 @@ func (d *download) try(ctx context.Context) (pause time.Duration, err error) {
 		}
 	default:
 		excerpt, _ := io.ReadAll(io.LimitReader(resp.Body, 300))
-		return retryAfter(resp), &StatusError{s.a.Filename, redact(s.from), resp.Status, resp.StatusCode, oneLine(string(excerpt))}
+		return asked(resp), &StatusError{s.a.Filename, redact(s.from), resp.Status, resp.StatusCode, oneLine(string(excerpt))}
 	}
 	d.etag = ""
 	if e := resp.Header.Get("Etag"); strings.HasPrefix(e, `"`) {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/patience"
 )
 
 // maxFile bounds a file in bytes where Options does not.
@@ -87,10 +88,10 @@ func New(o Options) *Client {
 		o.Progress = func(string, int64) {}
 	}
 	if o.Sleep == nil {
-		o.Sleep = sleep
+		o.Sleep = patience.Sleep
 	}
 	c := &Client{o: o, limit: semaphore.NewWeighted(int64(o.Jobs))}
-	c.http = &http.Client{Transport: o.Transport, CheckRedirect: checkRedirect}
+	c.http = &http.Client{Transport: &patience.Listener{Base: o.Transport, Limit: o.IdleTimeout, Silent: errSilent}, CheckRedirect: checkRedirect}
 	if o.Index != "" {
 		c.index = &simpleIndex{c: c, root: strings.TrimSuffix(o.Index, "/") + "/"}
 	}

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/jubako/jubako/pkg/patience"
 )
 
 // The bounds of patience: attempts without progress in a row, the bytes that are progress, and the longest single wait.
@@ -48,20 +48,10 @@ func (c *Client) patiently(ctx context.Context, name string, size func() int64, 
 	}
 }
 
-// retryAfter reads the header of RFC 9110 §10.2.3; a date is measured against the answer's own, so that no clock of this
-// machine matters.
-func retryAfter(resp *http.Response) time.Duration {
-	v := strings.TrimSpace(resp.Header.Get("Retry-After"))
-	if secs, err := strconv.ParseInt(v, 10, 64); err == nil {
-		const day = 24 * 60 * 60 // beyond any patience, and far from what a Duration cannot hold
-		return time.Duration(min(max(secs, 0), day)) * time.Second
-	}
-	at, err1 := http.ParseTime(v)
-	now, err2 := http.ParseTime(resp.Header.Get("Date"))
-	if err1 != nil || err2 != nil {
-		return 0
-	}
-	return max(0, at.Sub(now))
+// asked is how long an answer asks to wait; 0 where it does not.
+func asked(resp *http.Response) time.Duration {
+	d, _ := patience.RetryAfter(resp)
+	return d
 }
 
 // maxRedirects is how many redirects are followed.
@@ -128,12 +118,10 @@ func (c *Client) get(ctx context.Context, from string, header http.Header) (*htt
 	return resp, err
 }
 
-// request makes one request. It ends when nothing comes for IdleTimeout.
+// request makes one request.
 func (c *Client) request(ctx context.Context, u *url.URL, header http.Header, user *url.Userinfo) (*http.Response, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		cancel(nil)
 		return nil, withoutURL(err)
 	}
 	req.Header = header.Clone()
@@ -145,60 +133,9 @@ func (c *Client) request(ctx context.Context, u *url.URL, header http.Header, us
 		pass, _ := user.Password()
 		req.SetBasicAuth(user.Username(), pass)
 	}
-	b := &watchedBody{ctx: ctx, cancel: cancel, d: c.o.IdleTimeout, timer: time.AfterFunc(c.o.IdleTimeout, func() { cancel(errSilent) })}
 	resp, err := c.http.Do(req)
-	b.timer.Stop()
 	if err != nil {
-		err = b.explain(err)
-		cancel(nil)
 		return nil, &linkError{withoutURL(err)}
 	}
-	b.ReadCloser = resp.Body
-	resp.Body = b
 	return resp, nil
-}
-
-// watchedBody cancels its request when a read takes too long.
-type watchedBody struct {
-	io.ReadCloser
-	ctx    context.Context // the request's own; not kept beyond it
-	cancel context.CancelCauseFunc
-	timer  *time.Timer
-	d      time.Duration
-}
-
-func (b *watchedBody) Read(p []byte) (int, error) {
-	b.timer.Reset(b.d)
-	n, err := b.ReadCloser.Read(p)
-	b.timer.Stop()
-	if err != nil && err != io.EOF {
-		err = b.explain(err)
-	}
-	return n, err
-}
-
-// explain puts the silence in place of the cancelling that it led to.
-func (b *watchedBody) explain(err error) error {
-	if errors.Is(context.Cause(b.ctx), errSilent) {
-		return fmt.Errorf("%w for %s", errSilent, b.d)
-	}
-	return err
-}
-
-func (b *watchedBody) Close() error {
-	b.timer.Stop()
-	err := b.ReadCloser.Close()
-	b.cancel(nil)
-	return err
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -59,7 +59,7 @@ func (s *simpleIndex) page(ctx context.Context, project string) (files map[strin
 		}
 		if resp.StatusCode != http.StatusOK {
 			excerpt, _ := io.ReadAll(io.LimitReader(resp.Body, 300))
-			return retryAfter(resp), &StatusError{name, redact(at), resp.Status, resp.StatusCode, oneLine(string(excerpt))}
+			return asked(resp), &StatusError{name, redact(at), resp.Status, resp.StatusCode, oneLine(string(excerpt))}
 		}
 		b, err := io.ReadAll(io.LimitReader(resp.Body, maxIndexPage+1))
 		if err != nil {

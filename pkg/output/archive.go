@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/jubako/jubako/pkg/atomicfile"
 	"github.com/jubako/jubako/pkg/hint"
 )
 
@@ -124,7 +125,7 @@ func writeArchive(file string, write func(io.Writer) error) error {
 		}
 		return nil
 	}
-	if err := writeBeside(file, write); err != nil {
+	if err := atomicfile.Write(file, 0o644, write); err != nil {
 		return fmt.Errorf("writing %s: %w", file, err)
 	}
 	return nil

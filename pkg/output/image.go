@@ -20,6 +20,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/hint"
 )
 
@@ -209,39 +210,6 @@ func BlobsOf(img v1.Image, from *name.Repository) ([]Blob, error) {
 	return blobs, nil
 }
 
-// FromIndex takes an index as it stands elsewhere, unchanged. An index within an index is refused.
-func FromIndex(idx v1.ImageIndex, from *name.Repository) (Artifact, error) {
-	raw, err := idx.RawManifest()
-	if err != nil {
-		return Artifact{}, err
-	}
-	mediaType, err := idx.MediaType()
-	if err != nil {
-		return Artifact{}, err
-	}
-	m, err := idx.IndexManifest()
-	if err != nil {
-		return Artifact{}, err
-	}
-	a := Artifact{Index: raw, MediaType: mediaType, Digest: digestOf(raw)}
-	for _, d := range m.Manifests {
-		if !d.MediaType.IsImage() {
-			return Artifact{}, fmt.Errorf("manifest %s of the index is a %s, and only images are understood", d.Digest, d.MediaType)
-		}
-		img, err := idx.Image(d.Digest)
-		if err != nil {
-			return Artifact{}, err
-		}
-		one, err := FromImage(img, from)
-		if err != nil {
-			return Artifact{}, err
-		}
-		one.Platform = d.Platform
-		a.Images = append(a.Images, one)
-	}
-	return a, nil
-}
-
 // PodmanWarning is what to say where an image's health check would be lost: podman keeps one in Docker's format only.
 // It is "" where there is nothing to say.
 func PodmanWarning(config []byte, format Format) string {
@@ -292,52 +260,13 @@ func bytesBlob(what string, b []byte) Blob {
 	}}
 }
 
-// DigestError says that a blob is not what its descriptor says.
-type DigestError struct {
-	Name string
-	Want v1.Hash
-	Got  string
-}
-
-func (e *DigestError) Error() string {
-	return fmt.Sprintf("blob %s (%s) is damaged: it has the digest sha256:%s", e.Want, e.Name, e.Got)
-}
-
 // verified opens a blob and compares size and digest at its end, before its last bytes are handed out as the last.
 func (b Blob) verified(ctx context.Context) (io.ReadCloser, error) {
 	r, err := b.Open(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("opening blob %s (%s): %w", b.Digest, b.Name, err)
 	}
-	return &verifier{ReadCloser: r, blob: b, hash: sha256.New()}, nil
-}
-
-type verifier struct {
-	io.ReadCloser
-	blob Blob
-	hash interface {
-		io.Writer
-		Sum([]byte) []byte
-	}
-	n int64
-}
-
-func (v *verifier) Read(p []byte) (int, error) {
-	n, err := v.ReadCloser.Read(p)
-	v.hash.Write(p[:n])
-	v.n += int64(n)
-	if v.n > v.blob.Size {
-		return 0, fmt.Errorf("blob %s (%s) is longer than the %d bytes of its descriptor", v.blob.Digest, v.blob.Name, v.blob.Size)
-	}
-	if err == io.EOF {
-		if v.n != v.blob.Size {
-			return n, fmt.Errorf("blob %s (%s) ends after %d bytes of %d: %w", v.blob.Digest, v.blob.Name, v.n, v.blob.Size, io.ErrUnexpectedEOF)
-		}
-		if got := hex.EncodeToString(v.hash.Sum(nil)); got != v.blob.Digest.Hex {
-			return n, &DigestError{Name: v.blob.Name, Want: v.blob.Digest, Got: got}
-		}
-	}
-	return n, err
+	return cas.Verify(r, fmt.Sprintf("blob %s (%s)", b.Digest, b.Name), b.Digest.Hex, b.Size), nil
 }
 
 // repoTag gives a reference as Docker writes it in archives: short for its default registry.

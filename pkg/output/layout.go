@@ -14,6 +14,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/jubako/jubako/pkg/atomicfile"
 	"github.com/jubako/jubako/pkg/hint"
 )
 
@@ -45,14 +46,14 @@ func WriteLayout(ctx context.Context, dir, tag string, a Artifact) error {
 		return fmt.Errorf("writing the layout: locking %s: %w", lock.Path(), err)
 	}
 	defer lock.Close()
-	if err := replaceFile(filepath.Join(dir, "oci-layout"), []byte(layoutFile)); err != nil {
+	if err := atomicfile.WriteBytes(filepath.Join(dir, "oci-layout"), 0o644, []byte(layoutFile)); err != nil {
 		return fmt.Errorf("writing the layout: %w", err)
 	}
 	index, err := mergeIndex(filepath.Join(dir, "index.json"), a.entry(tag, ""))
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(filepath.Join(dir, "index.json"), index); err != nil {
+	if err := atomicfile.WriteBytes(filepath.Join(dir, "index.json"), 0o644, index); err != nil {
 		return fmt.Errorf("writing the layout: %w", err)
 	}
 	return nil
@@ -131,38 +132,10 @@ func writeBlob(ctx context.Context, name string, b Blob) error {
 		return err
 	}
 	defer r.Close()
-	return writeBeside(name, func(f io.Writer) error {
+	return atomicfile.Write(name, 0o644, func(f io.Writer) error {
 		_, err := io.Copy(f, contextReader{ctx, r})
 		return err
 	})
-}
-
-func replaceFile(name string, b []byte) error {
-	return writeBeside(name, func(f io.Writer) error {
-		_, err := f.Write(b)
-		return err
-	})
-}
-
-// writeBeside writes a file under another name, brings it to the disk, and renames it. On an error nothing is left.
-func writeBeside(name string, write func(io.Writer) error) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(name), ".jubako-")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = f.Close()
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if err := write(f); err != nil {
-		return err
-	}
-	if err := errors.Join(f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), name)
 }
 
 // contextReader stops reading when its context ends.

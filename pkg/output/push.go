@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/jubako/jubako/pkg/patience"
 	"github.com/jubako/jubako/pkg/regclient"
 )
 
@@ -48,6 +49,12 @@ type PushResult struct {
 // Push brings the artifact to every reference. Tags move last of all, when every blob and every manifest is at its place in
 // every registry: a push that fails or is interrupted before that has moved none.
 func Push(ctx context.Context, o PushOptions, a Artifact, refs []name.Reference) (PushResult, error) {
+	if o.Jobs <= 0 {
+		o.Jobs = 4
+	}
+	if o.Sleep == nil {
+		o.Sleep = patience.Sleep
+	}
 	var res PushResult
 	pushers := make(map[string]*pusher)
 	var order []*pusher
@@ -160,7 +167,7 @@ func (p *pusher) content(ctx context.Context, a Artifact) error {
 		return nil
 	}
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(max(1, cmpOr(p.o.Jobs, 4)))
+	g.SetLimit(p.o.Jobs)
 	for _, b := range blobs {
 		g.Go(func() error { return p.pushBlob(gctx, b) })
 	}
@@ -179,13 +186,6 @@ func (p *pusher) content(ctx context.Context, a Artifact) error {
 		return fmt.Errorf("index %s: %w", a.Digest, err)
 	}
 	return nil
-}
-
-func cmpOr(a, b int) int {
-	if a > 0 {
-		return a
-	}
-	return b
 }
 
 func (p *pusher) url(format string, args ...any) *url.URL {
@@ -242,22 +242,10 @@ func (p *pusher) pushBlob(ctx context.Context, b Blob) error {
 		if !cut || attempt == blobAttempts || ctx.Err() != nil || !passing(up.error) || up.after > maxRetryAfter {
 			return err
 		}
-		if err := p.sleep(ctx, max(wait, up.after)); err != nil {
+		if err := p.o.Sleep(ctx, max(wait, up.after)); err != nil {
 			return err
 		}
 		wait *= 2
-	}
-}
-
-func (p *pusher) sleep(ctx context.Context, d time.Duration) error {
-	if p.o.Sleep != nil {
-		return p.o.Sleep(ctx, d)
-	}
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }
 
@@ -355,7 +343,11 @@ func (p *pusher) upload(ctx context.Context, b Blob, started *http.Response) err
 		if e := reader.fault.Load(); e != nil {
 			return e // whatever the registry has made of a body that broke off
 		}
-		return fmt.Errorf("blob %s (%s): %w", b.Digest, b.Name, &uploadError{err, regclient.RetryAfter(resp)})
+		failed := &uploadError{error: err}
+		if resp != nil {
+			failed.after, _ = patience.RetryAfter(resp)
+		}
+		return fmt.Errorf("blob %s (%s): %w", b.Digest, b.Name, failed)
 	}
 	if err := sameDigest(resp, b.Digest); err != nil {
 		return fmt.Errorf("blob %s (%s): %w", b.Digest, b.Name, err)

@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 
+	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/regclient"
 	"github.com/jubako/jubako/pkg/registry"
@@ -338,7 +339,7 @@ func TestPushDamagedBlob(t *testing.T) {
 					t.Errorf("error %v of kind %d", err, hint.KindOf(err))
 				}
 				if what == "flipped" {
-					if _, ok := errors.AsType[*DigestError](err); !ok {
+					if _, ok := errors.AsType[*cas.DigestError](err); !ok {
 						t.Errorf("error %v is no DigestError", err)
 					}
 				}

@@ -1,6 +1,7 @@
 package project
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -210,7 +211,7 @@ func (r *rawConfig) resolve(merged map[string]any) (*Config, error) {
 		return nil, badKey("profile", "a profile cannot hold profiles")
 	}
 	c := &Config{
-		Image: r.Image, Base: r.Base, Workdir: or(r.Workdir, "/app"), Source: or(r.Source, "."), Manage: r.Manage, Venv: or(r.Venv, ".venv"),
+		Image: r.Image, Base: r.Base, Workdir: cmp.Or(r.Workdir, "/app"), Source: cmp.Or(r.Source, "."), Manage: r.Manage, Venv: cmp.Or(r.Venv, ".venv"),
 		NumericUser: r.NumericUser, Owner: r.Owner, Extras: r.Extras, Groups: r.Groups, Exclude: r.Exclude, Include: r.Include, Env: r.Env,
 		Entrypoint: r.Entrypoint, Cmd: r.Cmd, Labels: r.Labels, Volumes: r.Volumes, Writable: r.Writable, StopSignal: r.StopSignal,
 		Mirrors: r.Mirrors, Index: r.Index,
@@ -238,11 +239,4 @@ func (r *rawConfig) resolve(merged map[string]any) (*Config, error) {
 		return nil, err
 	}
 	return c, c.checkPaths()
-}
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }

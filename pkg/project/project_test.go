@@ -1,6 +1,7 @@
 package project
 
 import (
+	stdcmp "cmp"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -137,7 +138,7 @@ func TestRefused(t *testing.T) {
 			if tc.set != "" {
 				sets = []string{tc.set}
 			}
-			_, err := parse("f.toml", []byte(tc.text), or(tc.profile, DefaultProfile), sets)
+			_, err := parse("f.toml", []byte(tc.text), stdcmp.Or(tc.profile, DefaultProfile), sets)
 			if err == nil || hint.KindOf(err) != hint.KindUsage {
 				t.Fatalf("got %v", err)
 			}
@@ -318,7 +319,7 @@ func TestLint(t *testing.T) {
 			if _, err := p.Infer(l, tc.locked); err != nil {
 				t.Fatal(err)
 			}
-			got := p.Lint(LintInput{Source: fsys, Layout: l, Locked: tc.locked, Profile: or(tc.profile, DefaultProfile), HasProgram: has})
+			got := p.Lint(LintInput{Source: fsys, Layout: l, Locked: tc.locked, Profile: stdcmp.Or(tc.profile, DefaultProfile), HasProgram: has})
 			var lines []string
 			for _, f := range got {
 				lines = append(lines, f.String())

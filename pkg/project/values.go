@@ -1,6 +1,7 @@
 package project
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -83,7 +84,7 @@ func readUser(v any) (User, error) {
 	if err := strictTable("user", v, &r); err != nil {
 		return User{}, err
 	}
-	u := User{Name: or(r.Name, "app"), UID: -1, GID: -1}
+	u := User{Name: cmp.Or(r.Name, "app"), UID: -1, GID: -1}
 	for _, x := range []struct {
 		from *int
 		to   *int

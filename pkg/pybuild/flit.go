@@ -1,6 +1,7 @@
 package pybuild
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -39,7 +40,7 @@ var flit = backend{
 				if err != nil && (name == "__init__.py" && version == "" || !errors.Is(err, errNoLiteral)) {
 					return "", err
 				}
-				version = or(v, version)
+				version = cmp.Or(v, version)
 			}
 		}
 		if version == "" {
@@ -60,7 +61,7 @@ var flit = backend{
 var flitVersion = regexp.MustCompile(`(?m)^__version__\s*(?::\s*str\s*)?=\s*(?:"([^"\n]+)"|'([^'\n]+)')\s*(?:#.*)?$`)
 
 func flitName(p *pyproject) string {
-	return or(p.Tool.Flit.Module.Name, strings.ReplaceAll(p.Project.Name, "-", "_"))
+	return cmp.Or(p.Tool.Flit.Module.Name, strings.ReplaceAll(p.Project.Name, "-", "_"))
 }
 
 // flitModule finds the one module: a folder, even without __init__.py, or a file, beside pyproject.toml or in src.

@@ -1,6 +1,7 @@
 package pybuild
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -38,7 +39,7 @@ var hatchling = backend{
 		case h.Path == "" && h.Source == "":
 			return "", errors.New("its version is dynamic")
 		case h.Path == "" || h.Source != "" && h.Source != "regex":
-			return "", fmt.Errorf("its version comes from %s", or(h.Source, "nowhere"))
+			return "", fmt.Errorf("its version comes from %s", cmp.Or(h.Source, "nowhere"))
 		case h.Pattern != "":
 			return "", errors.New("its version comes from a pattern of its own (tool.hatch.version.pattern)")
 		}

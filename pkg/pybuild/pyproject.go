@@ -177,12 +177,5 @@ func roots(imageDir string, modules []module) []string {
 	return all
 }
 
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
-}
-
 // underscored is the form of a project's name in file names.
 func underscored(name string) string { return strings.ReplaceAll(pep508.Normalize(name), "-", "_") }

@@ -1,6 +1,7 @@
 package pybuild
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -21,7 +22,7 @@ func (p *pyproject) version(be backend, l *look, locked string) (string, error) 
 			return "", err
 		}
 	}
-	version = or(version, locked)
+	version = cmp.Or(version, locked)
 	if version == "" {
 		return "", errors.New("it has no version")
 	}

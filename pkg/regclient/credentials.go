@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 
+	"github.com/jubako/jubako/pkg/atomicfile"
 	"github.com/jubako/jubako/pkg/hint"
 )
 
@@ -340,18 +341,13 @@ func editConfig(file, registry string, edit func(*configFile, string, map[string
 }
 
 // writeSecret replaces a file that only its owner may read.
-func writeSecret(file string, b []byte) (err error) {
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return fmt.Errorf("writing %s: %w", file, err)
+func writeSecret(file string, b []byte) error {
+	err := os.MkdirAll(filepath.Dir(file), 0o700)
+	if err == nil {
+		err = atomicfile.WriteBytes(file, 0o600, append(b, '\n'))
 	}
-	f, err := os.CreateTemp(filepath.Dir(file), ".config-")
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", file, err)
 	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(append(b, '\n'))
-	if err := errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("writing %s: %w", file, err)
-	}
-	return os.Rename(f.Name(), file)
+	return nil
 }

@@ -1,7 +1,7 @@
 // Package regclient holds what pulling and pushing share when they speak to a container registry: which credentials go
 // where, which hosts have no TLS, how often to try again, and how to tell a person what went wrong.
 //
-// It imports pkg/hint and nothing else of jubako, and leaves the protocol itself to pkg/base and pkg/output.
+// It imports pkg/hint and pkg/patience and nothing else of jubako, and leaves the protocol itself to pkg/base and pkg/output.
 package regclient
 
 import (
@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/patience"
 )
 
 // Options says what a Client may know. The zero value reaches public registries without credentials.
@@ -55,9 +56,9 @@ func New(o Options) *Client {
 	if o.IdleTimeout <= 0 {
 		o.IdleTimeout = time.Minute
 	}
-	o.Base = &listener{o.Base, o.IdleTimeout}
+	o.Base = &patience.Listener{Base: o.Base, Limit: o.IdleTimeout, Silent: errSilent}
 	if o.Sleep == nil {
-		o.Sleep = sleep
+		o.Sleep = patience.Sleep
 	}
 	if o.Log == nil {
 		o.Log = func(string) {}
@@ -186,16 +187,8 @@ func remedy(err error) string {
 	return ""
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
+// errSilent reads as a timeout, and is handled as one.
+var errSilent = errors.New("timeout: the registry went silent")
 
 // drain reads what is left of a small answer, so that its connection can be used again.
 func drain(r io.ReadCloser) {

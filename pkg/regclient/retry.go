@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/jubako/jubako/pkg/patience"
 )
 
 // The bounds of patience: at most attempts requests, and no wait longer than maxWait, also when the registry asks for it.
@@ -48,7 +49,7 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 		why := fmt.Sprint(short(err))
 		if err == nil {
 			why = resp.Status
-			if after, ok := retryAfter(resp); ok {
+			if after, ok := patience.RetryAfter(resp); ok {
 				pause = after
 			}
 			if pause > maxWait {
@@ -105,33 +106,6 @@ func rewind(req *http.Request) (*http.Request, error) {
 		again.Body = body
 	}
 	return again, nil
-}
-
-// RetryAfter gives what an answer's Retry-After asks to wait; 0 where it asks for nothing, or where there is no answer.
-func RetryAfter(resp *http.Response) time.Duration {
-	if resp == nil {
-		return 0
-	}
-	d, _ := retryAfter(resp)
-	return d
-}
-
-// retryAfter reads the header's two forms; a date is measured against the answer's own Date.
-func retryAfter(resp *http.Response) (time.Duration, bool) {
-	v := resp.Header.Get("Retry-After")
-	if secs, err := strconv.ParseInt(v, 10, 64); err == nil && secs >= 0 {
-		const day = 24 * 60 * 60 // beyond any patience, and far from what a Duration cannot hold
-		return time.Duration(min(secs, day)) * time.Second, true
-	}
-	at, err := http.ParseTime(v)
-	if err != nil {
-		return 0, false
-	}
-	now, err := http.ParseTime(resp.Header.Get("Date"))
-	if err != nil {
-		return 0, false
-	}
-	return max(0, at.Sub(now)), true
 }
 
 func strongETag(resp *http.Response) string {

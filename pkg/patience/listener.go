@@ -1,4 +1,4 @@
-package regclient
+package patience
 
 import (
 	"context"
@@ -9,24 +9,24 @@ import (
 	"time"
 )
 
-// errSilent ends a request whose registry sends nothing. It reads as a timeout, and is handled as one.
-var errSilent = errors.New("timeout: the registry went silent")
-
-// listener gives up on a registry that sends nothing for d: no answer to a GET or HEAD, or no more of its body. What
-// carries a body is not watched, since a registry may think for minutes about a large upload.
-type listener struct {
-	base http.RoundTripper
-	d    time.Duration
+// Listener gives up on a server that sends nothing for Limit: no answer to a GET or HEAD, or no more of its body. What
+// carries a body is not watched, since a server may think for minutes about a large upload.
+type Listener struct {
+	Base  http.RoundTripper
+	Limit time.Duration
+	// Silent is what a request ends with then, with the limit behind it.
+	Silent error
 }
 
-func (l *listener) RoundTrip(req *http.Request) (*http.Response, error) {
+// RoundTrip implements http.RoundTripper.
+func (l *Listener) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Method != http.MethodGet && req.Method != http.MethodHead {
-		return l.base.RoundTrip(req)
+		return l.Base.RoundTrip(req)
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
-	b := &heardBody{d: l.d, cancel: cancel, cause: func() error { return context.Cause(ctx) }}
-	b.timer = time.AfterFunc(l.d, func() { cancel(errSilent) })
-	resp, err := l.base.RoundTrip(req.WithContext(ctx))
+	b := &heardBody{silent: l.Silent, d: l.Limit, cancel: cancel, cause: func() error { return context.Cause(ctx) }}
+	b.timer = time.AfterFunc(l.Limit, func() { cancel(l.Silent) })
+	resp, err := l.Base.RoundTrip(req.WithContext(ctx))
 	b.timer.Stop()
 	if err != nil {
 		err = b.explain(err)
@@ -42,6 +42,7 @@ func (l *listener) RoundTrip(req *http.Request) (*http.Response, error) {
 // heardBody cancels its request when a read takes too long.
 type heardBody struct {
 	io.ReadCloser
+	silent error
 	d      time.Duration
 	timer  *time.Timer
 	cancel context.CancelCauseFunc
@@ -60,8 +61,8 @@ func (b *heardBody) Read(p []byte) (int, error) {
 
 // explain puts the silence in place of the cancelling that it led to.
 func (b *heardBody) explain(err error) error {
-	if errors.Is(b.cause(), errSilent) {
-		return fmt.Errorf("%w for %s", errSilent, b.d)
+	if errors.Is(b.cause(), b.silent) {
+		return fmt.Errorf("%w for %s", b.silent, b.d)
 	}
 	return err
 }

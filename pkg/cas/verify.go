@@ -1,0 +1,42 @@
+package cas
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+)
+
+// Verify yields r's bytes, and compares their number and their SHA-256 (64 hex digits) before it hands out the last of
+// them as the last. A stream that goes on beyond size is not read further. name is how an error calls it: "blob sha256:ab…".
+// Of a wrong digest the error is a *DigestError, and of a short stream io.ErrUnexpectedEOF.
+func Verify(r io.ReadCloser, name, digest string, size int64) io.ReadCloser {
+	return &verifier{ReadCloser: r, name: name, digest: digest, size: size, hash: sha256.New()}
+}
+
+type verifier struct {
+	io.ReadCloser
+	name, digest string
+	size, n      int64
+	hash         hash.Hash
+}
+
+func (v *verifier) Read(p []byte) (int, error) {
+	n, err := v.ReadCloser.Read(p)
+	v.hash.Write(p[:n])
+	v.n += int64(n)
+	if v.n > v.size {
+		return 0, fmt.Errorf("%s is damaged: it is longer than the %d bytes of its descriptor", v.name, v.size)
+	}
+	if err != io.EOF {
+		return n, err
+	}
+	if v.n != v.size {
+		return n, fmt.Errorf("%s is damaged: it ends after %d bytes of %d: %w", v.name, v.n, v.size, io.ErrUnexpectedEOF)
+	}
+	if got := hex.EncodeToString(v.hash.Sum(nil)); got != v.digest {
+		return n, fmt.Errorf("%s is damaged: %w", v.name, &DigestError{Want: v.digest, Got: got})
+	}
+	return n, io.EOF
+}
