@@ -17,7 +17,6 @@ import (
 
 	"github.com/jubako/jubako/pkg/assemble"
 	"github.com/jubako/jubako/pkg/base"
-	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/output"
 	"github.com/jubako/jubako/pkg/project"
@@ -111,15 +110,11 @@ func dirOf(args []string) string {
 
 func (a *app) build(ctx context.Context, o *buildOptions, dir string) error {
 	start := a.now()
-	store, err := a.store()
+	tools, spec, err := a.prepare(ctx, o, dir)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
-	tools, spec, err := a.prepare(ctx, store, o, dir)
-	if err != nil {
-		return err
-	}
+	defer tools.Store.Close()
 	if o.push && len(spec.Tags) == 0 {
 		return hint.Wrap(hint.Usage(fmt.Errorf("--push needs a name for the image")), "name it with -t, or with image under [tool.jubako]")
 	}
@@ -158,8 +153,8 @@ func (a *app) printResult(spec assemble.Spec, res *assemble.Result) error {
 	return err
 }
 
-// prepare turns flags, environment and configuration into what a build takes.
-func (a *app) prepare(ctx context.Context, store *cas.Store, o *buildOptions, dir string) (assemble.Tools, assemble.Spec, error) {
+// prepare turns flags, environment and configuration into what a build takes. The caller closes the tools' store.
+func (a *app) prepare(ctx context.Context, o *buildOptions, dir string) (assemble.Tools, assemble.Spec, error) {
 	fail := func(err error) (assemble.Tools, assemble.Spec, error) { return assemble.Tools{}, assemble.Spec{}, err }
 	p, err := project.Load(dir, o.profile, o.sets)
 	if err != nil {
@@ -214,6 +209,10 @@ func (a *app) prepare(ctx context.Context, store *cas.Store, o *buildOptions, di
 			return fail(err)
 		}
 		spec.Outputs = append(spec.Outputs, out)
+	}
+	store, err := a.store()
+	if err != nil {
+		return fail(err)
 	}
 	tools := assemble.Tools{Store: store, Registry: client, Fetch: a.fetchClient(store, p, o), Report: a.term.report, Now: a.now, Host: host(), Stdout: a.stdout}
 	if a.verbose {
@@ -315,16 +314,12 @@ func (a *app) planCmd() *cobra.Command {
 		Short: "Say what build would do: each layer, its key, reused or to be made",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			store, err := a.store()
-			if err != nil {
-				return err
-			}
-			defer store.Close()
 			o.frozenGiven = cmd.Flags().Changed("frozen-base")
-			tools, spec, err := a.prepare(cmd.Context(), store, o, dirOf(args))
+			tools, spec, err := a.prepare(cmd.Context(), o, dirOf(args))
 			if err != nil {
 				return err
 			}
+			defer tools.Store.Close()
 			spec.CacheFrom = append(spec.CacheFrom, o.tags...)
 			plan, err := assemble.Plan(cmd.Context(), tools, spec)
 			if err != nil {

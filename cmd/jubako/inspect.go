@@ -278,15 +278,11 @@ func (c ctxReader) Read(p []byte) (int, error) {
 
 // verifyRebuilt builds the project and compares digests.
 func (a *app) verifyRebuilt(ctx context.Context, opened *base.Opened, o *buildOptions, dir string) error {
-	store, err := a.store()
+	tools, spec, err := a.prepare(ctx, o, dir)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
-	tools, spec, err := a.prepare(ctx, store, o, dir)
-	if err != nil {
-		return err
-	}
+	defer tools.Store.Close()
 	spec.Tags = nil
 	res, err := assemble.Build(ctx, tools, spec)
 	if err != nil {

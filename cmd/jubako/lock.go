@@ -25,15 +25,11 @@ version control. An existing lock of the same base stays as it is, unless --upgr
 the base is today.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			store, err := a.store()
+			tools, spec, err := a.prepare(cmd.Context(), o, dirOf(args))
 			if err != nil {
 				return err
 			}
-			defer store.Close()
-			tools, spec, err := a.prepare(cmd.Context(), store, o, dirOf(args))
-			if err != nil {
-				return err
-			}
+			defer tools.Store.Close()
 			file := filepath.Join(spec.Project.Dir, base.LockName)
 			old, err := base.ReadLock(file)
 			if err != nil && !upgrade {

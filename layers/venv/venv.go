@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -66,19 +65,6 @@ type Opened struct {
 	io.ReaderAt
 	io.Closer
 	Size int64 // in bytes
-}
-
-// OpenFile is a Package.Open's last step for a wheel on disk.
-func OpenFile(name string) (Opened, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return Opened{}, err
-	}
-	fi, err := f.Stat()
-	if err != nil {
-		return Opened{}, errors.Join(err, f.Close())
-	}
-	return Opened{ReaderAt: f, Closer: f, Size: fi.Size()}, nil
 }
 
 // Layer is the environment. It implements layers.Layer.

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"path"
 	"slices"
@@ -28,6 +29,18 @@ const (
 
 func (k Kind) String() string {
 	return [...]string{"directory", "file", "symlink", "hard link", "whiteout"}[k]
+}
+
+// Special names a file that no layer can hold: a socket, a pipe or a device.
+func Special(m fs.FileMode) string {
+	switch {
+	case m&fs.ModeSocket != 0:
+		return "socket"
+	case m&fs.ModeNamedPipe != 0:
+		return "named pipe"
+	default:
+		return "device"
+	}
 }
 
 // Entry is one path of a layer.

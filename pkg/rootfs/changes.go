@@ -92,7 +92,7 @@ func (d *differ) walk(old *Node, node Node) (changed bool, err error) {
 		}
 		e.Kind, e.Mode = fstree.Symlink, 0o777
 	default:
-		return false, fmt.Errorf("/%s is a %s, and cannot be part of an image", node.Path, special(mode))
+		return false, fmt.Errorf("/%s is a %s, and cannot be part of an image", node.Path, fstree.Special(mode))
 	}
 	return true, d.add(e)
 }
@@ -167,17 +167,6 @@ func (d *differ) gone(old Node, present map[string]bool) (any bool, err error) {
 		}
 	}
 	return any, nil
-}
-
-func special(m fs.FileMode) string {
-	switch {
-	case m&fs.ModeSocket != 0:
-		return "socket"
-	case m&fs.ModeNamedPipe != 0:
-		return "named pipe"
-	default:
-		return "device"
-	}
 }
 
 // sameFile compares the contents of two nodes.

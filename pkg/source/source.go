@@ -28,9 +28,6 @@ var standing = []string{
 	"**/.DS_Store",
 }
 
-// Standing gives the patterns that are always excluded, unless Options.Include names what they match.
-func Standing() []string { return append([]string(nil), standing...) }
-
 // maxFiles bounds the files of a source tree, and maxIgnore a .dockerignore in bytes.
 const (
 	maxFiles  = 1_000_000
@@ -165,22 +162,11 @@ func (t *Tree) add(rel string, fi fs.FileInfo) error {
 			return unreadable(rel, err)
 		}
 	default:
-		return hint.Wrap(hint.Usage(fmt.Errorf("reading the source: %s is a %s, which no image can hold", rel, kindOf(mode))),
+		return hint.Wrap(hint.Usage(fmt.Errorf("reading the source: %s is a %s, which no image can hold", rel, fstree.Special(mode))),
 			"leave it out: [tool.jubako] exclude = [%q]", rel)
 	}
 	t.Files = append(t.Files, f)
 	return nil
-}
-
-func kindOf(m fs.FileMode) string {
-	switch {
-	case m&fs.ModeSocket != 0:
-		return "socket"
-	case m&fs.ModeNamedPipe != 0:
-		return "named pipe"
-	default:
-		return "device"
-	}
 }
 
 // content is a file of the tree, as a layer reads it.
