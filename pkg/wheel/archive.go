@@ -238,18 +238,29 @@ func SameContent(a, b fstree.Content) (same bool, err error) {
 	defer rb.Close()
 	bufA, bufB := make([]byte, 32<<10), make([]byte, 32<<10)
 	for {
-		n, errA := io.ReadFull(ra, bufA)
-		m, errB := io.ReadFull(rb, bufB)
-		if !bytes.Equal(bufA[:n], bufB[:m]) {
-			return false, nil
-		}
+		n, errA := fill(ra, bufA)
+		m, errB := fill(rb, bufB)
 		for _, err := range []error{errA, errB} {
-			if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			if err != nil && !errors.Is(err, io.EOF) {
 				return false, err
 			}
+		}
+		if !bytes.Equal(bufA[:n], bufB[:m]) {
+			return false, nil
 		}
 		if errA != nil || errB != nil {
 			return true, nil
 		}
 	}
+}
+
+// fill reads until b is full. Unlike io.ReadFull it keeps the reader's own error, so that a cut stream, which is an
+// unexpected EOF too, is never taken for content shorter than b.
+func fill(r io.Reader, b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		var m int
+		m, err = r.Read(b[n:])
+		n += m
+	}
+	return n, err
 }

@@ -189,6 +189,7 @@ func hostile() map[string]struct {
 		"a long part":                 {one(file{Name: strings.Repeat("x", 256)}), "256 bytes"},
 		"case 43: twice, other bytes": {wheeltest.Zip([]file{{Name: "x", Data: "1"}, {Name: "x", Data: "2"}}), "twice"},
 		"twice, other mode":           {wheeltest.Zip([]file{{Name: "x", Data: "1"}, {Name: "x", Data: "1", Mode: 0o100755}}), "twice"},
+		"twice, the other one cut":    {wheeltest.Zip([]file{{Name: "x"}, {Name: "x", Packed: []byte("K")}}), "inflating"},
 		"file and directory":          {wheeltest.Zip([]file{{Name: "x", Data: "1"}, {Name: "x/y", Data: "1"}}), "is a file"},
 		"file and directory, empty":   {wheeltest.Zip([]file{{Name: "x", Data: "1"}, {Name: "x/", Mode: 0o40755}}), "also a directory's"},
 		"case 43: trailing bytes":     {append(bytes.Clone(good), 'x'), "bytes follow"},
