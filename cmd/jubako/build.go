@@ -18,6 +18,7 @@ import (
 	"github.com/jubako/jubako/pkg/assemble"
 	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/locked"
 	"github.com/jubako/jubako/pkg/output"
 	"github.com/jubako/jubako/pkg/project"
 	"github.com/jubako/jubako/pkg/sandbox"
@@ -34,11 +35,8 @@ type buildOptions struct {
 	platforms   []string
 	base        string
 	sets        []string
-	extras      []string
-	groups      []string
-	noGroups    []string
-	packages    []string
-	noInstall   []string
+	lock        string
+	install     locked.Request
 	findLinks   []string
 	frozenBase  bool
 	cacheFrom   []string
@@ -58,11 +56,23 @@ func (o *buildOptions) inputFlags(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.platforms, "platform", nil, "`LIST` of platforms, linux/amd64,linux/arm64; more than one makes an index (default the host's)")
 	f.StringVar(&o.base, "base", "", "the base, a `SOURCE` (default python:X.Y-slim for the project's Python)")
 	f.StringArrayVar(&o.sets, "set", nil, "`KEY=VALUE`, any key of [tool.jubako], in TOML; repeatable")
-	f.StringSliceVar(&o.extras, "extra", nil, "an extra of the project to install")
-	f.StringSliceVar(&o.groups, "group", nil, "a dependency group to install")
-	f.StringSliceVar(&o.noGroups, "no-group", nil, "a dependency group to leave out")
-	f.StringSliceVar(&o.packages, "package", nil, "a workspace member to install in place of the project")
-	f.StringSliceVar(&o.noInstall, "no-install-package", nil, "a package to leave out")
+	f.StringVar(&o.lock, "lock", "", "the lock `FILE`: uv.lock, pylock.toml, or requirements.txt with hashes (default the one that is found)")
+	i := &o.install
+	f.StringSliceVar(&i.Extras, "extra", nil, "an extra of the project to install")
+	f.BoolVar(&i.AllExtras, "all-extras", false, "install every extra of the project")
+	f.StringSliceVar(&i.NoExtras, "no-extra", nil, "an extra to leave out of --all-extras")
+	f.StringSliceVar(&i.Groups, "group", nil, "a dependency group to install")
+	f.StringSliceVar(&i.NoGroups, "no-group", nil, "a dependency group to leave out")
+	f.StringSliceVar(&i.OnlyGroups, "only-group", nil, "a dependency group to install without the project and its dependencies")
+	f.BoolVar(&i.AllGroups, "all-groups", false, "install every dependency group")
+	f.StringSliceVar(&i.Packages, "package", nil, "a workspace member to install in place of the project")
+	f.BoolVar(&i.AllPackages, "all-packages", false, "install every workspace member")
+	f.StringSliceVar(&i.NoInstallPackages, "no-install-package", nil, "a package to leave out")
+	f.BoolVar(&i.NoInstallProject, "no-install-project", false, "leave out the project itself, not its dependencies")
+	f.BoolVar(&i.NoInstallWorkspace, "no-install-workspace", false, "leave out the workspace's members")
+	f.BoolVar(&i.NoInstallLocal, "no-install-local", false, "leave out what is locked as a local folder or file")
+	f.BoolVar(&i.NoEditable, "no-editable", false, "build editable projects into the environment")
+	f.StringSliceVar(&i.NoEditablePackages, "no-editable-package", nil, "an editable project to build into the environment")
 	f.StringSliceVar(&o.findLinks, "find-links", nil, "a `DIR` of wheels to take where the lock has none that fits, or where they cannot be fetched")
 	f.BoolVar(&o.frozenBase, "frozen-base", false, "fail unless jubako.lock pins the base (on where CI is set and the file exists)")
 	f.BoolVar(&o.offline, "offline", false, "no network: what the cache and local files hold has to do")
@@ -166,8 +176,8 @@ func (a *app) prepare(ctx context.Context, o *buildOptions, dir string) (assembl
 	}
 	ci := isTrue(a.env("CI"))
 	spec := assemble.Spec{
-		Project: p, Profile: o.profile, Base: o.base, FrozenBase: o.frozenBase, Extras: o.extras, Groups: o.groups, NoGroups: o.noGroups,
-		Packages: o.packages, NoInstallPackages: o.noInstall, FindLinks: o.findLinks, Push: o.push, Format: output.Format(o.format),
+		Project: p, Profile: o.profile, Base: o.base, FrozenBase: o.frozenBase, Lock: o.lock, Install: o.install,
+		Build: a.uvBuildOptions(p), Indexes: a.indexes(p), FindLinks: o.findLinks, Push: o.push, Format: output.Format(o.format),
 		Revision: gitRevision(ctx, p.Dir), Jobs: o.jobs, NoCache: o.noCache, Offline: o.offline, CacheFrom: o.cacheFrom, Strict: o.strict, CI: ci,
 	}
 	if !o.frozenGiven && ci && exists(filepath.Join(p.Dir, base.LockName)) {

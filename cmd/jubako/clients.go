@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -16,6 +17,8 @@ import (
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/fetch"
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/locked"
+	"github.com/jubako/jubako/pkg/pep508"
 	"github.com/jubako/jubako/pkg/project"
 	"github.com/jubako/jubako/pkg/regclient"
 )
@@ -69,21 +72,9 @@ func (a *app) fetchClient(store *cas.Store, p *project.Project, o *buildOptions)
 	if netrc == "" {
 		netrc = filepath.Join(a.env("HOME"), ".netrc")
 	}
-	creds := &fetch.Credentials{Getenv: a.env, Netrc: netrc, Keyring: a.env("UV_KEYRING_PROVIDER") == "subprocess"}
-	for _, i := range p.UV.Indexes {
+	creds := &fetch.Credentials{Getenv: a.env, Netrc: netrc, Keyring: p.UV.Keyring || a.env("UV_KEYRING_PROVIDER") == "subprocess"}
+	for _, i := range slices.Concat(p.UV.Indexes, a.envIndexes()) {
 		creds.Indexes = append(creds.Indexes, fetch.Index{Name: i.Name, URL: i.URL, Policy: fetch.Policy(strings.Replace(i.Authenticate, "auto", "", 1))})
-	}
-	for _, name := range []string{"UV_DEFAULT_INDEX", "UV_INDEX_URL"} {
-		if u := a.env(name); u != "" {
-			creds.Indexes = append(creds.Indexes, fetch.Index{URL: u})
-		}
-	}
-	for _, entry := range strings.Fields(a.env("UV_INDEX")) {
-		i := fetch.Index{URL: entry}
-		if name, u, ok := strings.Cut(entry, "="); ok && !strings.Contains(name, ":") {
-			i = fetch.Index{Name: name, URL: u}
-		}
-		creds.Indexes = append(creds.Indexes, i)
 	}
 	var mu sync.Mutex
 	var total int64
@@ -98,6 +89,64 @@ func (a *app) fetchClient(store *cas.Store, p *project.Project, o *buildOptions)
 			a.term.report(assemble.Event{Kind: assemble.Progress, Name: downloads, Text: "wheels", Done: sum})
 		},
 	})
+}
+
+// envIndexes are the indexes that uv's variables name.
+func (a *app) envIndexes() []project.Index {
+	var all []project.Index
+	for _, name := range []string{"UV_DEFAULT_INDEX", "UV_INDEX_URL"} {
+		if u := a.env(name); u != "" {
+			all = append(all, namedIndex(u, true))
+		}
+	}
+	for _, name := range []string{"UV_INDEX", "UV_EXTRA_INDEX_URL"} {
+		for _, entry := range strings.Fields(a.env(name)) {
+			all = append(all, namedIndex(entry, false))
+		}
+	}
+	return all
+}
+
+// namedIndex reads URL or NAME=URL.
+func namedIndex(entry string, isDefault bool) project.Index {
+	if name, u, ok := strings.Cut(entry, "="); ok && !strings.Contains(name, ":") {
+		return project.Index{Name: name, URL: u, Default: isDefault}
+	}
+	return project.Index{URL: entry, Default: isDefault}
+}
+
+// indexes are where files are looked for by their names: jubako's own setting, else what uv's and pip's configuration
+// name, the default index last, as uv asks them.
+func (a *app) indexes(p *project.Project) []string {
+	if p.Config.Index != "" {
+		return []string{p.Config.Index}
+	}
+	var first, last []string
+	for _, i := range slices.Concat(a.envIndexes(), p.UV.Indexes) {
+		switch {
+		case i.Explicit:
+		case i.Default:
+			last = append(last, i.URL)
+		default:
+			first = append(first, i.URL)
+		}
+	}
+	index, extra := pipIndexes(a.env)
+	if index != "" {
+		last = append(last, index)
+	}
+	// There is one default: the environment's before the configuration's before pip's.
+	return slices.Concat(first, extra, last[:min(1, len(last))])
+}
+
+// uvBuildOptions are uv's no-build and no-binary, of the configuration and of the environment.
+func (a *app) uvBuildOptions(p *project.Project) locked.BuildOptions {
+	s := p.UV
+	return locked.BuildOptions{
+		NoBuild: s.NoBuild || isTrue(a.env("UV_NO_BUILD")), NoBinary: s.NoBinary || isTrue(a.env("UV_NO_BINARY")),
+		NoBuildPackages:  pep508.SetOf(append(s.NoBuildPackage, strings.Fields(a.env("UV_NO_BUILD_PACKAGE"))...)...),
+		NoBinaryPackages: pep508.SetOf(append(s.NoBinaryPkgs, strings.Fields(a.env("UV_NO_BINARY_PACKAGE"))...)...),
+	}
 }
 
 // host is the platform of this machine, as images name it. jubako builds Linux images, wherever it runs.

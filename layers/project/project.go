@@ -5,7 +5,6 @@ package project
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"time"
 
 	"github.com/jubako/jubako/layers"
@@ -24,6 +23,8 @@ type Options struct {
 	Editable      bool
 	Name, Version string // as locked
 	Venv          wheel.Venv
+	// DirectURL is the record of where the project comes from.
+	DirectURL *wheel.DirectURL
 	// Source is how the app layer walks the source, so that a project that is not editable keeps to .dockerignore as well.
 	// nil leaves out only what is left out always.
 	Source *source.Options
@@ -46,11 +47,9 @@ type part struct {
 // sourceKey is what a part of the source tree adds to the key: its files, and where in the wheel they lie.
 type sourceKey struct{ Digest, To string }
 
-// New describes the layer of one project. What cannot be installed without running a build backend is refused here.
-func New(ctx context.Context, o Options) (*Layer, error) { return NewSeveral(ctx, []Options{o}) }
-
-// NewSeveral describes the layer of several projects in one environment.
-func NewSeveral(ctx context.Context, all []Options) (*Layer, error) {
+// New describes the layer of the projects of one environment. What cannot be installed without running a build backend is
+// refused here.
+func New(ctx context.Context, all ...Options) (*Layer, error) {
 	l := &Layer{}
 	for _, o := range all {
 		b, err := pybuild.New(ctx, pybuild.Options{Dir: o.Dir, ImageDir: o.ImageDir, Pyproject: o.Pyproject, Editable: o.Editable, Name: o.Name, Version: o.Version, Source: o.Source})
@@ -90,6 +89,7 @@ func (l *Layer) Key() layers.Key {
 	type project struct {
 		ImageDir string
 		Editable bool
+		Origin   string // direct_url.json
 		Inputs   any
 		Sources  []sourceKey
 	}
@@ -98,7 +98,11 @@ func (l *Layer) Key() layers.Key {
 		Projects []project
 	}{Venv: l.venv}
 	for _, p := range l.parts {
-		in.Projects = append(in.Projects, project{p.o.ImageDir, p.o.Editable, p.build.Inputs(), p.sources})
+		var origin []byte
+		if p.o.DirectURL != nil {
+			origin, _ = p.o.DirectURL.JSON() // of strings and booleans: it cannot fail
+		}
+		in.Projects = append(in.Projects, project{p.o.ImageDir, p.o.Editable, string(origin), p.build.Inputs(), p.sources})
 	}
 	return layers.KeyOf("project", in)
 }
@@ -111,8 +115,7 @@ func (l *Layer) Tree(context.Context) (*fstree.Tree, error) {
 		if err != nil {
 			return nil, err
 		}
-		at := url.URL{Scheme: "file", Path: p.o.ImageDir}
-		opts := wheel.InstallOptions{DirectURL: &wheel.DirectURL{URL: at.String(), Dir: &wheel.DirInfo{Editable: p.o.Editable}}}
+		opts := wheel.InstallOptions{DirectURL: p.o.DirectURL}
 		if err := wheel.Install(&t, w, l.venv, opts); err != nil {
 			return nil, fmt.Errorf("installing the project %s: %w", p.build.Name, err)
 		}

@@ -44,12 +44,13 @@ func options(t *testing.T, text string, files ...string) Options {
 		}
 	}
 	return Options{Dir: dir, ImageDir: "/app", Pyproject: []byte(text), Editable: true, Name: "chord-ify", Version: "1.4.0",
-		Venv: wheel.Venv{Path: "app/.venv", Python: "3.12", UID: 999, GID: 998}}
+		DirectURL: &wheel.DirectURL{URL: "file:///app", Dir: &wheel.DirInfo{Editable: true}},
+		Venv:      wheel.Venv{Path: "app/.venv", Python: "3.12", UID: 999, GID: 998}}
 }
 
 func layer(t *testing.T, all ...Options) *Layer {
 	t.Helper()
-	l, err := NewSeveral(context.Background(), all)
+	l, err := New(context.Background(), all...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,6 +127,7 @@ func TestEditable(t *testing.T) {
 func TestBuilt(t *testing.T) {
 	o := options(t, pyproject, "src/chord_ify/__init__.py=x = 1\n", "src/chord_ify/t.html=<p>")
 	o.Editable, o.ImageDir = false, "/app/a b"
+	o.DirectURL = &wheel.DirectURL{URL: "file:///app/a%20b", Dir: &wheel.DirInfo{}}
 	l := layer(t, o)
 	if l.Summary() != "Chord.ify 1.4.0" {
 		t.Error(l.Summary())

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -14,18 +12,21 @@ import (
 
 	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/locked"
 	"github.com/jubako/jubako/pkg/pep508"
-	"github.com/jubako/jubako/pkg/uvlock"
 	"github.com/jubako/jubako/pkg/wheel"
 )
 
 // inputs are what a build reads before it knows its platforms.
 type inputs struct {
-	lock     *uvlock.Lock
-	lockDir  string // absolute
-	base     *base.Opened
-	baseName string // as it was asked for
-	pinned   bool
+	lock    locked.Lock
+	lockDir string // absolute
+	// What pyproject.toml asks of the Python, for the project and for its groups.
+	requiresPython pep508.Specifiers
+	groupPython    map[string]pep508.Specifiers
+	base           *base.Opened
+	baseName       string // as it was asked for
+	pinned         bool
 }
 
 // annotationName is the base's name as the image's annotation gives it: a registry's, and no path of this machine.
@@ -43,8 +44,12 @@ func (b *builder) gather(ctx context.Context) (*inputs, error) {
 		return nil, hint.Usage(fmt.Errorf("source = %q does not hold the project's own folder", p.Config.Source))
 	}
 	in := &inputs{}
-	if err := in.readLock(p.Dir); err != nil {
+	b.in = in
+	if err := in.readLock(p.Dir, b.spec.Lock); err != nil {
 		return nil, err
+	}
+	if err := in.requirePython(p.RequiresPython, p.GroupPython); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", p.File, err)
 	}
 	if err := b.inStep(in.lock); err != nil {
 		return nil, err
@@ -59,56 +64,8 @@ func (b *builder) gather(ctx context.Context) (*inputs, error) {
 	return in, b.openBase(ctx, in)
 }
 
-// readLock finds uv.lock beside the project, or in the folder of the workspace above it.
-func (in *inputs) readLock(dir string) error {
-	for at := dir; ; at = filepath.Dir(at) {
-		file := filepath.Join(at, "uv.lock")
-		data, err := os.ReadFile(file)
-		if err == nil {
-			in.lockDir = at
-			in.lock, err = uvlock.Parse(data, file)
-			return err
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return hint.Usage(fmt.Errorf("reading the lock: %w", err))
-		}
-		if at == filepath.Dir(at) {
-			break
-		}
-	}
-	err := hint.Usage(fmt.Errorf("there is no uv.lock in %s", dir))
-	if _, statErr := os.Stat(filepath.Join(dir, "poetry.lock")); statErr == nil {
-		return hint.Wrap(err, "poetry.lock is not read: make a uv.lock of the project with uv lock")
-	}
-	return hint.Wrap(err, "uv lock makes it; keep it under version control")
-}
-
-// inStep holds the lock's own record of the project's requirements against the project.
-func (b *builder) inStep(l *uvlock.Lock) error {
-	p := b.spec.Project
-	diffs, err := l.CheckMetadata(p.Name, uvlock.Declared{
-		Dependencies: p.Dependencies, Optional: p.Optional, Groups: p.Groups, GroupPython: p.GroupPython, Dynamic: p.DynamicDeps,
-	})
-	if err != nil {
-		return hint.Usage(fmt.Errorf("reading the requirements of %s: %w", p.File, err))
-	}
-	if len(diffs) == 0 {
-		return nil
-	}
-	var text []string
-	for _, d := range diffs {
-		text = append(text, d.String())
-	}
-	message := fmt.Sprintf("%s is out of step with %s: %s", l.File, p.File, strings.Join(text, "; "))
-	if b.spec.CI || b.spec.Strict {
-		return hint.Wrap(hint.Usage(errors.New(message)), "uv lock mends it")
-	}
-	b.warn(message + " (uv lock mends it)")
-	return nil
-}
-
 // defaultBase is the base where none is named.
-func (b *builder) defaultBase(l *uvlock.Lock) (name, why string) {
+func (b *builder) defaultBase(l locked.Lock) (name, why string) {
 	minor, why := b.pythonMinor(l)
 	return fmt.Sprintf("python:3.%d-slim", minor), why
 }
@@ -123,7 +80,7 @@ const (
 
 // pythonMinor chooses the Python of the base: what .python-version asks for, else the lowest that requires-python and the
 // locked wheels allow.
-func (b *builder) pythonMinor(l *uvlock.Lock) (minor int, why string) {
+func (b *builder) pythonMinor(l locked.Lock) (minor int, why string) {
 	if m := minorRE.FindStringSubmatch(b.spec.Project.PythonVersion); m != nil {
 		if n, err := strconv.Atoi(m[1]); err == nil {
 			return n, ".python-version asks for it"
@@ -132,7 +89,7 @@ func (b *builder) pythonMinor(l *uvlock.Lock) (minor int, why string) {
 	lowest := 0
 	for n := lowestMinor; n <= highestMinor; n++ {
 		env, err := pep508.LinuxEnv(fmt.Sprintf("3.%d.99", n), base.Machine(b.Host.Architecture))
-		if err != nil || !l.RequiresPython.Contains(env.PythonFullVersion().Base()) {
+		if err != nil || !l.RequiresPython().Contains(env.PythonFullVersion().Base()) || !b.in.requiresPython.Contains(env.PythonFullVersion().Base()) {
 			continue
 		}
 		if lowest == 0 {
@@ -150,28 +107,20 @@ func (b *builder) pythonMinor(l *uvlock.Lock) (minor int, why string) {
 }
 
 // wheelsFor says whether every package has a wheel for a target.
-func (b *builder) wheelsFor(l *uvlock.Lock, env pep508.Env, tags wheel.Tags) bool {
+func (b *builder) wheelsFor(l locked.Lock, env pep508.Env, tags wheel.Tags) bool {
 	selected, err := l.Select(b.request(), env)
 	if err != nil {
 		return false
 	}
 	for _, s := range selected {
-		if _, err := s.ChooseWheel(tags); err != nil && !s.Source.Local() {
+		if s.Source.Local() || s.Source.Kind == locked.Git || len(s.Hashes) > 0 {
+			continue // nothing tells before it is looked at
+		}
+		if _, err := s.ChooseWheel(tags, b.buildOptions()); err != nil {
 			return false
 		}
 	}
 	return true
-}
-
-// request is what to install, from the configuration and the command line.
-func (b *builder) request() uvlock.Request {
-	c := b.spec.Project.Config
-	return uvlock.Request{
-		Project: b.spec.Project.Name, Packages: b.spec.Packages, NoDefaultGroups: true,
-		Extras: append(c.Extras[:len(c.Extras):len(c.Extras)], b.spec.Extras...),
-		Groups: append(c.Groups[:len(c.Groups):len(c.Groups)], b.spec.Groups...), NoGroups: b.spec.NoGroups,
-		NoInstallPackages: b.spec.NoInstallPackages,
-	}
 }
 
 // openBase opens the base, at the digest that jubako.lock has for it.

@@ -7,23 +7,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/jubako/jubako/layers"
-	projectlayer "github.com/jubako/jubako/layers/project"
 	"github.com/jubako/jubako/layers/venv"
 	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/fetch"
+	"github.com/jubako/jubako/pkg/filehash"
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/locked"
 	"github.com/jubako/jubako/pkg/pep508"
-	"github.com/jubako/jubako/pkg/uvlock"
+	"github.com/jubako/jubako/pkg/requirements"
 	"github.com/jubako/jubako/pkg/wheel"
 )
 
@@ -51,21 +52,23 @@ func (b *builder) packages(ctx context.Context, l *lower) (*packages, error) {
 	})
 	b.debug("wheels are chosen for %s", tags)
 	pk := &packages{locked: make(map[string]bool)}
-	var local []uvlock.Selected
-	var remote []uvlock.Selected
+	var trees, wheels []locked.Selected
 	for _, s := range selected {
 		pk.locked[s.Name] = true
-		if s.Source.Kind == uvlock.Editable || s.Source.Kind == uvlock.Directory {
-			local = append(local, s)
+		if s.Source.Tree() || s.Source.Kind == locked.Git && s.Source.Git.Path == "" {
+			if err := b.buildOptions().CheckBuild(s.Package); err != nil {
+				return nil, err
+			}
+			trees = append(trees, s)
 		} else {
-			remote = append(remote, s)
+			wheels = append(wheels, s)
 		}
 	}
-	if pk.venv, err = b.venv(ctx, l, tags, remote); err != nil {
+	if pk.venv, err = b.venv(ctx, l, tags, wheels); err != nil {
 		return nil, err
 	}
-	if len(local) > 0 {
-		pk.project, err = b.projects(ctx, l, local)
+	if len(trees) > 0 {
+		pk.project, err = b.projects(ctx, l, trees)
 	}
 	return pk, err
 }
@@ -81,23 +84,26 @@ func (b *builder) venvAt(l *lower) wheel.Venv {
 }
 
 // venv describes the layer of everything that comes as a wheel.
-func (b *builder) venv(ctx context.Context, l *lower, tags wheel.Tags, selected []uvlock.Selected) (*venv.Layer, error) {
-	var errs []error
+func (b *builder) venv(ctx context.Context, l *lower, tags wheel.Tags, selected []locked.Selected) (*venv.Layer, error) {
+	errs := make([]error, len(selected))
 	pkgs := make([]venv.Package, len(selected))
 	g, gctx := errgroup.WithContext(ctx)
 	for i, s := range selected {
-		chosen, err := b.choose(s, tags)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
 		g.Go(func() error {
-			var err error
+			s, err := b.listed(gctx, s)
+			if err != nil {
+				return err
+			}
+			chosen, err := b.choose(gctx, s, tags)
+			if err != nil {
+				errs[i] = err // all that have no wheel are told at once
+				return nil
+			}
 			pkgs[i], err = b.pkg(gctx, s, chosen)
 			return err
 		})
 	}
-	if err := errors.Join(append(errs, g.Wait())...); err != nil {
+	if err := errors.Join(append([]error{g.Wait()}, errs...)...); err != nil {
 		return nil, err
 	}
 	uid, gid := b.owner(l.user)
@@ -113,13 +119,29 @@ type chosen struct {
 	directURL *wheel.DirectURL
 }
 
-// choose finds the wheel of a package for the target: the lock's, or one in a --find-links folder.
-func (b *builder) choose(s uvlock.Selected, tags wheel.Tags) (chosen, error) {
-	if s.Source.Kind == uvlock.Git {
-		return chosen{}, hint.Wrap(fmt.Errorf("package %s comes from git (%s), and git sources are not supported by this version", s.Name, s.Source.Location),
-			"build its wheel elsewhere, publish it to an index, and lock that; or leave it out with --no-install-package %s", s.Name)
+// buildOptions are those of the configuration, and of requirements that have their own.
+func (b *builder) buildOptions() locked.BuildOptions {
+	o := b.spec.Build
+	f, ok := b.in.lock.(*requirements.File)
+	if !ok {
+		return o
 	}
-	w, err := s.ChooseWheel(tags)
+	of := f.BuildOptions()
+	o.NoBinary, o.NoBuild = o.NoBinary || of.NoBinary, o.NoBuild || of.NoBuild
+	o.NoBinaryPackages, o.NoBuildPackages = union(o.NoBinaryPackages, of.NoBinaryPackages), union(o.NoBuildPackages, of.NoBuildPackages)
+	return o
+}
+
+func union(a, b pep508.Set) pep508.Set {
+	all := make(pep508.Set, len(a)+len(b))
+	maps.Copy(all, a)
+	maps.Copy(all, b)
+	return all
+}
+
+// choose finds the wheel of a package for the target: the lock's, or one in a --find-links folder.
+func (b *builder) choose(ctx context.Context, s locked.Selected, tags wheel.Tags) (chosen, error) {
+	w, err := s.ChooseWheel(tags, b.buildOptions())
 	if err != nil {
 		if found, ok, ferr := b.findLinks(s, tags); ok || ferr != nil {
 			return found, ferr
@@ -127,24 +149,37 @@ func (b *builder) choose(s uvlock.Selected, tags wheel.Tags) (chosen, error) {
 		return chosen{}, err
 	}
 	c := chosen{filename: w.Filename.Raw}
-	c.artifact = fetch.Artifact{Project: s.Name, Filename: w.Filename.Raw, URL: w.URL}
-	if w.Hash != "" {
-		if c.artifact.Hash, err = fetch.ParseHash(w.Hash); err != nil {
-			return chosen{}, hint.Usage(fmt.Errorf("package %s: wheel %s: %w", s.Name, w.Filename.Raw, err))
-		}
+	c.artifact = fetch.Artifact{Project: s.Name, Filename: w.Filename.Raw, URL: w.URL, Size: w.Size, Sized: w.Sized}
+	hashes := w.Hashes
+	if len(hashes) == 0 && len(s.Hashes) > 0 {
+		hashes, c.artifact.AnyHash = s.Hashes, true
 	}
+	if c.artifact.Hashes, err = filehash.ParseAll(hashes); err != nil {
+		return chosen{}, hint.Usage(fmt.Errorf("reading %s: package %s: wheel %s: %w", b.in.lock.File(), s.Name, w.Filename.Raw, err))
+	}
+	filehash.Sort(c.artifact.Hashes)
 	switch s.Source.Kind {
-	case uvlock.Registry:
+	case locked.Registry:
 		if w.URL == "" {
 			c.artifact.Path = b.beside(s.Source.Location, w.Path)
 		}
-	case uvlock.URL:
+	case locked.URL:
 		c.artifact.URL = s.Source.Location
-		c.directURL = &wheel.DirectURL{URL: s.Source.Location}
-	case uvlock.Path:
+		c.directURL = &wheel.DirectURL{URL: s.Source.Location, Subdirectory: s.Source.Subdirectory}
+	case locked.Path:
 		c.artifact.URL, c.artifact.Path = "", b.beside(s.Source.Location)
 		// The URL of uv's record is the file's on the machine that installs; in an image it is the place beside the project.
 		c.directURL = &wheel.DirectURL{URL: (&url.URL{Scheme: "file", Path: path.Join(b.spec.Project.Config.Workdir, filepath.ToSlash(s.Source.Location))}).String()}
+	case locked.Git: // a wheel that lies in the repository
+		dir, err := b.checkout(ctx, s.Package)
+		if err != nil {
+			return chosen{}, err
+		}
+		if outside(s.Source.Git.Path) {
+			return chosen{}, hint.Usage(fmt.Errorf("reading %s: package %s: %s does not lie in the repository", b.in.lock.File(), s.Name, s.Source.Git.Path))
+		}
+		c.artifact.URL, c.artifact.Path = "", filepath.Join(dir, filepath.FromSlash(s.Source.Git.Path))
+		c.directURL = gitURL(s.Source)
 	}
 	return c, nil
 }
@@ -159,7 +194,7 @@ func (b *builder) beside(parts ...string) string {
 }
 
 // findLinks looks for a wheel of the locked version that fits the target in the --find-links folders.
-func (b *builder) findLinks(s uvlock.Selected, tags wheel.Tags) (chosen, bool, error) {
+func (b *builder) findLinks(s locked.Selected, tags wheel.Tags) (chosen, bool, error) {
 	var names []wheel.Filename
 	var paths []string
 	for _, dir := range b.spec.FindLinks {
@@ -189,26 +224,26 @@ func sameVersion(a, b string) bool {
 
 // pkg describes a package for the venv layer. Its wheel is fetched when the layer is made; at once only where the lock
 // does not have its SHA-256.
-func (b *builder) pkg(ctx context.Context, s uvlock.Selected, c chosen) (venv.Package, error) {
+func (b *builder) pkg(ctx context.Context, s locked.Selected, c chosen) (venv.Package, error) {
 	p := venv.Package{Name: s.Name, Version: s.Version, Filename: c.filename, Requires: s.Requires, DirectURL: c.directURL}
 	switch {
-	case c.artifact.Hash.Algorithm == "sha256":
-		p.SHA256 = c.artifact.Hash.Hex
-	case c.artifact.Hash.Algorithm == "" && c.artifact.Path != "":
+	case len(c.artifact.Hashes) > 0 && c.artifact.Hashes[0].Algorithm == "sha256" && (!c.artifact.AnyHash || len(c.artifact.Hashes) == 1):
+		p.SHA256 = c.artifact.Hashes[0].Hex
+	case len(c.artifact.Hashes) == 0 && c.artifact.Path != "":
 		sum, err := hashFile(c.artifact.Path)
 		if err != nil {
 			return p, fmt.Errorf("reading the wheel of %s: %w", s.Name, err)
 		}
-		p.SHA256, c.artifact.Hash = sum, fetch.Hash{Algorithm: "sha256", Hex: sum}
+		p.SHA256, c.artifact.Hashes = sum, []filehash.Hash{{Algorithm: "sha256", Hex: sum}}
 	default:
-		if c.artifact.Hash.Algorithm == "" {
+		if len(c.artifact.Hashes) == 0 {
 			b.warn(fmt.Sprintf("the lock has no hash for %s: it is taken as it comes", c.filename))
 		}
 		blob, err := b.Fetch.Fetch(ctx, c.artifact)
 		if err != nil {
 			return p, err
 		}
-		p.SHA256, c.artifact.Hash = blob.SHA256, fetch.Hash{Algorithm: "sha256", Hex: blob.SHA256}
+		p.SHA256, c.artifact.Hashes, c.artifact.AnyHash = blob.SHA256, []filehash.Hash{{Algorithm: "sha256", Hex: blob.SHA256}}, false
 	}
 	p.Open = func(ctx context.Context) (venv.Opened, error) {
 		blob, err := b.Fetch.Fetch(ctx, c.artifact)
@@ -240,32 +275,4 @@ func hashFile(name string) (string, error) {
 		return "", err
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// projects describes the layer of the projects whose source is in the image.
-func (b *builder) projects(ctx context.Context, l *lower, local []uvlock.Selected) (layers.Layer, error) {
-	p := b.spec.Project
-	walk := b.walk()
-	var all []projectlayer.Options
-	for _, s := range local {
-		dir := b.beside(s.Source.Location)
-		rel, err := filepath.Rel(p.SourceDir(), dir)
-		if err != nil || rel == ".." || strings.HasPrefix(filepath.ToSlash(rel), "../") {
-			return nil, hint.Wrap(hint.Usage(fmt.Errorf("package %s is locked at %s, which does not lie in the source %s", s.Name, s.Source.Location, p.SourceDir())),
-				`let the source begin above it: [tool.jubako] source = ".."`)
-		}
-		raw, err := os.ReadFile(filepath.Join(dir, "pyproject.toml"))
-		if err != nil {
-			return nil, hint.Usage(fmt.Errorf("reading the project %s: %w", s.Name, err))
-		}
-		all = append(all, projectlayer.Options{
-			Dir: dir, ImageDir: path.Join(p.Config.Workdir, filepath.ToSlash(rel)), Pyproject: raw, Editable: s.Source.Kind == uvlock.Editable,
-			Name: s.Name, Version: s.Version, Venv: b.venvAt(l), Store: b.Store, Now: b.Now(), Source: &walk,
-		})
-	}
-	if len(all) == 1 {
-		return projectlayer.New(ctx, all[0])
-	}
-	slices.SortFunc(all, func(x, y projectlayer.Options) int { return strings.Compare(x.Name, y.Name) })
-	return projectlayer.NewSeveral(ctx, all)
 }

@@ -43,9 +43,10 @@ func Plan(ctx context.Context, t Tools, s Spec) (_ []LayerResult, err error) {
 func OpenBase(ctx context.Context, t Tools, s Spec) (string, *base.Opened, error) {
 	b := &builder{Tools: t, spec: s}
 	in := &inputs{}
+	b.in = in
 	name := cmp.Or(s.Base, s.Project.Config.Base)
 	if name == "" {
-		if err := in.readLock(s.Project.Dir); err != nil {
+		if err := in.readLock(s.Project.Dir, s.Lock); err != nil {
 			return "", nil, err
 		}
 		var why string

@@ -10,6 +10,7 @@ import (
 	"github.com/jubako/jubako/layers"
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/fetch"
+	"github.com/jubako/jubako/pkg/locked"
 	"github.com/jubako/jubako/pkg/output"
 	"github.com/jubako/jubako/pkg/project"
 	"github.com/jubako/jubako/pkg/regclient"
@@ -26,11 +27,15 @@ type Spec struct {
 	// Platforms to build; none for the host's, where the base has it.
 	Platforms []v1.Platform
 
-	// What to install, in uv's words, beside the configuration.
-	Extras, Groups, NoGroups []string
-	Packages                 []string // workspace members in place of the project
-	NoInstallPackages        []string
-	FindLinks                []string
+	// Lock is the lock file; "" for the one that is found.
+	Lock string
+	// Install says what to install, beside the configuration's extras and groups: the fields of `uv sync`'s flags.
+	Install locked.Request
+	// Build says what may be taken as a wheel, and what may be built.
+	Build     locked.BuildOptions
+	FindLinks []string
+	// Indexes are where files are looked for that the lock has by their hashes alone.
+	Indexes []string
 
 	Tags    []name.Reference
 	Push    bool

@@ -130,7 +130,7 @@ func TestNoCredentials(t *testing.T) {
 		t.Fatal(err)
 	}
 	srv := script(t, status(401))
-	a := Artifact{Filename: "a.whl", URL: srv.URL + "/a.whl", Hash: sum(large)}
+	a := Artifact{Filename: "a.whl", URL: srv.URL + "/a.whl", Hashes: one(sum(large))}
 
 	f := newFixture(t, Options{Credentials: &Credentials{Netrc: netrc, Indexes: []Index{{Name: "my.idx", URL: srv.URL + "/simple", Policy: Never}}}})
 	_, err := f.Fetch(t.Context(), a)
@@ -170,7 +170,7 @@ func TestRedirects(t *testing.T) {
 	}
 	srv := script(t, to(store.URL+"/x?X-Amz-Signature=secret"))
 	f := newFixture(t, Options{Credentials: &Credentials{Indexes: []Index{{URL: strings.Replace(srv.URL, "http://", "http://u:p@", 1)}}}})
-	f.mustFetch(t, Artifact{Filename: "a.whl", URL: srv.URL + "/a.whl", Hash: sum(large)}, large)
+	f.mustFetch(t, Artifact{Filename: "a.whl", URL: srv.URL + "/a.whl", Hashes: one(sum(large))}, large)
 	var seen []string
 	for i := range srv.count() {
 		seen = append(seen, srv.header(i, "Authorization"))

@@ -53,7 +53,7 @@ type download struct {
 // try makes one request, for the rest of the file where a part has come. pause is what the server asks to wait.
 func (d *download) try(ctx context.Context) (pause time.Duration, err error) {
 	s := d.s
-	if s.w.Size() > 0 && s.a.Hash.Algorithm == "" && d.etag == "" {
+	if s.w.Size() > 0 && len(s.a.Hashes) == 0 && d.etag == "" {
 		// Nothing would tell that two parts do not belong together.
 		if err := s.restart(); err != nil {
 			return 0, err

@@ -11,17 +11,28 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/jubako/jubako/pkg/filehash"
 	"github.com/jubako/jubako/pkg/hint"
 )
 
 // HashError says that a file is not the one that was locked.
 type HashError struct {
 	Name, From string // From is a path, or a URL without credentials
-	Want, Got  Hash
+	Want, Got  filehash.Hash
 }
 
 func (e *HashError) Error() string {
 	return fmt.Sprintf("%s from %s has the hash %s, and the lock has %s", e.Name, e.From, e.Got, e.Want)
+}
+
+// SizeError says that a file has another size than the lock says.
+type SizeError struct {
+	Name, From string
+	Want, Got  int64 // bytes
+}
+
+func (e *SizeError) Error() string {
+	return fmt.Sprintf("%s from %s has %d bytes, and the lock says %d", e.Name, e.From, e.Got, e.Want)
 }
 
 // OfflineError says that a file is not in the cache, and that the network must not be used.

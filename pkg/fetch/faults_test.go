@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/filehash"
 	"github.com/jubako/jubako/pkg/hint"
 )
 
@@ -185,14 +186,14 @@ func TestEveryHash(t *testing.T) {
 		"sha512:E7C22B994C59D9CF2B48E549B1E24666636045930D3DA7C1ACB299D1C3B7F931F94AAE41EDDA2C2B207A36E10F8BCB8D45223E54878F5B316E7CE3B6BC019629",
 		"blake2b:93becc6e9882211c3ec3708c95bcd69baab7bb59c7f4bc84ce637b88a534b783",
 	} {
-		h, err := ParseHash(locked)
+		h, err := filehash.Parse(locked)
 		if err != nil {
 			t.Fatal(err)
 		}
 		srv := script(t, whole(text, ""))
 		f := newFixture(t, Options{})
 		for range 2 {
-			f.mustFetch(t, Artifact{Filename: "hello.whl", URL: srv.URL, Hash: h}, text)
+			f.mustFetch(t, Artifact{Filename: "hello.whl", URL: srv.URL, Hashes: one(h)}, text)
 		}
 		if srv.count() != 1 {
 			t.Errorf("%s: %d requests, want 1", h.Algorithm, srv.count())
@@ -204,7 +205,7 @@ func TestMismatchLeavesNothing(t *testing.T) {
 	srv := script(t, whole([]byte("tampered"), ""))
 	f := newFixture(t, Options{})
 	from := strings.Replace(srv.URL, "http://", "http://user:secret@", 1) + "/a.whl?sig=secret"
-	_, err := f.Fetch(t.Context(), Artifact{Filename: "a.whl", URL: from, Hash: sum(large)})
+	_, err := f.Fetch(t.Context(), Artifact{Filename: "a.whl", URL: from, Hashes: one(sum(large))})
 	e, ok := errors.AsType[*HashError](err)
 	if !ok {
 		t.Fatalf("got %v, want a *HashError", err)
@@ -245,9 +246,9 @@ func TestGoingOn(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			srv := script(t, test.steps...)
 			f := newFixture(t, Options{})
-			a := Artifact{Filename: "a.whl", URL: srv.URL + "/a.whl", Hash: sum(large)}
+			a := Artifact{Filename: "a.whl", URL: srv.URL + "/a.whl", Hashes: one(sum(large))}
 			if test.noHash {
-				a.Hash = Hash{}
+				a.Hashes = nil
 			}
 			f.mustFetch(t, a, large)
 			var ranges []string
@@ -269,7 +270,7 @@ func TestCutForGood(t *testing.T) {
 	breaks := func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) }
 	srv := script(t, part(large, half, ""), breaks)
 	f := newFixture(t, Options{})
-	a := Artifact{Filename: "a.whl", URL: srv.URL + "/a.whl", Hash: sum(large)}
+	a := Artifact{Filename: "a.whl", URL: srv.URL + "/a.whl", Hashes: one(sum(large))}
 	_, err := f.Fetch(t.Context(), a)
 	if err == nil || hint.KindOf(err) != hint.KindNetwork || hint.Of(err) == "" {
 		t.Fatalf("got %v (hint %q)", err, hint.Of(err))
@@ -288,14 +289,14 @@ func TestCutForGood(t *testing.T) {
 
 	t.Run("what was kept is damaged", func(t *testing.T) {
 		f := newFixture(t, Options{})
-		w, err := f.store.Resume(a.Hash.String())
+		w, err := f.store.Resume(a.Hashes[0].String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, err := w.Write([]byte("damaged")); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.Keep(a.Hash.String()); err != nil {
+		if err := w.Keep(a.Hashes[0].String()); err != nil {
 			t.Fatal(err)
 		}
 		f.mustFetch(t, a, large)
@@ -303,7 +304,7 @@ func TestCutForGood(t *testing.T) {
 	t.Run("no progress", func(t *testing.T) {
 		srv := script(t, noRanges(part(large, 10, "")))
 		f := newFixture(t, Options{})
-		_, err := f.Fetch(t.Context(), Artifact{Filename: "a.whl", URL: srv.URL, Hash: sum(large)})
+		_, err := f.Fetch(t.Context(), Artifact{Filename: "a.whl", URL: srv.URL, Hashes: one(sum(large))})
 		e, ok := errors.AsType[*TruncatedError](err)
 		if !ok || e.Got != 10 || e.Want != int64(len(large)) {
 			t.Errorf("got %#v, %v", e, err)
@@ -337,7 +338,7 @@ func TestPatience(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			srv := script(t, test.steps...)
 			f := newFixture(t, Options{})
-			_, err := f.Fetch(t.Context(), Artifact{Filename: "a.whl", URL: srv.URL + "/a.whl", Hash: sum(large)})
+			_, err := f.Fetch(t.Context(), Artifact{Filename: "a.whl", URL: srv.URL + "/a.whl", Hashes: one(sum(large))})
 			if diff := cmp.Diff(test.waits, f.waits); diff != "" {
 				t.Errorf("waits (-want +got)\n%s", diff)
 			}
@@ -366,7 +367,7 @@ func TestSilentServer(t *testing.T) {
 		},
 		whole(large, ""))
 	f := newFixture(t, Options{IdleTimeout: 100 * time.Millisecond})
-	f.mustFetch(t, Artifact{Filename: "a.whl", URL: srv.URL, Hash: sum(large)}, large)
+	f.mustFetch(t, Artifact{Filename: "a.whl", URL: srv.URL, Hashes: one(sum(large))}, large)
 	if got := srv.header(2, "Range"); got != "bytes=100-" {
 		t.Errorf("Range: %q", got)
 	}
@@ -379,7 +380,7 @@ func TestNobodyListens(t *testing.T) {
 	srv := script(t, whole(large, ""))
 	srv.Close()
 	f := newFixture(t, Options{})
-	_, err := f.Fetch(t.Context(), Artifact{Filename: "a.whl", URL: srv.URL + "/a.whl?token=secret", Hash: sum(large)})
+	_, err := f.Fetch(t.Context(), Artifact{Filename: "a.whl", URL: srv.URL + "/a.whl?token=secret", Hashes: one(sum(large))})
 	if err == nil || hint.KindOf(err) != hint.KindNetwork || !strings.Contains(err.Error(), "refused") || strings.Contains(err.Error(), "secret") {
 		t.Errorf("got %v", err)
 	}
@@ -396,7 +397,7 @@ func TestTooLarge(t *testing.T) {
 	for _, h := range []http.HandlerFunc{whole(large, ""), chunked} {
 		srv := script(t, h)
 		f := newFixture(t, Options{MaxSize: 1000})
-		_, err := f.Fetch(t.Context(), Artifact{Filename: "a.whl", URL: srv.URL, Hash: sum(large)})
+		_, err := f.Fetch(t.Context(), Artifact{Filename: "a.whl", URL: srv.URL, Hashes: one(sum(large))})
 		if err == nil || !strings.Contains(err.Error(), "more than 1000 bytes") || len(f.waits) > 0 {
 			t.Errorf("got %v after waiting %v", err, f.waits)
 		}
@@ -425,7 +426,7 @@ func TestTogether(t *testing.T) {
 	for _, name := range []string{"/1", "/2", "/3", "/4"} {
 		for range 5 {
 			wg.Go(func() {
-				if _, err := f.Fetch(t.Context(), Artifact{Filename: name, URL: srv.URL + name, Hash: sum([]byte(name))}); err != nil {
+				if _, err := f.Fetch(t.Context(), Artifact{Filename: name, URL: srv.URL + name, Hashes: one(sum([]byte(name)))}); err != nil {
 					t.Error(err)
 				}
 			})
@@ -443,7 +444,7 @@ func TestOneOfTwoGivesUp(t *testing.T) {
 		func(w http.ResponseWriter, r *http.Request) { close(arrived); <-r.Context().Done() },
 		whole(large, ""))
 	f := newFixture(t, Options{})
-	a := Artifact{Filename: "a.whl", URL: srv.URL, Hash: sum(large)}
+	a := Artifact{Filename: "a.whl", URL: srv.URL, Hashes: one(sum(large))}
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {

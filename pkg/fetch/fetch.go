@@ -1,7 +1,7 @@
 // Package fetch downloads the files that a lock names: verified before anyone sees them, bounded, gone on with after a cut,
 // with the right credentials for each index, and not at all when offline.
 //
-// It may import pkg/cas, pkg/hint and nothing else of jubako.
+// It may import pkg/cas, pkg/filehash, pkg/hint, pkg/patience and nothing else of jubako.
 package fetch
 
 import (
@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/filehash"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/patience"
 )
@@ -65,6 +66,9 @@ type Client struct {
 	limit *semaphore.Weighted
 	once  singleflight.Group
 	index *simpleIndex
+
+	mu      sync.Mutex
+	indexes map[string]*simpleIndex // by root
 }
 
 // New makes a client.
@@ -93,7 +97,7 @@ func New(o Options) *Client {
 	c := &Client{o: o, limit: semaphore.NewWeighted(int64(o.Jobs))}
 	c.http = &http.Client{Transport: &patience.Listener{Base: o.Transport, Limit: o.IdleTimeout, Silent: errSilent}, CheckRedirect: checkRedirect}
 	if o.Index != "" {
-		c.index = &simpleIndex{c: c, root: strings.TrimSuffix(o.Index, "/") + "/"}
+		c.index = c.simple(o.Index)
 	}
 	return c
 }
@@ -104,7 +108,13 @@ type Artifact struct {
 	Filename string
 	URL      string // empty for a local file
 	Path     string // of a local file; empty for a URL
-	Hash     Hash   // zero where the lock has none
+	// Hashes are what the lock has of the file, the best first (filehash.Sort); none where it has none. All have to hold, or
+	// one of them where AnyHash is set.
+	Hashes  []filehash.Hash
+	AnyHash bool
+	// Size in bytes is held against the file where Sized is set.
+	Size  int64
+	Sized bool
 }
 
 // Blob is a file in the store.
@@ -119,12 +129,21 @@ const aliases = "hash"
 
 // Known finds an artifact's blob in the store, without the network.
 func (c *Client) Known(a Artifact) (Blob, bool) {
-	digest := a.Hash.Hex
-	if a.Hash.Algorithm != "sha256" {
-		if a.Hash.Algorithm == "" {
-			return Blob{}, false
+	for i, h := range a.Hashes {
+		if i > 0 && !a.AnyHash {
+			break // the store has nothing under one hash that another would contradict, unless the lock is wrong
 		}
-		b, err := c.o.Store.Record(aliases, a.Hash.String())
+		if b, ok := c.known(h); ok && (!a.Sized || a.Size == b.Size) {
+			return b, true
+		}
+	}
+	return Blob{}, false
+}
+
+func (c *Client) known(h filehash.Hash) (Blob, bool) {
+	digest := h.Hex
+	if h.Algorithm != "sha256" {
+		b, err := c.o.Store.Record(aliases, h.String())
 		if err != nil {
 			return Blob{}, false
 		}
@@ -150,7 +169,7 @@ func (c *Client) Fetch(ctx context.Context, a Artifact) (Blob, error) {
 		if b, ok := c.Known(a); ok {
 			return b, nil
 		}
-		v, err, _ := c.once.Do(strings.Join([]string{a.Filename, a.Hash.String(), a.URL, a.Path}, "\n"), func() (any, error) {
+		v, err, _ := c.once.Do(a.key(), func() (any, error) {
 			if err := c.limit.Acquire(ctx, 1); err != nil {
 				return Blob{}, &stoppedError{err}
 			}
@@ -203,7 +222,7 @@ func (c *Client) fetch(ctx context.Context, a Artifact) (Blob, error) {
 	if c.index == nil {
 		return c.download(ctx, a, a.URL)
 	}
-	if a.Hash.Algorithm == "" {
+	if len(a.Hashes) == 0 {
 		return Blob{}, hint.Wrap(hint.Usage(fmt.Errorf("the lock has no hash for %s, so that nothing would show that the file in the index %s is the locked one",
 			a.Filename, redact(c.o.Index))), "lock anew from an index that gives hashes, or name a mirror of the locked URL with [tool.jubako] mirrors")
 	}

@@ -21,12 +21,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/filehash"
 	"github.com/jubako/jubako/pkg/hint"
 )
 
 var content = bytes.Repeat([]byte("wheel "), 20_000)
 
-func sum(b []byte) Hash { return Hash{"sha256", fmt.Sprintf("%x", sha256.Sum256(b))} }
+func one(h filehash.Hash) []filehash.Hash { return []filehash.Hash{h} }
+
+func sum(b []byte) filehash.Hash {
+	return filehash.Hash{Algorithm: "sha256", Hex: fmt.Sprintf("%x", sha256.Sum256(b))}
+}
 
 func client(t *testing.T, o Options) *Client {
 	t.Helper()
@@ -55,7 +60,7 @@ func serve(t *testing.T, h http.HandlerFunc) *httptest.Server {
 }
 
 func artifact(base string) Artifact {
-	return Artifact{Project: "a", Filename: "a-1-py3-none-any.whl", URL: base + "/files/a-1-py3-none-any.whl", Hash: sum(content)}
+	return Artifact{Project: "a", Filename: "a-1-py3-none-any.whl", URL: base + "/files/a-1-py3-none-any.whl", Hashes: one(sum(content))}
 }
 
 func TestFetchOnce(t *testing.T) {
@@ -86,20 +91,61 @@ func TestOtherHashes(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(content) })
 	c := client(t, Options{})
 	a := artifact(s.URL)
-	a.Hash = Hash{"sha512", fmt.Sprintf("%x", sha512.Sum512(content))}
+	a.Hashes = one(filehash.Hash{Algorithm: "sha512", Hex: fmt.Sprintf("%x", sha512.Sum512(content))})
 	if _, err := c.Fetch(context.Background(), a); err != nil {
 		t.Fatal(err)
 	}
 	if b, ok := c.Known(a); !ok || b.SHA256 != sum(content).Hex {
 		t.Errorf("it is not known by its sha512: %+v", b)
 	}
-	a.Hash = Hash{}
+	a.Hashes = nil
 	if _, err := c.Fetch(context.Background(), a); err != nil {
 		t.Errorf("without a hash: %v", err)
 	}
 	for _, bad := range []string{"", "sha256", "sha256:00", "crc:00", "md5:zz"} {
-		if h, err := ParseHash(bad); err == nil {
+		if h, err := filehash.Parse(bad); err == nil {
 			t.Errorf("%q was taken as %s", bad, h)
+		}
+	}
+}
+
+// TestSeveralHashes: all that a lock has of a file hold, or any of them where it has them for several files; and its size,
+// where the lock vouches for it.
+func TestSeveralHashes(t *testing.T) {
+	s := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(content) })
+	good := filehash.Hash{Algorithm: "sha512", Hex: fmt.Sprintf("%x", sha512.Sum512(content))}
+	bad := filehash.Hash{Algorithm: "md5", Hex: strings.Repeat("0", 32)}
+	for name, tc := range map[string]struct {
+		hashes []filehash.Hash
+		any    bool
+		size   int64
+		want   string
+	}{
+		"all hold":           {[]filehash.Hash{sum(content), good}, false, int64(len(content)), ""},
+		"one does not":       {[]filehash.Hash{sum(content), good, bad}, false, 0, "md5:0000"},
+		"the first does not": {[]filehash.Hash{sum(nil), good}, false, 0, "sha256:e3b0"},
+		"one of them":        {[]filehash.Hash{sum(nil), bad, good}, true, 0, ""},
+		"none of them":       {[]filehash.Hash{sum(nil), bad}, true, 0, "sha256:e3b0"},
+		"another size":       {[]filehash.Hash{sum(content)}, false, 7, "and the lock says 7"},
+	} {
+		a := artifact(s.URL)
+		a.Hashes, a.AnyHash, a.Size, a.Sized = tc.hashes, tc.any, tc.size, tc.size > 0
+		c := client(t, Options{})
+		b, err := c.Fetch(context.Background(), a)
+		if tc.want != "" {
+			if err == nil || !strings.Contains(err.Error(), tc.want) || hint.KindOf(err) != hint.KindCheck {
+				t.Errorf("%s: %v", name, err)
+			}
+			if c.o.Store.Has(sum(content).Hex, -1) {
+				t.Errorf("%s: it is in the store", name)
+			}
+			continue
+		}
+		if err != nil || b.SHA256 != sum(content).Hex {
+			t.Errorf("%s: %+v, %v", name, b, err)
+		}
+		if _, ok := c.Known(a); !ok {
+			t.Errorf("%s: it is not known", name)
 		}
 	}
 }
@@ -331,10 +377,10 @@ func FuzzSimple(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		files, _ := parseSimpleJSON(base, b)
-		for _, m := range []map[string]string{files, parseSimpleHTML(base, b)} {
-			for _, u := range m {
-				if p, err := url.Parse(u); err != nil || p.Scheme != "https" {
-					t.Errorf("%q", u)
+		for _, m := range []map[string]IndexFile{files, parseSimpleHTML(base, b)} {
+			for _, f := range m {
+				if p, err := url.Parse(f.URL); err != nil || p.Scheme != "https" {
+					t.Errorf("%+v", f)
 				}
 			}
 		}

@@ -12,12 +12,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/jubako/jubako/pkg/filehash"
 	"github.com/jubako/jubako/pkg/hint"
 )
 
 func TestOffline(t *testing.T) {
 	f := newFixture(t, Options{Offline: true})
-	_, err := f.Fetch(t.Context(), Artifact{Filename: "a.whl", URL: "https://files.index.example/a.whl", Hash: sum(large)})
+	_, err := f.Fetch(t.Context(), Artifact{Filename: "a.whl", URL: "https://files.index.example/a.whl", Hashes: one(sum(large))})
 	if e, ok := errors.AsType[*OfflineError](err); !ok || e.Name != "a.whl" || hint.KindOf(err) != hint.KindNetwork || hint.Of(err) == "" {
 		t.Errorf("got %v (hint %q)", err, hint.Of(err))
 	}
@@ -26,7 +27,7 @@ func TestOffline(t *testing.T) {
 		t.Fatal(err)
 	}
 	f = newFixture(t, Options{Offline: true, FindLinks: []string{t.TempDir(), dir}})
-	f.mustFetch(t, Artifact{Filename: "a.whl", URL: "https://files.index.example/a.whl", Hash: sum(large)}, large)
+	f.mustFetch(t, Artifact{Filename: "a.whl", URL: "https://files.index.example/a.whl", Hashes: one(sum(large))}, large)
 }
 
 func TestLocal(t *testing.T) {
@@ -37,13 +38,13 @@ func TestLocal(t *testing.T) {
 	}
 	for _, a := range []Artifact{
 		{Filename: "a b.whl", Path: file},
-		{Filename: "a b.whl", Path: file, Hash: sum(large)},
-		{Filename: "a b.whl", URL: (&url.URL{Scheme: "file", Path: file}).String(), Hash: sum(large)},
+		{Filename: "a b.whl", Path: file, Hashes: one(sum(large))},
+		{Filename: "a b.whl", URL: (&url.URL{Scheme: "file", Path: file}).String(), Hashes: one(sum(large))},
 	} {
 		newFixture(t, Options{}).mustFetch(t, a, large)
 	}
 	f := newFixture(t, Options{})
-	if _, err := f.Fetch(t.Context(), Artifact{Filename: "a b.whl", Path: file, Hash: sum(nil)}); err == nil || !strings.Contains(err.Error(), file) {
+	if _, err := f.Fetch(t.Context(), Artifact{Filename: "a b.whl", Path: file, Hashes: one(sum(nil))}); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("another hash: %v", err)
 	}
 	if _, err := f.Fetch(t.Context(), Artifact{Filename: "b.whl", Path: filepath.Join(dir, "b.whl")}); hint.KindOf(err) != hint.KindUsage || hint.Of(err) == "" {
@@ -64,7 +65,7 @@ func TestFindLinksOfAnotherHash(t *testing.T) {
 	}
 	srv := script(t, whole(large, ""))
 	f := newFixture(t, Options{FindLinks: []string{dir}})
-	f.mustFetch(t, Artifact{Filename: "a.whl", URL: srv.URL, Hash: sum(large)}, large)
+	f.mustFetch(t, Artifact{Filename: "a.whl", URL: srv.URL, Hashes: one(sum(large))}, large)
 	if len(f.log) != 1 || !strings.Contains(f.log[0], "passed over") {
 		t.Errorf("log: %q", f.log)
 	}
@@ -105,7 +106,7 @@ func TestIndex(t *testing.T) {
 		}
 	}
 	html := page("text/html", `<!DOCTYPE html><a href="../../files/`+name+`#sha256=00">`+name+`</a>`)
-	a := Artifact{Project: "my-app", Filename: name, URL: "https://files.index.example/" + name, Hash: sum(large)}
+	a := Artifact{Project: "my-app", Filename: name, URL: "https://files.index.example/" + name, Hashes: one(sum(large))}
 	for kind, h := range map[string]http.HandlerFunc{
 		"html": html,
 		"json": page("application/vnd.pypi.simple.v1+json", `{"meta":{"api-version":"1.3"},"files":[{"filename":"`+name+`","url":"../../files/`+name+`"}]}`),
@@ -118,7 +119,7 @@ func TestIndex(t *testing.T) {
 	t.Run("another file under that name", func(t *testing.T) {
 		srv := script(t, html)
 		a := a
-		a.Hash = sum([]byte("locked"))
+		a.Hashes = one(sum([]byte("locked")))
 		_, err := newFixture(t, Options{Index: srv.URL + "/simple"}).Fetch(t.Context(), a)
 		if _, ok := errors.AsType[*HashError](err); !ok {
 			t.Errorf("got %v", err)
@@ -127,7 +128,7 @@ func TestIndex(t *testing.T) {
 	t.Run("no hash", func(t *testing.T) {
 		srv := script(t, html)
 		a := a
-		a.Hash = Hash{}
+		a.Hashes = nil
 		_, err := newFixture(t, Options{Index: srv.URL + "/simple"}).Fetch(t.Context(), a)
 		if hint.KindOf(err) != hint.KindUsage || srv.count() > 0 {
 			t.Errorf("got %v after %d requests", err, srv.count())
@@ -135,12 +136,12 @@ func TestIndex(t *testing.T) {
 	})
 	t.Run("absent, but at the locked URL", func(t *testing.T) {
 		srv := script(t, html)
-		a := Artifact{Project: "unknown", Filename: name, URL: srv.URL + "/elsewhere/" + name, Hash: sum(large)}
+		a := Artifact{Project: "unknown", Filename: name, URL: srv.URL + "/elsewhere/" + name, Hashes: one(sum(large))}
 		newFixture(t, Options{Index: srv.URL + "/simple"}).mustFetch(t, a, large)
 	})
 	t.Run("absent everywhere", func(t *testing.T) {
 		srv := script(t, html)
-		a := Artifact{Project: "my-app", Filename: "my_app-2.0-py3-none-any.whl", URL: srv.URL + "/gone", Hash: sum(large)}
+		a := Artifact{Project: "my-app", Filename: "my_app-2.0-py3-none-any.whl", URL: srv.URL + "/gone", Hashes: one(sum(large))}
 		_, err := newFixture(t, Options{Index: srv.URL + "/simple"}).Fetch(t.Context(), a)
 		if err == nil || !strings.Contains(err.Error(), "/simple/ has no file my_app-2.0-py3-none-any.whl") || !strings.Contains(err.Error(), "404") ||
 			hint.KindOf(err) != hint.KindNetwork || hint.Of(err) == "" {
@@ -176,13 +177,66 @@ func TestParseSimpleHTML(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{
+	want := make(map[string]IndexFile)
+	for name, at := range map[string]string{
 		"one-1.0-py3-none-any.whl":     "https://index.example/deep/one-1.0-py3-none-any.whl",
 		"two-1.0+cpu-py3-none-any.whl": "https://files.index.example/two-1.0%2Bcpu-py3-none-any.whl?a=1&b=2",
 		"three-1.0.tar.gz":             "https://index.example/deep/three-1.0.tar.gz",
 		"cut-1.whl":                    "https://index.example/deep/cut-1.whl",
+	} {
+		want[name] = IndexFile{Filename: name, URL: at}
 	}
-	if diff := cmp.Diff(want, parseSimpleHTML(base, []byte(simplePage))); diff != "" {
+	one := want["one-1.0-py3-none-any.whl"]
+	one.Hashes = []filehash.Hash{sum([]byte("one"))}
+	want[one.Filename] = one
+	if diff := cmp.Diff(want, parseSimpleHTML(base, []byte(strings.Replace(simplePage, "sha256=00", "sha256="+sum([]byte("one")).Hex, 1)))); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// TestFiles lists what an index has, with the hashes that jubako knows, by either form of its pages.
+func TestFiles(t *testing.T) {
+	sha, md := sum(large), filehash.Hash{Algorithm: "md5", Hex: strings.Repeat("0", 32)}
+	page := func(kind, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/simple/my-app/" {
+				http.NotFound(w, r)
+				return
+			}
+			w.Header().Set("Content-Type", kind)
+			_, _ = w.Write([]byte(body))
+		}
+	}
+	for kind, tc := range map[string]struct {
+		h    http.HandlerFunc
+		want []filehash.Hash
+	}{
+		"html": {page("text/html", `<a href="/files/a-1.whl#sha256=`+sha.Hex+`">`), []filehash.Hash{sha}},
+		"json": {page("application/vnd.pypi.simple.v1+json", `{"files":[{"filename":"a-1.whl","url":"/files/a-1.whl","hashes":{"sha1":"00","md5":"`+md.Hex+`","sha256":"`+sha.Hex+`","x":{}}}]}`), []filehash.Hash{sha, md}},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			srv := script(t, tc.h)
+			f := newFixture(t, Options{})
+			for range 2 {
+				files, err := f.Files(t.Context(), srv.URL+"/simple", "my-app")
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := map[string]IndexFile{"a-1.whl": {"a-1.whl", srv.URL + "/files/a-1.whl", tc.want}}
+				if d := cmp.Diff(want, files); d != "" {
+					t.Error(d)
+				}
+			}
+			if srv.count() != 1 {
+				t.Errorf("%d requests", srv.count())
+			}
+			if files, err := f.Files(t.Context(), srv.URL+"/simple/", "other"); err != nil || len(files) != 0 {
+				t.Errorf("%v, %v", files, err)
+			}
+		})
+	}
+	_, err := newFixture(t, Options{Offline: true}).Files(t.Context(), "https://index.example/simple", "my-app")
+	if _, ok := errors.AsType[*OfflineError](err); !ok {
+		t.Errorf("offline: %v", err)
 	}
 }

@@ -11,6 +11,9 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/jubako/jubako/pkg/filehash"
+	"github.com/jubako/jubako/pkg/hint"
 )
 
 // maxIndexPage bounds a project's page in an index, in bytes.
@@ -20,20 +23,50 @@ const maxIndexPage = 64 << 20
 type simpleIndex struct {
 	c     *Client
 	root  string // with a slash at its end
-	pages lazyOnce[map[string]string]
+	pages lazyOnce[map[string]IndexFile]
+}
+
+// IndexFile is a file that an index has of a project.
+type IndexFile struct {
+	Filename string
+	URL      string
+	Hashes   []filehash.Hash // those of the index that jubako knows, the best first
+}
+
+// simple gives the index at a root, one for each.
+func (c *Client) simple(root string) *simpleIndex {
+	root = strings.TrimSuffix(root, "/") + "/"
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.indexes == nil {
+		c.indexes = make(map[string]*simpleIndex)
+	}
+	if c.indexes[root] == nil {
+		c.indexes[root] = &simpleIndex{c: c, root: root}
+	}
+	return c.indexes[root]
+}
+
+// Files lists what an index has of a project (normalized name), by filename; nothing where it does not know the project.
+func (c *Client) Files(ctx context.Context, index, project string) (map[string]IndexFile, error) {
+	if c.o.Offline {
+		return nil, hint.Wrap(hint.Network(&OfflineError{"the list of " + project}), "build once with a network, or use a lock that has the URLs of its files (uv.lock, pylock.toml)")
+	}
+	s := c.simple(index)
+	return s.pages.get(project, func() (map[string]IndexFile, error) { return s.page(ctx, project) })
 }
 
 // find gives the URL of the artifact's file. That the file is the locked one, its hash shows.
 func (s *simpleIndex) find(ctx context.Context, a Artifact) (string, error) {
-	files, err := s.pages.get(a.Project, func() (map[string]string, error) { return s.page(ctx, a.Project) })
+	files, err := s.pages.get(a.Project, func() (map[string]IndexFile, error) { return s.page(ctx, a.Project) })
 	if err != nil {
 		return "", err
 	}
-	u, ok := files[a.Filename]
+	f, ok := files[a.Filename]
 	if !ok {
 		return "", &absentError{redact(s.root), a.Filename}
 	}
-	return u, nil
+	return f.URL, nil
 }
 
 // absentError says that an index does not have a file.
@@ -43,8 +76,8 @@ func (e *absentError) Error() string {
 	return fmt.Sprintf("the index %s has no file %s", e.index, e.name)
 }
 
-// page reads the list of a project's files: name → URL.
-func (s *simpleIndex) page(ctx context.Context, project string) (files map[string]string, err error) {
+// page reads the list of a project's files, by name.
+func (s *simpleIndex) page(ctx context.Context, project string) (files map[string]IndexFile, err error) {
 	at := s.root + url.PathEscape(project) + "/"
 	name := "the list of " + project
 	err = s.c.patiently(ctx, name, func() int64 { return 0 }, func() (time.Duration, error) {
@@ -82,22 +115,34 @@ func (s *simpleIndex) page(ctx context.Context, project string) (files map[strin
 }
 
 // add notes a file of the page at base. What is not to be had by HTTP, or only less safely than the page, is not noted.
-func add(files map[string]string, base *url.URL, name, ref string) {
+// The hash may be in the reference's fragment.
+func add(files map[string]IndexFile, base *url.URL, name, ref string, hashes map[string]string) {
 	u, err := base.Parse(strings.TrimSpace(ref))
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || base.Scheme == "https" && u.Scheme != "https" {
 		return
+	}
+	if alg, digits, ok := strings.Cut(u.Fragment, "="); ok && len(hashes) == 0 {
+		hashes = map[string]string{alg: digits}
 	}
 	u.Fragment, u.RawFragment = "", ""
 	if name == "" {
 		name = path.Base(u.Path)
 	}
-	if _, twice := files[name]; !twice {
-		files[name] = u.String()
+	if _, twice := files[name]; twice {
+		return
 	}
+	f := IndexFile{Filename: name, URL: u.String()}
+	for alg, digits := range hashes {
+		if h, err := filehash.Parse(alg + ":" + digits); err == nil {
+			f.Hashes = append(f.Hashes, h)
+		}
+	}
+	filehash.Sort(f.Hashes)
+	files[name] = f
 }
 
 // parseSimpleJSON reads PEP 691's form of a page, of any version 1.x.
-func parseSimpleJSON(base *url.URL, b []byte) (map[string]string, error) {
+func parseSimpleJSON(base *url.URL, b []byte) (map[string]IndexFile, error) {
 	var p struct {
 		Meta struct {
 			Version string `json:"api-version"`
@@ -105,6 +150,8 @@ func parseSimpleJSON(base *url.URL, b []byte) (map[string]string, error) {
 		Files []struct {
 			Filename string `json:"filename"`
 			URL      string `json:"url"`
+			// Of other types than text PEP 691 knows nothing; a hash that is no text is none.
+			Hashes map[string]any `json:"hashes"`
 		} `json:"files"`
 	}
 	if err := json.Unmarshal(b, &p); err != nil {
@@ -113,24 +160,28 @@ func parseSimpleJSON(base *url.URL, b []byte) (map[string]string, error) {
 	if major, _, _ := strings.Cut(p.Meta.Version, "."); major != "1" && major != "" {
 		return nil, fmt.Errorf("reading the list: it has the version %q of the index API, and jubako reads 1", p.Meta.Version)
 	}
-	files := make(map[string]string, len(p.Files))
+	files := make(map[string]IndexFile, len(p.Files))
 	for _, f := range p.Files {
 		if f.Filename != "" {
-			add(files, base, f.Filename, f.URL)
+			hashes := make(map[string]string, len(f.Hashes))
+			for alg, digits := range f.Hashes {
+				hashes[alg], _ = digits.(string)
+			}
+			add(files, base, f.Filename, f.URL, hashes)
 		}
 	}
 	return files, nil
 }
 
 // parseSimpleHTML reads the anchors of PEP 503's page. The file's name is the last part of the link's path.
-func parseSimpleHTML(base *url.URL, b []byte) map[string]string {
-	files := make(map[string]string)
+func parseSimpleHTML(base *url.URL, b []byte) map[string]IndexFile {
+	files := make(map[string]IndexFile)
 	based := false
 	for s := (htmlScanner{text: string(b)}); s.next(); {
 		switch href, ok := s.attrs["href"]; {
 		case !ok:
 		case s.tag == "a":
-			add(files, base, "", href)
+			add(files, base, "", href, nil)
 		case s.tag == "base" && !based:
 			if u, err := base.Parse(strings.TrimSpace(href)); err == nil {
 				base, based = u, true

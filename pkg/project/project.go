@@ -48,7 +48,7 @@ type Project struct {
 	GroupPython  map[string]string
 	Repository   string // the first of the URLs that names source code
 
-	UV UV
+	UV UVSettings
 	// PythonVersion is what .python-version asks for, "" where there is no such file.
 	PythonVersion string
 
@@ -57,19 +57,6 @@ type Project struct {
 
 // Where says where a key of [tool.jubako] is written: "pyproject.toml:12:3", "--set", or "[tool.jubako] KEY" where it is inferred.
 func (p *Project) Where(key string) string { return p.places.of(key) }
-
-// UV is what [tool.uv] says, as far as an image depends on it.
-type UV struct {
-	Indexes []Index
-	NoBuild bool
-}
-
-// Index is an entry of [[tool.uv.index]].
-type Index struct {
-	Name         string `toml:"name"`
-	URL          string `toml:"url"`
-	Authenticate string `toml:"authenticate"`
-}
 
 // rawPyproject is what jubako reads of the rest of the file.
 type rawPyproject struct {
@@ -91,7 +78,6 @@ type rawPyproject struct {
 		UV struct {
 			Package *bool    `toml:"package"`
 			Dev     []string `toml:"dev-dependencies"`
-			Indexes []Index  `toml:"index"`
 			Groups  map[string]struct {
 				RequiresPython string `toml:"requires-python"`
 			} `toml:"dependency-groups"`
@@ -108,7 +94,10 @@ func Load(dir, profile string, sets []string) (*Project, error) {
 	file := filepath.Join(dir, "pyproject.toml")
 	b, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, hint.Wrap(hint.Usage(fmt.Errorf("there is no pyproject.toml in %s", dir)), "name the project's folder: jubako build DIR")
+		if !hasOtherLock(abs) {
+			return nil, hint.Wrap(hint.Usage(fmt.Errorf("there is no pyproject.toml in %s", dir)), "name the project's folder: jubako build DIR")
+		}
+		b, err = nil, nil // a project of requirements alone: everything is inferred, or said with --set
 	}
 	if err != nil {
 		return nil, hint.Usage(fmt.Errorf("reading the project: %w", err))
@@ -118,6 +107,9 @@ func Load(dir, profile string, sets []string) (*Project, error) {
 		return nil, err
 	}
 	p.Dir = abs
+	if p.UV, err = readUVSettings(abs); err != nil {
+		return nil, err
+	}
 	v, err := os.ReadFile(filepath.Join(abs, ".python-version"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("reading the project: %w", err)
@@ -128,6 +120,16 @@ func Load(dir, profile string, sets []string) (*Project, error) {
 		}
 	}
 	return p, nil
+}
+
+// hasOtherLock says whether a folder without pyproject.toml has something else to install from.
+func hasOtherLock(dir string) bool {
+	for _, name := range []string{"pylock.toml", "requirements.txt"} {
+		if fi, err := os.Stat(filepath.Join(dir, name)); err == nil && fi.Mode().IsRegular() {
+			return true
+		}
+	}
+	return false
 }
 
 func parse(file string, b []byte, profile string, sets []string) (*Project, error) {
@@ -149,7 +151,7 @@ func parse(file string, b []byte, profile string, sets []string) (*Project, erro
 	r := raw.Project
 	p := &Project{
 		File: file, Raw: b, Config: config, places: at, Name: r.Name, Version: r.Version, Description: r.Description, RequiresPython: r.RequiresPython,
-		Scripts: r.Scripts, Dependencies: r.Dependencies, Optional: r.Optional, UV: UV{Indexes: raw.Tool.UV.Indexes},
+		Scripts: r.Scripts, Dependencies: r.Dependencies, Optional: r.Optional,
 		Groups: map[string][]string{}, GroupPython: map[string]string{},
 	}
 	p.Packaged = raw.BuildSystem != nil

@@ -9,6 +9,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/locked"
 	"github.com/jubako/jubako/pkg/pep508"
 )
 
@@ -132,7 +133,7 @@ func TestRealLocks(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				s, err := l.Select(Request{Project: p.Project.Name}, env)
+				s, err := l.Select(locked.Request{Project: p.Project.Name}, env)
 				if err != nil && hint.KindOf(err) != hint.KindUsage {
 					t.Errorf("Python %s: %v", py, err)
 				}
@@ -167,7 +168,7 @@ func BenchmarkLargestLock(b *testing.B) {
 	}
 	b.Run("select", func(b *testing.B) {
 		for b.Loop() {
-			if _, err := l.Select(Request{AllExtras: true}, env); err != nil && hint.KindOf(err) != hint.KindUsage {
+			if _, err := l.Select(locked.Request{AllExtras: true}, env); err != nil && hint.KindOf(err) != hint.KindUsage {
 				b.Fatal(err)
 			}
 		}

@@ -83,20 +83,12 @@ func (d Difference) String() string { return d.Where + ": " + d.What }
 // --frozen does not; a lock that is out of step installs something else than the project asks for. A lock that may lack a
 // record (from revision 4 on), or that lacks the project, gives no difference.
 func (l *Lock) CheckMetadata(project string, d Declared) ([]Difference, error) {
-	var noted *metadata
-	for _, p := range l.byName[pep508.Normalize(project)] {
-		if p.Source.Local() {
-			noted = p.metadata
-			if noted == nil && l.Revision < 4 {
-				noted = &metadata{} // nothing was required
-			}
-		}
-	}
+	noted := l.record(project)
 	if noted == nil || d.Dynamic {
 		return nil, nil
 	}
 	var all []Difference
-	c := comparer{samples: samples()}
+	var c comparer
 	declared, err := parseAll(d.Dependencies, "")
 	if err != nil {
 		return nil, err
@@ -114,7 +106,7 @@ func (l *Lock) CheckMetadata(project string, d Declared) ([]Difference, error) {
 		declared = append(declared, more...)
 	}
 	c.extras = slices.Sorted(maps.Keys(extras))
-	all = append(all, c.compare("dependencies", declared, noted.dist)...)
+	all = append(all, l.extrasDiffer(d, noted)...)
 	groups := make(map[string]bool)
 	for g := range noted.groups {
 		groups[g] = true
@@ -130,10 +122,54 @@ func (l *Lock) CheckMetadata(project string, d Declared) ([]Difference, error) {
 			return nil, err
 		}
 	}
+	compared := [][]requirement{declared, noted.dist}
+	for g := range groups {
+		compared = append(compared, byGroup[g], noted.groups[g])
+	}
+	c.samples = samples(slices.Concat(compared...))
+	all = append(all, c.compare("dependencies", declared, noted.dist)...)
 	for _, g := range slices.Sorted(maps.Keys(groups)) {
 		all = append(all, c.compare(fmt.Sprintf("group %q", g), byGroup[g], noted.groups[g])...)
 	}
 	return all, nil
+}
+
+// record is what the lock has noted of a project; of a root without [project], "", it notes the groups. nil where it may
+// lack the record.
+func (l *Lock) record(project string) *metadata {
+	if project == "" {
+		return &metadata{groups: l.manifest.noted}
+	}
+	for _, p := range l.byName[pep508.Normalize(project)] {
+		switch {
+		case !p.Source.Local():
+		case p.metadata == nil && l.Revision < 4:
+			return &metadata{} // nothing was required
+		default:
+			return p.metadata
+		}
+	}
+	return nil
+}
+
+// extrasDiffer compares the names of the extras, which locks note from revision 1 on.
+func (l *Lock) extrasDiffer(d Declared, noted *metadata) []Difference {
+	if l.Revision < 1 {
+		return nil
+	}
+	var all []Difference
+	declared := pep508.SetOf(slices.Collect(maps.Keys(d.Optional))...)
+	for _, e := range slices.Sorted(maps.Keys(declared)) {
+		if !slices.Contains(noted.extras, e) {
+			all = append(all, Difference{fmt.Sprintf("extra %q", e), "it is not in the lock"})
+		}
+	}
+	for _, e := range noted.extras {
+		if !declared[e] {
+			all = append(all, Difference{fmt.Sprintf("extra %q", e), "it is in the lock only"})
+		}
+	}
+	return all
 }
 
 // parseAll reads requirements; those of an extra get its marker, as the lock notes them.
@@ -157,17 +193,34 @@ func parseAll(texts []string, extra string) ([]requirement, error) {
 }
 
 // samples are the targets on which markers are compared: two markers that agree on all of them are the same for an image.
-func samples() []pep508.Env {
-	var all []pep508.Env
+// Where requirements speak of a micro version, that one and its neighbours are among them.
+func samples(all []requirement) []pep508.Env {
+	micros := make(map[string]bool)
 	for minor := 8; minor <= 16; minor++ {
-		for _, machine := range []string{"x86_64", "aarch64"} {
-			if env, err := pep508.LinuxEnv(fmt.Sprintf("3.%d.4", minor), machine); err == nil {
-				all = append(all, env)
+		micros[fmt.Sprintf("3.%d.4", minor)] = true
+	}
+	for _, r := range all {
+		for _, v := range r.marker.Releases() {
+			if rel := v.Release(); len(rel) > 2 {
+				for micro := max(rel[2], 1) - 1; micro <= rel[2]+1 && len(micros) < maxSamples; micro++ {
+					micros[fmt.Sprintf("%d.%d.%d", rel[0], rel[1], micro)] = true
+				}
 			}
 		}
 	}
-	return all
+	var envs []pep508.Env
+	for _, python := range slices.Sorted(maps.Keys(micros)) {
+		for _, machine := range []string{"x86_64", "aarch64"} {
+			if env, err := pep508.LinuxEnv(python, machine); err == nil {
+				envs = append(envs, env)
+			}
+		}
+	}
+	return envs
 }
+
+// maxSamples bounds the Pythons on which markers are compared.
+const maxSamples = 64
 
 type comparer struct {
 	samples []pep508.Env

@@ -2,20 +2,20 @@
 // `uv sync --frozen` chooses (uv's own words for the file are in its documentation; the rules here were held against a
 // running uv).
 //
-// It may import pkg/pep508, pkg/wheel and pkg/hint.
+// It may import pkg/locked and what lies below it.
 package uvlock
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net/url"
-	"path"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 
+	"github.com/jubako/jubako/pkg/filehash"
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/locked"
 	"github.com/jubako/jubako/pkg/pep508"
 	"github.com/jubako/jubako/pkg/wheel"
 )
@@ -26,54 +26,30 @@ const (
 	maxPackages = 100_000
 )
 
-// Lock is a uv.lock.
+// Lock is a uv.lock. It implements locked.Lock.
 type Lock struct {
-	File           string // for messages
-	Revision       int
-	RequiresPython pep508.Specifiers
-	Packages       []*Package
+	Revision int
+	Packages []*Package
 
-	supported []pep508.Marker
-	conflicts [][]conflictItem
-	manifest  manifest
-	byName    map[string][]*Package
+	file           string
+	requiresPython pep508.Specifiers
+	supported      []pep508.Marker
+	conflicts      [][]conflictItem
+	manifest       manifest
+	byName         map[string][]*Package
 }
 
-// SourceKind says where a package comes from.
-type SourceKind string
+var _ locked.Lock = (*Lock)(nil)
 
-// The kinds of source, as the lock names them.
-const (
-	Registry  SourceKind = "registry"
-	Git       SourceKind = "git"
-	URL       SourceKind = "url"
-	Path      SourceKind = "path"
-	Directory SourceKind = "directory"
-	Editable  SourceKind = "editable"
-	Virtual   SourceKind = "virtual"
-)
+// File is the lock's name, for messages.
+func (l *Lock) File() string { return l.file }
 
-// Source is where a package comes from.
-type Source struct {
-	Kind         SourceKind
-	Location     string // URL, or a path relative to the lock's folder
-	Subdirectory string
-}
-
-func (s Source) String() string { return string(s.Kind) + " " + s.Location }
-
-// Local says whether the source is a folder or file beside the lock.
-func (s Source) Local() bool {
-	return s.Kind == Path || s.Kind == Directory || s.Kind == Editable || s.Kind == Virtual
-}
+// RequiresPython is what the lock asks of the Python.
+func (l *Lock) RequiresPython() pep508.Specifiers { return l.requiresPython }
 
 // Package is an entry of the lock.
 type Package struct {
-	Name    string // normalized
-	Version string // "" for a source tree whose version is dynamic
-	Source  Source
-	Wheels  []Wheel
-	Sdist   *File
+	locked.Package
 
 	markers       []pep508.Marker
 	dependencies  []edge
@@ -81,21 +57,8 @@ type Package struct {
 	groups        map[string][]edge
 	defaultGroups []string
 	hasDefaults   bool
+	groupPython   map[string]pep508.Specifiers
 	metadata      *metadata
-}
-
-// File is a file of a package.
-type File struct {
-	URL  string // absolute, or "" where Path is set
-	Path string // relative to the source: see Package.Source
-	Hash string // "sha256:…", or ""
-	Size int64  // bytes; 0 where the lock does not say
-}
-
-// Wheel is a built file of a package.
-type Wheel struct {
-	File
-	Filename wheel.Filename
 }
 
 type edge struct {
@@ -112,6 +75,9 @@ type manifest struct {
 	requirements  []manifestRequirement
 	groups        map[string][]manifestRequirement
 	defaultGroups []string
+	hasDefaults   bool
+	groupPython   map[string]pep508.Specifiers
+	noted         map[string][]requirement // the groups, in the form of metadata
 }
 
 type manifestRequirement struct {
@@ -141,7 +107,8 @@ type (
 		Members       []string                    `toml:"members"`
 		Requirements  []rawRequirement            `toml:"requirements"`
 		Groups        map[string][]rawRequirement `toml:"dependency-groups"`
-		DefaultGroups []string                    `toml:"default-groups"`
+		DefaultGroups *[]string                   `toml:"default-groups"`
+		GroupPython   map[string]string           `toml:"group-requires-python"`
 	}
 	rawRequirement struct {
 		Name      string   `toml:"name"`
@@ -197,6 +164,7 @@ type (
 		Groups            map[string][]rawEdge `toml:"dependency-groups"`
 		Sdist             *rawFile             `toml:"sdist"`
 		Wheels            []rawFile            `toml:"wheels"`
+		GroupPython       map[string]string    `toml:"group-requires-python"`
 		Metadata          *rawMetadata         `toml:"metadata"`
 	}
 )
@@ -212,7 +180,7 @@ func Parse(data []byte, file string) (*Lock, error) {
 	if err != nil {
 		return nil, hint.Usage(fmt.Errorf("reading %s: %w", file, err))
 	}
-	l.File = file
+	l.file = file
 	return l, nil
 }
 
@@ -237,7 +205,7 @@ func parse(data []byte) (*Lock, error) {
 	p := parser{markers: make(map[string]pep508.Marker)}
 	l := &Lock{Revision: raw.Revision, byName: make(map[string][]*Package)}
 	var err error
-	if l.RequiresPython, err = pep508.ParseSpecifiers(raw.RequiresPython); err != nil {
+	if l.requiresPython, err = pep508.ParseSpecifiers(raw.RequiresPython); err != nil {
 		return nil, fmt.Errorf("requires-python: %w", err)
 	}
 	if l.supported, err = p.all(raw.SupportedMarkers); err != nil {
@@ -288,17 +256,38 @@ func normalized(names []string) []string {
 }
 
 func (p *parser) manifest(m *manifest, raw rawManifest) (err error) {
-	m.members, m.defaultGroups = normalized(raw.Members), normalized(raw.DefaultGroups)
+	m.members = normalized(raw.Members)
+	if raw.DefaultGroups != nil {
+		m.hasDefaults, m.defaultGroups = true, normalized(*raw.DefaultGroups)
+	}
+	if m.groupPython, err = groupPython(raw.GroupPython); err != nil {
+		return err
+	}
 	if m.requirements, err = p.requirements(raw.Requirements); err != nil {
 		return err
 	}
-	m.groups = make(map[string][]manifestRequirement, len(raw.Groups))
+	m.groups, m.noted = make(map[string][]manifestRequirement, len(raw.Groups)), make(map[string][]requirement, len(raw.Groups))
 	for g, reqs := range raw.Groups {
 		if m.groups[pep508.Normalize(g)], err = p.requirements(reqs); err != nil {
 			return err
 		}
+		if m.noted[pep508.Normalize(g)], err = p.noted(reqs); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+func groupPython(raw map[string]string) (map[string]pep508.Specifiers, error) {
+	all := make(map[string]pep508.Specifiers, len(raw))
+	for g, text := range raw {
+		specs, err := pep508.ParseSpecifiers(text)
+		if err != nil {
+			return nil, fmt.Errorf("group-requires-python of %q: %w", g, err)
+		}
+		all[pep508.Normalize(g)] = specs
+	}
+	return all, nil
 }
 
 func (p *parser) requirements(raw []rawRequirement) ([]manifestRequirement, error) {
@@ -336,7 +325,7 @@ func (p *parser) packages(l *Lock, raw []rawPackage) error {
 }
 
 func (p *parser) pkg(raw *rawPackage) (*Package, error) {
-	pkg := &Package{Name: pep508.Normalize(raw.Name), Version: raw.Version}
+	pkg := &Package{Package: locked.Package{Name: pep508.Normalize(raw.Name), Version: raw.Version}}
 	if raw.Name == "" {
 		return nil, errors.New("it has no name")
 	}
@@ -344,7 +333,7 @@ func (p *parser) pkg(raw *rawPackage) (*Package, error) {
 	if pkg.Source, err = source(raw.Source); err != nil {
 		return nil, err
 	}
-	if pkg.Version == "" && (pkg.Source.Kind == Registry) {
+	if pkg.Version == "" && (pkg.Source.Kind == locked.Registry) {
 		return nil, errors.New("it has no version")
 	}
 	if pkg.markers, err = p.all(raw.ResolutionMarkers); err != nil {
@@ -353,11 +342,18 @@ func (p *parser) pkg(raw *rawPackage) (*Package, error) {
 	if raw.DefaultGroups != nil {
 		pkg.hasDefaults, pkg.defaultGroups = true, normalized(*raw.DefaultGroups)
 	}
+	if pkg.groupPython, err = groupPython(raw.GroupPython); err != nil {
+		return nil, err
+	}
 	if raw.Sdist != nil {
-		pkg.Sdist = &File{URL: raw.Sdist.URL, Path: raw.Sdist.Path, Hash: raw.Sdist.Hash, Size: raw.Sdist.Size}
+		f, err := pkg.file(*raw.Sdist)
+		if err != nil {
+			return nil, fmt.Errorf("its sdist: %w", err)
+		}
+		pkg.Sdist = &f
 	}
 	for _, f := range raw.Wheels {
-		w, err := newWheel(pkg, f)
+		w, err := pkg.wheel(f)
 		if err != nil {
 			return nil, err
 		}
@@ -371,57 +367,43 @@ func (p *parser) pkg(raw *rawPackage) (*Package, error) {
 	return pkg, nil
 }
 
-func source(raw rawSource) (Source, error) {
-	var found []Source
-	for kind, at := range map[SourceKind]string{Registry: raw.Registry, Git: raw.Git, URL: raw.URL, Path: raw.Path, Directory: raw.Directory, Editable: raw.Editable, Virtual: raw.Virtual} {
-		if at != "" {
-			found = append(found, Source{kind, at, raw.Subdirectory})
+// file reads an entry of wheels or sdist. What is locked by itself, and not from an index, has to have a hash.
+func (pkg *Package) file(raw rawFile) (locked.File, error) {
+	f := locked.File{URL: raw.URL, Path: raw.Path, Size: raw.Size}
+	if raw.Hash != "" {
+		if alg, _, _ := strings.Cut(raw.Hash, ":"); !filehash.Known(alg) {
+			return f, fmt.Errorf("%q is no hash that jubako knows", raw.Hash)
 		}
+		f.Hashes = []string{raw.Hash}
+		return f, nil
 	}
-	if len(found) != 1 {
-		return Source{}, fmt.Errorf("its source names %d places, and has to name one", len(found))
+	if pkg.Source.Kind == locked.URL || pkg.Source.Kind == locked.Path || pkg.Source.Kind == locked.Git && pkg.Source.Git.Path != "" {
+		return f, errors.New("it has no hash")
 	}
-	return found[0], nil
+	return f, nil
 }
 
-// newWheel takes the filename from the URL's, path's or entry's own last part, and holds it against the package.
-func newWheel(pkg *Package, f rawFile) (Wheel, error) {
-	name := f.Filename
-	switch {
-	case f.URL != "":
-		u, err := url.Parse(f.URL)
-		if err != nil {
-			return Wheel{}, fmt.Errorf("wheel %q: %w", f.URL, err)
+// wheel takes the filename from the URL's, path's or entry's own last part, and holds it against the package.
+func (pkg *Package) wheel(raw rawFile) (locked.Wheel, error) {
+	name := raw.Filename
+	f, ferr := pkg.file(raw)
+	if raw.URL != "" || raw.Path != "" {
+		var err error
+		if name, err = locked.FilenameOf(f); err != nil {
+			return locked.Wheel{}, err
 		}
-		name = path.Base(u.Path)
-	case f.Path != "":
-		name = path.Base(f.Path)
+	} else if pkg.Source.Kind == locked.Path {
+		f.Path = pkg.Source.Location
 	}
-	w := Wheel{File: File{URL: f.URL, Path: f.Path, Hash: f.Hash, Size: f.Size}}
-	if pkg.Source.Kind == Path && f.URL == "" && f.Path == "" {
-		w.Path = pkg.Source.Location
+	if ferr != nil {
+		return locked.Wheel{}, fmt.Errorf("its wheel %s: %w", name, ferr)
 	}
+	w := locked.Wheel{File: f}
 	var err error
 	if w.Filename, err = wheel.ParseFilename(name); err != nil {
-		return Wheel{}, err
+		return w, err
 	}
-	if w.Filename.Name != pkg.Name {
-		return Wheel{}, fmt.Errorf("its wheel %s is another project's", name)
-	}
-	if f.Hash == "" && pkg.Source.Kind != Registry {
-		return Wheel{}, fmt.Errorf("its wheel %s has no hash", name)
-	}
-	if pkg.Version != "" {
-		have, err1 := pep508.ParseVersion(w.Filename.Version)
-		want, err2 := pep508.ParseVersion(pkg.Version)
-		if err := errors.Join(err1, err2); err != nil {
-			return Wheel{}, err
-		}
-		if have.Compare(want) != 0 && have.Public().Compare(want) != 0 {
-			return Wheel{}, fmt.Errorf("its wheel %s is of another version than %s", name, pkg.Version)
-		}
-	}
-	return w, nil
+	return w, pkg.CheckWheel(w.Filename)
 }
 
 func (p *parser) edges(l *Lock, pkg *Package, raw *rawPackage) (err error) {
@@ -463,7 +445,7 @@ func (p *parser) edgeList(l *Lock, raw []rawEdge) ([]edge, error) {
 // target finds the one package that an edge's parts match.
 func (l *Lock) target(r rawEdge) (*Package, error) {
 	var found []*Package
-	var want Source
+	var want locked.Source
 	if r.Source != nil {
 		var err error
 		if want, err = source(*r.Source); err != nil {

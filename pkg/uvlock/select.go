@@ -2,72 +2,20 @@ package uvlock
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/locked"
 	"github.com/jubako/jubako/pkg/pep508"
 )
 
-// Request says what to install, in the words of `uv sync`.
-type Request struct {
-	// Project is the name of the project in the folder of the build; "" for a root without [project].
-	Project string
-	// Packages are members to install in place of Project (--package); AllPackages takes every member.
-	Packages    []string
-	AllPackages bool
-
-	Extras    []string
-	NoExtras  []string
-	AllExtras bool
-
-	// DefaultGroups are the groups of tool.uv.default-groups; nil stands for dev, where there is such a group.
-	DefaultGroups   []string
-	AllDefault      bool // default-groups = "all"
-	NoDefaultGroups bool
-	Groups          []string
-	NoGroups        []string
-	AllGroups       bool
-	OnlyGroups      []string
-
-	NoInstallPackages  []string
-	NoInstallProject   bool
-	NoInstallWorkspace bool
-	NoInstallLocal     bool
-}
-
-// Selected is a package to install.
-type Selected struct {
-	*Package
-	// Requires are the names of the packages that it depends on here, sorted.
-	Requires []string
-}
-
-// UnknownError is a name in a Request that the lock does not know.
-type UnknownError struct {
-	Kind, Name string
-	Known      []string
-}
-
-func (e *UnknownError) Error() string {
-	return fmt.Sprintf("there is no %s %q in the lock", e.Kind, e.Name)
-}
-
-func unknown(kind, name string, known []string) error {
-	slices.Sort(known)
-	known = slices.Compact(known)
-	err := hint.Usage(&UnknownError{kind, name, known})
-	if len(known) == 0 {
-		return err
-	}
-	return hint.Wrap(err, "it has: %s", strings.Join(known, ", "))
-}
-
 // Select gives the packages to install on a target, sorted by name and version. Sources that are virtual are left out, as
 // uv leaves them out; their dependencies are in.
-func (l *Lock) Select(r Request, env pep508.Env) ([]Selected, error) {
+func (l *Lock) Select(r locked.Request, env pep508.Env) ([]locked.Selected, error) {
 	s := &selection{lock: l, req: r, env: &env}
 	if err := s.preflight(); err != nil {
 		return nil, err
@@ -76,6 +24,9 @@ func (l *Lock) Select(r Request, env pep508.Env) ([]Selected, error) {
 		return nil, err
 	}
 	if err := s.chooseGroups(); err != nil {
+		return nil, err
+	}
+	if err := s.checkGroupPython(); err != nil {
 		return nil, err
 	}
 	if err := s.chooseExtras(); err != nil {
@@ -96,7 +47,7 @@ func (l *Lock) Select(r Request, env pep508.Env) ([]Selected, error) {
 // selection is the state of one Select.
 type selection struct {
 	lock  *Lock
-	req   Request
+	req   locked.Request
 	env   *pep508.Env
 	roots []*Package
 	// rootless says that the lock's own requirements and groups take part (a root without [project]).
@@ -127,9 +78,13 @@ func projectKey(pkg string) string      { return fmt.Sprintf("project-%d-%s", le
 
 // preflight refuses a target that the lock was not made for.
 func (s *selection) preflight() error {
-	py := s.env.PythonFullVersion()
-	if !s.lock.RequiresPython.Contains(py.Base()) { // uv counts a release candidate as its release
-		return hint.Wrap(hint.Usage(fmt.Errorf("%s requires Python %s, and the base has %s", s.lock.File, s.lock.RequiresPython, py)), "name a base with a Python that fits")
+	if err := locked.CheckPython(s.lock.file, s.lock.requiresPython, s.env.PythonFullVersion()); err != nil {
+		return err
+	}
+	if s.req.RequiresPython != nil {
+		if err := locked.CheckPython("pyproject.toml", s.req.RequiresPython, s.env.PythonFullVersion()); err != nil {
+			return err
+		}
 	}
 	if len(s.lock.supported) == 0 {
 		return nil
@@ -143,7 +98,7 @@ func (s *selection) preflight() error {
 	for _, m := range s.lock.supported {
 		all = append(all, m.String())
 	}
-	return hint.Wrap(hint.Usage(fmt.Errorf("%s supports only: %s", s.lock.File, strings.Join(all, "; "))), "tool.uv.environments limits the lock: add the image's platform there, and lock anew")
+	return hint.Wrap(hint.Usage(fmt.Errorf("%s supports only: %s", s.lock.file, strings.Join(all, "; "))), "tool.uv.environments limits the lock: add the image's platform there, and lock anew")
 }
 
 // chooseRoots finds the packages from which the walk starts.
@@ -160,6 +115,9 @@ func (s *selection) chooseRoots() error {
 		names, s.rootless = members, true
 	}
 	for _, n := range names {
+		if len(s.req.Packages) > 0 && !slices.Contains(members, n) {
+			return locked.Unknown("workspace member", n, members)
+		}
 		var found []*Package
 		for _, p := range s.lock.byName[n] {
 			if p.Source.Local() {
@@ -167,7 +125,7 @@ func (s *selection) chooseRoots() error {
 			}
 		}
 		if len(found) != 1 {
-			return unknown("project", n, members)
+			return locked.Unknown("project", n, members)
 		}
 		s.roots = append(s.roots, found[0])
 	}
@@ -191,7 +149,7 @@ func (l *Lock) members() []string {
 // root is the package at the lock's own folder; nil where that is no project.
 func (l *Lock) root() *Package {
 	for _, p := range l.Packages {
-		if (p.Source.Kind == Editable || p.Source.Kind == Virtual || p.Source.Kind == Directory) && p.Source.Location == "." {
+		if (p.Source.Tree() || p.Source.Kind == locked.Virtual) && p.Source.Location == "." {
 			return p
 		}
 	}
@@ -225,11 +183,14 @@ func (s *selection) knownGroups() map[string]bool {
 func (s *selection) chooseGroups() error {
 	known := s.knownGroups()
 	s.groups, s.explicit = make(map[string]bool), make(map[string]bool)
+	if r := s.req; len(r.OnlyGroups) > 0 && (len(r.Groups)+len(r.Extras) > 0 || r.AllGroups || r.AllExtras || r.Dev) {
+		return hint.Usage(errors.New("--only-group leaves the project and its extras out, and goes with no --group and no --extra"))
+	}
 	s.prod = len(s.req.OnlyGroups) == 0
 	check := func(names []string) error {
 		for _, n := range normalized(names) {
 			if !known[n] {
-				return unknown("dependency group", n, slices.Collect(maps.Keys(known)))
+				return locked.Unknown("dependency group", n, slices.Collect(maps.Keys(known)))
 			}
 		}
 		return nil
@@ -252,7 +213,14 @@ func (s *selection) chooseGroups() error {
 			s.groups[g], s.explicit[g] = true, true
 		}
 	}
-	for _, g := range normalized(s.req.NoGroups) {
+	if s.req.Dev { // which need not exist
+		s.groups["dev"], s.explicit["dev"] = true, true
+	}
+	no := normalized(s.req.NoGroups)
+	if s.req.NoDev {
+		no = append(no, "dev")
+	}
+	for _, g := range no {
 		delete(s.groups, g)
 		delete(s.explicit, g)
 	}
@@ -261,10 +229,11 @@ func (s *selection) chooseGroups() error {
 
 // defaults are the groups that are in without being asked for.
 func (s *selection) defaults(known map[string]bool) []string {
-	if len(s.req.Packages) == 1 && s.lock.Revision >= 5 && s.roots[0].hasDefaults {
-		return s.roots[0].defaultGroups
-	}
 	switch {
+	case s.ofLock() && s.roots[0].hasDefaults:
+		return s.roots[0].defaultGroups
+	case s.ofLock():
+		return []string{"dev"}
 	case s.req.AllDefault:
 		return slices.Collect(maps.Keys(known))
 	case s.req.DefaultGroups != nil:
@@ -272,6 +241,25 @@ func (s *selection) defaults(known map[string]bool) []string {
 	default:
 		return []string{"dev"}
 	}
+}
+
+// ofLock says whether the one chosen member's settings are the lock's own, whatever pyproject.toml says.
+func (s *selection) ofLock() bool { return len(s.req.Packages) == 1 && s.lock.Revision >= 5 }
+
+// checkGroupPython refuses a Python that an enabled group does not take.
+func (s *selection) checkGroupPython() error {
+	specs := s.req.GroupPython
+	if s.ofLock() {
+		specs = s.roots[0].groupPython
+	}
+	for _, g := range slices.Sorted(maps.Keys(s.groups)) {
+		if py, ok := specs[g]; ok {
+			if err := locked.CheckPython(fmt.Sprintf("the group %q", g), py, s.env.PythonFullVersion()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // chooseExtras settles which extras of the roots are in.
@@ -290,9 +278,9 @@ func (s *selection) chooseExtras() error {
 	}
 	no := pep508.SetOf(s.req.NoExtras...)
 	wanted := pep508.SetOf(s.req.Extras...)
-	for e := range wanted {
+	for _, e := range slices.Concat(normalized(s.req.Extras), normalized(s.req.NoExtras)) {
 		if !known[e] && s.lock.Revision > 0 {
-			return unknown("extra", e, slices.Collect(maps.Keys(known)))
+			return locked.Unknown("extra", e, slices.Collect(maps.Keys(known)))
 		}
 	}
 	for _, p := range s.roots {
@@ -410,7 +398,7 @@ func (s *selection) manifestRequirements(follow func(pep508.Marker, []string) bo
 				}
 			}
 			if len(found) != 1 {
-				s.err = fmt.Errorf("reading %s: %d packages match the requirement %q", s.lock.File, len(found), r.name)
+				s.err = fmt.Errorf("reading %s: %d packages match the requirement %q", s.lock.file, len(found), r.name)
 				return
 			}
 			push(found[0], r.extras)
@@ -428,29 +416,36 @@ func (s *selection) manifestRequirements(follow func(pep508.Marker, []string) bo
 }
 
 // result gathers the packages that the walk has reached and the filters leave.
-func (s *selection) result() ([]Selected, error) {
+func (s *selection) result() ([]locked.Selected, error) {
 	packages := make(map[*Package]bool)
 	for n := range s.visited {
 		packages[n.pkg] = true
 	}
 	no := pep508.SetOf(s.req.NoInstallPackages...)
+	built := pep508.SetOf(s.req.NoEditablePackages...)
 	members := pep508.SetOf(s.lock.members()...)
-	var out []Selected
+	var out []locked.Selected
 	for p := range packages {
 		project := s.req.NoInstallProject && len(s.req.Packages) < 2 && s.isProject(p)
 		workspace := s.req.NoInstallWorkspace && members[p.Name] && p.Source.Local()
 		local := s.req.NoInstallLocal && p.Source.Local()
-		if p.Source.Kind == Virtual || no[p.Name] || project || workspace || local {
+		if p.Source.Kind == locked.Virtual || no[p.Name] || project || workspace || local {
 			continue
 		}
-		out = append(out, Selected{p, slices.Sorted(maps.Keys(s.requires[p]))})
+		pkg := &p.Package
+		if p.Source.Kind == locked.Editable && (s.req.NoEditable || built[p.Name]) {
+			plain := p.Package
+			plain.Source.Kind = locked.Directory
+			pkg = &plain
+		}
+		out = append(out, locked.Selected{Package: pkg, Requires: slices.Sorted(maps.Keys(s.requires[p]))})
 	}
-	slices.SortFunc(out, func(a, b Selected) int {
+	slices.SortFunc(out, func(a, b locked.Selected) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Version, b.Version), strings.Compare(a.Source.String(), b.Source.String()))
 	})
 	for i := 1; i < len(out); i++ {
 		if a, b := out[i-1], out[i]; a.Name == b.Name {
-			return nil, fmt.Errorf("reading %s: it asks for two versions of %s at once, %s and %s", s.lock.File, a.Name, a.Version, b.Version)
+			return nil, fmt.Errorf("reading %s: it asks for two versions of %s at once, %s and %s", s.lock.file, a.Name, a.Version, b.Version)
 		}
 	}
 	return out, nil

@@ -1,0 +1,99 @@
+package assemble
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/jubako/jubako/layers"
+	projectlayer "github.com/jubako/jubako/layers/project"
+	"github.com/jubako/jubako/pkg/checkout"
+	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/locked"
+	"github.com/jubako/jubako/pkg/wheel"
+)
+
+// projects describes the layer of what comes as source: the project, its workspace's members, and what is built from
+// folders and repositories beside them.
+func (b *builder) projects(ctx context.Context, l *lower, trees []locked.Selected) (layers.Layer, error) {
+	var all []projectlayer.Options
+	for _, s := range trees {
+		o, err := b.tree(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		if o.Pyproject, err = os.ReadFile(filepath.Join(o.Dir, "pyproject.toml")); err != nil {
+			return nil, hint.Usage(fmt.Errorf("reading the project %s: %w", s.Name, err))
+		}
+		o.Name, o.Version, o.Venv, o.Store, o.Now = s.Name, s.Version, b.venvAt(l), b.Store, b.Now()
+		all = append(all, o)
+	}
+	slices.SortFunc(all, func(x, y projectlayer.Options) int { return strings.Compare(x.Name, y.Name) })
+	return projectlayer.New(ctx, all...)
+}
+
+// tree says where the source of a package is, here and, if it is editable, in the image.
+func (b *builder) tree(ctx context.Context, s locked.Selected) (projectlayer.Options, error) {
+	p := b.spec.Project
+	o := projectlayer.Options{Editable: s.Source.Kind == locked.Editable}
+	if s.Source.Kind == locked.Git {
+		dir, err := b.checkout(ctx, s.Package)
+		if err != nil {
+			return o, err
+		}
+		if outside(s.Source.Subdirectory) {
+			return o, hint.Usage(fmt.Errorf("reading %s: package %s: %s does not lie in the repository", b.in.lock.File(), s.Name, s.Source.Subdirectory))
+		}
+		o.Dir, o.DirectURL = filepath.Join(dir, filepath.FromSlash(s.Source.Subdirectory)), gitURL(s.Source)
+		o.ImageDir = "/nowhere" // of what is not editable nothing points back to its source
+		return o, nil
+	}
+	o.Dir = b.beside(s.Source.Location)
+	rel, err := filepath.Rel(p.SourceDir(), o.Dir)
+	if err != nil {
+		return o, err
+	}
+	if outside(filepath.ToSlash(rel)) && o.Editable {
+		return o, hint.Wrap(hint.Usage(fmt.Errorf("package %s is editable and locked at %s, which does not lie in the source %s", s.Name, s.Source.Location, p.SourceDir())),
+			`let the source begin above it ([tool.jubako] source = ".."), or build it in with --no-editable`)
+	}
+	walk := b.walk()
+	o.ImageDir, o.Source = path.Join(p.Config.Workdir, filepath.ToSlash(rel)), &walk
+	if outside(filepath.ToSlash(rel)) {
+		o.Source = nil // .dockerignore does not speak of it
+	}
+	o.DirectURL = &wheel.DirectURL{URL: (&url.URL{Scheme: "file", Path: o.ImageDir}).String(), Dir: &wheel.DirInfo{Editable: o.Editable}}
+	return o, nil
+}
+
+func outside(rel string) bool {
+	rel = path.Clean(rel)
+	return rel == ".." || strings.HasPrefix(rel, "../") || path.IsAbs(rel)
+}
+
+// checkout brings the source of a package from its repository. A repository on this machine is named relative to the lock.
+func (b *builder) checkout(ctx context.Context, p *locked.Package) (string, error) {
+	at := p.Source.Location
+	if !strings.Contains(at, "://") && !strings.Contains(at, "@") {
+		at = b.beside(at)
+	}
+	return checkout.Get(ctx, checkout.Commit{Package: p.Name, URL: at, ID: p.Source.Git.ID, LFS: p.Source.Git.LFS},
+		checkout.Options{Store: b.Store, Offline: b.spec.Offline, Log: func(s string) { b.debug("%s", s) }})
+}
+
+// gitURL is the record of where a package has come from, without a password.
+func gitURL(s locked.Source) *wheel.DirectURL {
+	at := s.Location
+	if u, err := url.Parse(at); err == nil && u.User != nil {
+		if _, secret := u.User.Password(); secret || u.Scheme != "ssh" {
+			u.User = nil
+			at = u.String()
+		}
+	}
+	return &wheel.DirectURL{URL: at, Subdirectory: s.Subdirectory, VCS: &wheel.VCSInfo{VCS: "git", CommitID: s.Git.ID, RequestedRevision: s.Git.Requested, Path: s.Git.Path}}
+}

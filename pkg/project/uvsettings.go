@@ -1,0 +1,123 @@
+package project
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/jubako/jubako/pkg/hint"
+)
+
+// UVSettings is what uv's own configuration says, as far as an image depends on it.
+type UVSettings struct {
+	Indexes        []Index
+	Keyring        bool // keyring-provider = "subprocess"
+	NoBuild        bool
+	NoBuildPackage []string
+	NoBinary       bool
+	NoBinaryPkgs   []string
+}
+
+// Index is an entry of [[tool.uv.index]], or a URL of index-url and its like.
+type Index struct {
+	Name         string `toml:"name"`
+	URL          string `toml:"url"`
+	Authenticate string `toml:"authenticate"`
+	Default      bool   `toml:"default"`
+	Explicit     bool   `toml:"explicit"`
+}
+
+// rawUVSettings is uv.toml, and [tool.uv] of pyproject.toml.
+type rawUVSettings struct {
+	Indexes        []Index  `toml:"index"`
+	IndexURL       string   `toml:"index-url"`
+	ExtraIndexURL  []string `toml:"extra-index-url"`
+	Keyring        string   `toml:"keyring-provider"`
+	NoBuild        bool     `toml:"no-build"`
+	NoBuildPackage []string `toml:"no-build-package"`
+	NoBinary       bool     `toml:"no-binary"`
+	NoBinaryPkgs   []string `toml:"no-binary-package"`
+}
+
+// readUVSettings reads the settings of the workspace that a project belongs to: the folder of its uv.lock, in whose uv.toml,
+// or else [tool.uv] of pyproject.toml, they are. The user's own and the machine's uv.toml add indexes.
+func readUVSettings(dir string) (UVSettings, error) {
+	root := dir
+	for at := dir; ; at = filepath.Dir(at) {
+		if _, err := os.Stat(filepath.Join(at, "uv.lock")); err == nil {
+			root = at
+			break
+		}
+		if at == filepath.Dir(at) {
+			break
+		}
+	}
+	raw, found, err := readUVFile(filepath.Join(root, "uv.toml"), false)
+	if err == nil && !found {
+		raw, _, err = readUVFile(filepath.Join(root, "pyproject.toml"), true)
+	}
+	if err != nil {
+		return UVSettings{}, err
+	}
+	out := UVSettings{Keyring: raw.Keyring == "subprocess", NoBuild: raw.NoBuild, NoBuildPackage: raw.NoBuildPackage, NoBinary: raw.NoBinary, NoBinaryPkgs: raw.NoBinaryPkgs}
+	out.add(raw)
+	for _, file := range userUVFiles() {
+		raw, _, err := readUVFile(file, false)
+		if err != nil {
+			return out, err
+		}
+		out.add(raw)
+		out.Keyring = out.Keyring || raw.Keyring == "subprocess"
+	}
+	return out, nil
+}
+
+// userUVFiles are the user's uv.toml and the machine's.
+func userUVFiles() []string {
+	var files []string
+	if dir, err := os.UserConfigDir(); err == nil {
+		files = append(files, filepath.Join(dir, "uv", "uv.toml"))
+	}
+	return append(files, "/etc/uv/uv.toml")
+}
+
+func (s *UVSettings) add(raw rawUVSettings) {
+	s.Indexes = append(s.Indexes, raw.Indexes...)
+	if raw.IndexURL != "" {
+		s.Indexes = append(s.Indexes, Index{URL: raw.IndexURL, Default: true})
+	}
+	for _, u := range raw.ExtraIndexURL {
+		s.Indexes = append(s.Indexes, Index{URL: u})
+	}
+}
+
+// readUVFile reads uv.toml, or [tool.uv] of a pyproject.toml.
+func readUVFile(file string, pyproject bool) (raw rawUVSettings, found bool, err error) {
+	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return raw, false, nil
+	}
+	if err != nil {
+		return raw, false, hint.Usage(fmt.Errorf("reading uv's settings: %w", err))
+	}
+	if !pyproject {
+		err = toml.Unmarshal(b, &raw)
+	} else {
+		var doc struct {
+			Tool struct {
+				UV rawUVSettings `toml:"uv"`
+			} `toml:"tool"`
+		}
+		err = toml.Unmarshal(b, &doc)
+		raw = doc.Tool.UV
+	}
+	if d, ok := errors.AsType[*toml.DecodeError](err); ok {
+		row, col := d.Position()
+		return raw, true, hint.Usage(fmt.Errorf("reading %s:%d:%d: %w", file, row, col, err))
+	}
+	return raw, true, err
+}
