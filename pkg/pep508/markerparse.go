@@ -220,7 +220,7 @@ func versionNode(v variable, op, lit string, turned bool) *node {
 		n.op = "=="
 	}
 	spec, reason := parseSpecifier(n.op + dropLocal(lit))
-	if reason != "" {
+	if reason != "" || strings.TrimSuffix(string(spec.Op), "*") != n.op { // the literal begins with an operator of its own
 		return nil
 	}
 	n.specs = Specifiers{releaseOnly(spec)}

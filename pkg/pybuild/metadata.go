@@ -158,7 +158,7 @@ func (p *pyproject) requirements(w *headers) error {
 			r.Name, r.Marker = pep508.Normalize(r.Name), pep508.Marker{}
 			text := r.String()
 			if !marker.IsTrue() {
-				text += " ; " + marker.String()
+				text += " ; " + marker.Canonical().String()
 			}
 			w.put("Requires-Dist", text)
 		}
