@@ -44,6 +44,10 @@ demo: $(BIN)/jubako ## build and push a real Django image, pull it back, verify 
 e2e: $(BIN)/jubako ## with a real registry, Docker, containerd, podman, skopeo, umoci and uv (root, Debian)
 	@testdata/e2e/run.sh
 
+.PHONY: oracle
+oracle: $(BIN)/jubako ## uv as the oracle: the same packages, wheels and files from a lock
+	@testdata/oracle/run.sh
+
 .PHONY: bench
 bench: $(BIN)/jubako ## the limits that jubako promises, measured on this machine
 	@testdata/bench/run.sh $(BIN)/jubako

@@ -9,8 +9,10 @@ unformatted=$(git ls-files -z '*.go' | xargs -0 -r gofmt -l)
 [ -z "$unformatted" ] || complain "not gofmt-clean: $unformatted"
 go vet ./... || status=1
 go vet -tags e2e ./testdata/e2e || status=1
+go vet -tags oracle ./testdata/oracle || status=1
 go run "$1" ./... || status=1
 go run "$1" -tags e2e ./testdata/e2e || status=1
+go run "$1" -tags oracle ./testdata/oracle || status=1
 
 # A registry's host in a committed file would tie jubako to one place of the ecosystem.
 hosts='py''pi\.org|python''hosted\.org|deb\.deb''ian\.org|proxy\.gol''ang\.org|registry\.np''mjs\.org|docker''\.io/'

@@ -1,0 +1,1 @@
+from lib_a import a
