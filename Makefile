@@ -33,8 +33,8 @@ lint: ## gofmt, go vet, staticcheck, and the house's own rules
 	@testdata/ci/lint.sh $(STATICCHECK)
 
 .PHONY: fuzz
-fuzz: ## every fuzz target in turn, FUZZTIME each (10s)
-	@testdata/ci/fuzz.sh $(or $(FUZZTIME),10s)
+fuzz: ## every fuzz target, FUZZTIME each (10s); FUZZLONG for those of locks and wheels
+	@testdata/ci/fuzz.sh $(or $(FUZZTIME),10s) $(FUZZLONG)
 
 .PHONY: demo
 demo: $(BIN)/jubako ## build and push a real Django image, pull it back, verify it

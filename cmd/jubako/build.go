@@ -89,7 +89,11 @@ func (a *app) buildCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "build [DIR]",
 		Short: "Assemble the image of a project",
-		Long: `Assemble the image of the project in DIR (default "."), from its pyproject.toml and uv.lock.
+		Long: `Assemble the image of the project in DIR (default "."), from its pyproject.toml and its lock.
+
+Locks: uv.lock; pylock.toml (PEP 751); requirements.txt with hashes, whose files are found in an
+index. Sources: wheels of an index or a flat index, at a URL or a path, in a git repository; folders
+and git repositories that static settings of their build backend describe. Not yet: sdists.
 
 The result goes where --push and -o say. Standard output has one line for each place, with the
 digest; everything else is on standard error.`,

@@ -136,6 +136,18 @@ func TestLockFormats(t *testing.T) {
 	w.build("--metadata-file", meta)
 }
 
+// TestOtherDefaultIndex: case 49 of the specification. An index that uv's variables name is not asked for what has its URL
+// in the lock.
+func TestOtherDefaultIndex(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{"UV_DEFAULT_INDEX", "UV_INDEX", "PIP_INDEX_URL"} {
+		t.Setenv(name, "http://127.0.0.1:1/simple")
+	}
+	if _, stderr := w.build(); !strings.Contains(stderr, "2 packages") {
+		t.Error(stderr)
+	}
+}
+
 // TestRequirementsAlone builds a project that has no pyproject.toml.
 func TestRequirementsAlone(t *testing.T) {
 	w := newWorld(t)

@@ -79,8 +79,8 @@ type app struct {
 
 const longHelp = `jubako assembles container images for Python web projects.
 
-It reads pyproject.toml and uv.lock, writes the layers itself, and pushes the image to a
-registry or into an archive. It needs no Docker, no daemon, no root and no Python.
+It reads pyproject.toml and uv.lock (or pylock.toml, or requirements.txt with hashes), writes the
+layers itself, and pushes the image to a registry or into an archive. It needs no Docker, no daemon, no root and no Python.
 
 Exit codes: 0 done · 1 the build failed · 2 usage or configuration · 3 registry or network ·
 4 a verification or a lint with --strict did not hold · 130 interrupted, nothing half-written.

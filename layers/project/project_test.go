@@ -86,7 +86,7 @@ func files(t *testing.T, l *Layer) map[string]string {
 	return got
 }
 
-// TestEditable holds what uv leaves of an editable install, all of it with paths of the image.
+// TestEditable, case 46 of the specification, holds what uv leaves of an editable install, all of it with paths of the image.
 func TestEditable(t *testing.T) {
 	l := layer(t, options(t, pyproject, "src/chord_ify/__init__.py"))
 	if l.Name() != "project" || l.Summary() != "Chord.ify 1.4.0 (editable)" {

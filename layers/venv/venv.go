@@ -53,6 +53,8 @@ type Package struct {
 	// Requires names the packages that this one depends on in the image. It decides whose file is taken where two
 	// packages bring one path.
 	Requires []string
+	// AskWheel says that the wheel's own METADATA tells what it requires: the lock does not.
+	AskWheel bool
 	// DirectURL is set for a package that is not from an index.
 	DirectURL *wheel.DirectURL
 	// Open fetches the wheel, unless it is at hand, and opens it. It is called by several goroutines at once, and only
@@ -156,6 +158,7 @@ func (l *Layer) makeKey() layers.Key {
 	type pkg struct {
 		Filename, SHA256 string
 		Requires         []string         `json:",omitempty"`
+		AskWheel         bool             `json:",omitempty"`
 		DirectURL        *wheel.DirectURL `json:",omitempty"`
 		GitPath          string           `json:",omitempty"`
 	}
@@ -169,7 +172,7 @@ func (l *Layer) makeKey() layers.Key {
 	}
 	requires := l.requires()
 	for i, p := range l.packages {
-		in := pkg{Filename: p.Filename, SHA256: p.SHA256, DirectURL: p.DirectURL}
+		in := pkg{Filename: p.Filename, SHA256: p.SHA256, AskWheel: p.AskWheel, DirectURL: p.DirectURL}
 		for _, j := range requires[i] {
 			in.Requires = append(in.Requires, l.packages[j].filename.Name)
 		}
@@ -205,12 +208,12 @@ func (l *Layer) Tree(ctx context.Context) (*fstree.Tree, error) {
 	trees := make([]*fstree.Tree, len(l.packages))
 	g, opening := errgroup.WithContext(ctx)
 	g.SetLimit(cmp.Or(max(l.options.Jobs, 0), runtime.GOMAXPROCS(0)))
-	for i, p := range l.packages {
+	for i := range l.packages {
 		g.Go(func() (err error) {
 			if err := opening.Err(); err != nil {
 				return err
 			}
-			trees[i], err = l.install(opening, p)
+			trees[i], err = l.install(opening, i)
 			return err
 		})
 	}
@@ -239,7 +242,8 @@ func (l *Layer) Tree(ctx context.Context) (*fstree.Tree, error) {
 }
 
 // install makes the tree of one package. The wheel stays open until Close.
-func (l *Layer) install(ctx context.Context, p located) (*fstree.Tree, error) {
+func (l *Layer) install(ctx context.Context, i int) (*fstree.Tree, error) {
+	p := l.packages[i]
 	opened, err := p.Open(ctx)
 	if err != nil {
 		return nil, err
@@ -250,6 +254,11 @@ func (l *Layer) install(ctx context.Context, p located) (*fstree.Tree, error) {
 	archive, err := wheel.Open(opened, opened.Size, p.Filename)
 	if err != nil {
 		return nil, err
+	}
+	if p.AskWheel {
+		if l.packages[i].Requires, err = wheel.Requires(archive); err != nil {
+			return nil, err
+		}
 	}
 	tree := &fstree.Tree{}
 	return tree, wheel.Install(tree, archive, l.venv, wheel.InstallOptions{DirectURL: p.DirectURL})

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"sync/atomic"
@@ -130,6 +131,18 @@ func TestPackagesAlone(t *testing.T) {
 	}
 }
 
+// asking leaves it to the wheel what it requires.
+func asking(p Package) Package {
+	p.AskWheel = true
+	return p
+}
+
+// needing is a wheel whose METADATA requires something.
+func needing(w wheeltest.Wheel, what string) wheeltest.Wheel {
+	w.Metadata = fmt.Sprintf("Metadata-Version: 2.1\nName: %s\nVersion: %s\nRequires-Dist: %s\nRequires-Dist: (\n", w.Name, w.Version, what)
+	return w
+}
+
 // TestClashes is about paths that two packages bring: case 41 and what follows from it.
 func TestClashes(t *testing.T) {
 	ns := func(name, data string) wheeltest.Wheel {
@@ -146,6 +159,8 @@ func TestClashes(t *testing.T) {
 		{"case 41: other bytes, the later name wins", []Package{s.pkg(ns("b", "of b")), s.pkg(ns("a", "of a"))}, "of b",
 			[]string{"a and b both bring /" + site + "ns/__init__.py, with different content: b's is taken, by its name, since neither depends on the other"}},
 		{"the one that depends on the other wins", []Package{s.pkg(ns("a", "of a"), "B"), s.pkg(ns("b", "of b"))}, "of a",
+			[]string{"b and a both bring /" + site + "ns/__init__.py, with different content: a's is taken, since it depends on b"}},
+		{"the one whose wheel says so wins", []Package{asking(s.pkg(needing(ns("a", "of a"), "B ; extra == 'x'"))), asking(s.pkg(ns("b", "of b")))}, "of a",
 			[]string{"b and a both bring /" + site + "ns/__init__.py, with different content: a's is taken, since it depends on b"}},
 		{"over a third", []Package{s.pkg(ns("a", "of a"), "m"), s.pkg(simple("m"), "b"), s.pkg(ns("b", "of b"))}, "of a",
 			[]string{"b and a both bring /" + site + "ns/__init__.py, with different content: a's is taken, since it depends on b"}},

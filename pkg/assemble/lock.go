@@ -30,15 +30,12 @@ func (in *inputs) readLock(dir, named string) error {
 	if named != "" {
 		return in.openLock(named)
 	}
-	for at := dir; ; at = filepath.Dir(at) {
+	for _, at := range lockFolders(dir) {
 		file := filepath.Join(at, "uv.lock")
 		if _, err := os.Stat(file); err == nil {
 			return in.openLock(file)
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return hint.Usage(fmt.Errorf("reading the lock: %w", err))
-		}
-		if at == filepath.Dir(at) {
-			break
 		}
 	}
 	for _, name := range []string{"pylock.toml", "requirements.txt"} {
@@ -52,6 +49,21 @@ func (in *inputs) readLock(dir, named string) error {
 		}
 	}
 	return hint.Wrap(hint.Usage(fmt.Errorf("there is no uv.lock in %s, and no pylock.toml or requirements.txt", dir)), "uv lock makes it; keep it under version control")
+}
+
+// lockFolders are where a project's uv.lock may be: its own folder, and those above it. One further up is a workspace's, of
+// which the project is a member: both have a pyproject.toml.
+func lockFolders(dir string) []string {
+	folders := []string{dir}
+	if !exists(filepath.Join(dir, "pyproject.toml")) {
+		return folders
+	}
+	for at := filepath.Dir(dir); at != filepath.Dir(at); at = filepath.Dir(at) {
+		if exists(filepath.Join(at, "pyproject.toml")) {
+			folders = append(folders, at)
+		}
+	}
+	return folders
 }
 
 // openLock reads a lock, whose format its name tells.

@@ -225,7 +225,7 @@ func sameVersion(a, b string) bool {
 // pkg describes a package for the venv layer. Its wheel is fetched when the layer is made; at once only where the lock
 // does not have its SHA-256.
 func (b *builder) pkg(ctx context.Context, s locked.Selected, c chosen) (venv.Package, error) {
-	p := venv.Package{Name: s.Name, Version: s.Version, Filename: c.filename, Requires: s.Requires, DirectURL: c.directURL}
+	p := venv.Package{Name: s.Name, Version: s.Version, Filename: c.filename, Requires: s.Requires, AskWheel: s.Unsaid, DirectURL: c.directURL}
 	switch {
 	case len(c.artifact.Hashes) > 0 && c.artifact.Hashes[0].Algorithm == "sha256" && (!c.artifact.AnyHash || len(c.artifact.Hashes) == 1):
 		p.SHA256 = c.artifact.Hashes[0].Hex

@@ -150,6 +150,7 @@ func TestSeveralHashes(t *testing.T) {
 	}
 }
 
+// TestHashMismatch is case 31 of the specification.
 func TestHashMismatch(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("other")) })
 	c := client(t, Options{})
@@ -266,7 +267,7 @@ func TestOtherPlaces(t *testing.T) {
 	}
 }
 
-// TestCredentials: an index's go at once to its own paths, elsewhere on its host when asked, and to no other host.
+// TestCredentials is case 48 of the specification: an index's go at once to its own paths, elsewhere on its host when asked, and to no other host.
 func TestCredentials(t *testing.T) {
 	netrc := filepath.Join(t.TempDir(), "netrc")
 	if err := os.WriteFile(netrc, []byte("machine net.example login n password p # x\n"), 0o600); err != nil {

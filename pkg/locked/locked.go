@@ -95,8 +95,9 @@ type Wheel struct {
 // Selected is a package to install.
 type Selected struct {
 	*Package
-	// Requires are the names of the packages that it depends on here, sorted; empty where the lock does not say.
+	// Requires are the names of the packages that it depends on here, sorted. Where the lock does not say, Unsaid is set.
 	Requires []string
+	Unsaid   bool
 }
 
 // FilenameOf gives the name of the file that a URL or path leads to: its last segment, percent-decoded.

@@ -311,7 +311,11 @@ func FuzzSpecifiers(f *testing.F) {
 }
 
 func FuzzMarker(f *testing.F) {
-	for _, s := range []string{"python_version >= '3.12' and (extra == 'x' or os_name != \"nt\")", "'a' in extras", "sys_platform in 'linux darwin'", "python_version in '3.1 3.2'"} {
+	for _, s := range []string{"python_version >= '3.12' and (extra == 'x' or os_name != \"nt\")", "'a' in extras", "sys_platform in 'linux darwin'", "python_version in '3.1 3.2'",
+		// From real locks.
+		"(platform_machine == 'x86_64' and sys_platform == 'linux' and extra == 'extra-6-vllm-flash') or (extra == 'extra-7-nemo-rl-fsdp' and extra == 'extra-7-nemo-rl-mcore')",
+		"platform_python_implementation != 'PyPy' and python_full_version < '3.13'", "(platform_machine != 'aarch64' and sys_platform == 'linux') or sys_platform not in 'darwin, linux'",
+	} {
 		f.Add(s)
 	}
 	env, err := LinuxEnv("3.12.9", "x86_64")

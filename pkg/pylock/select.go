@@ -119,7 +119,7 @@ func (l *Lock) active(r locked.Request, env *pep508.Env) ([]locked.Selected, err
 			plain.Source.Kind = locked.Directory
 			pkg = &plain
 		}
-		out = append(out, locked.Selected{Package: pkg, Requires: p.requires})
+		out = append(out, locked.Selected{Package: pkg, Requires: p.requires, Unsaid: len(p.requires) == 0})
 	}
 	slices.SortFunc(out, func(a, b locked.Selected) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil

@@ -355,7 +355,7 @@ func (f *File) Select(r locked.Request, env pep508.Env) ([]locked.Selected, erro
 		if pkg.Source.Kind == locked.Editable && (r.NoEditable || built[e.Name]) {
 			pkg.Source.Kind = locked.Directory
 		}
-		out = append(out, locked.Selected{Package: &pkg})
+		out = append(out, locked.Selected{Package: &pkg, Unsaid: true})
 	}
 	slices.SortFunc(out, func(a, b locked.Selected) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil

@@ -242,6 +242,18 @@ func TestBrokenLocks(t *testing.T) {
 	}
 }
 
+// TestFiles: cases 31 and 32 of the specification. A file of an index may lack its hash, and its size is not held against it.
+func TestFiles(t *testing.T) {
+	l, err := Parse([]byte(lock(pkg("a", "1", `wheels = [{ url = "https://x/a-1-py3-none-any.whl", size = 7 }]`))), "uv.lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := locked.File{URL: "https://x/a-1-py3-none-any.whl", Size: 7}
+	if d := cmp.Diff(want, l.Packages[0].Wheels[0].File); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestRequires(t *testing.T) {
 	l, err := Parse([]byte(lock(root(`dependencies = [{ name = "fastapi" }]`), pkg("fastapi", "1", `dependencies = [{ name = "cli" }, { name = "w", marker = "sys_platform == 'win32'" }]`), pkg("cli", "1", ""), pkg("w", "1", ""))), "uv.lock")
 	if err != nil {

@@ -315,6 +315,7 @@ func FuzzZip(f *testing.F) {
 	}
 	_, w := wheeltest.Build(wheeltest.Wheel{Name: "a", Version: "1", Files: []wheeltest.File{{Name: "a.py", Data: "x = 1\n"}}})
 	f.Add(w)
+	addRealWheels(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		a, err := OpenWithin(bytes.NewReader(data), int64(len(data)), testName, Limits{TotalSize: 1 << 20})
 		if err != nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
+	"slices"
 	"strings"
 
 	"github.com/jubako/jubako/pkg/pep508"
@@ -104,4 +106,34 @@ func checkWheel(h Headers) error {
 		return fmt.Errorf("its Wheel-Version is %q, and 1.x is understood", version)
 	}
 	return nil
+}
+
+// Requires gives the normalized names of everything that a wheel's METADATA requires anywhere and with any extra, sorted.
+func Requires(s Source) ([]string, error) {
+	for _, f := range s.Files() {
+		dir, base := path.Split(f.Path)
+		if base != "METADATA" || strings.Count(dir, "/") != 1 || !strings.HasSuffix(dir, ".dist-info/") {
+			continue
+		}
+		r, err := f.Content.Open()
+		if err != nil {
+			return nil, err
+		}
+		headers, err := ParseHeaders(r)
+		if err := errors.Join(err, r.Close()); err != nil {
+			return nil, fmt.Errorf("wheel %s: %s: %w", s.Filename().Raw, f.Path, err)
+		}
+		var names []string
+		for _, h := range headers {
+			if !strings.EqualFold(h.Name, "Requires-Dist") {
+				continue
+			}
+			if r, err := pep508.ParseRequirement(h.Value); err == nil { // what cannot be read is required by nobody
+				names = append(names, pep508.Normalize(r.Name))
+			}
+		}
+		slices.Sort(names)
+		return slices.Compact(names), nil
+	}
+	return nil, nil // which Install refuses
 }

@@ -151,6 +151,7 @@ func TestSkeleton(t *testing.T) {
 }
 
 func FuzzRecord(f *testing.F) {
+	addReal(f, "RECORD")
 	f.Add([]byte("a/__init__.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0\na-1.dist-info/RECORD,,\n"))
 	f.Add([]byte("\"a,b\"\"c\",,\r\n\r\nx,y,z"))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -170,6 +171,7 @@ func FuzzRecord(f *testing.F) {
 }
 
 func FuzzEntryPoints(f *testing.F) {
+	addReal(f, "entry_points.txt")
 	f.Add([]byte("[console_scripts]\nuvicorn = uvicorn.main:main\n\n[gui_scripts]\nx=a.b:C.run [z]\n"))
 	f.Add([]byte("; c\r\n[pytest11]\r\n  x = y\r\n   more\r\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -190,6 +192,7 @@ func FuzzEntryPoints(f *testing.F) {
 }
 
 func FuzzMetadata(f *testing.F) {
+	addReal(f, "METADATA", "WHEEL")
 	f.Add([]byte("Metadata-Version: 2.1\nName: demo\nVersion: 1.0\nRequires-Dist: x\n\nbody"))
 	f.Add([]byte("Wheel-Version: 1.0\r\nRoot-Is-Purelib: true\r\nTag: a\r\n b\r\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {

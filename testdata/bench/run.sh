@@ -24,3 +24,9 @@ cp -r "$top/testdata/bento" "$work/bento"
 for _ in $(seq 50); do [ -s "$work/address" ] && break; sleep 0.1; done
 registry=$(sed 's|^http://||' "$work/address")
 BENCH_JUBAKO=$jubako BENCH_UV=$uv BENCH_BASE=$base BENCH_WORK=$work BENCH_REGISTRY=$registry BENCH_RUNS=${RUNS:-5} python3 "$here/bench.py"
+
+# The limits of reading a lock: the largest real one beside this checkout.
+if compgen -G "$top/../shared/locks/*/uv.lock" >/dev/null; then
+  echo "the largest lock (parsing: 30 ms allowed; selection after it: 50 ms):"
+  (cd "$top" && go test -run '^$' -bench LargestLock -benchtime 20x ./pkg/uvlock) | awk '/^Benchmark/ {printf "  %-10s %8.2f ms\n", substr($1, index($1, "/") + 1), $3 / 1e6}'
+fi

@@ -17,7 +17,7 @@ func (in *install) otherFormats(want map[string]node) {
 		if out := run(in.app, nil, export...); out.err != nil {
 			in.t.Fatalf("uv export: %v", out)
 		}
-		plain := &install{c: in.c, t: in.t, py: in.py, machine: in.machine, app: in.app, base: in.base}
+		plain := &install{c: in.c, t: in.t, py: in.py, machine: in.machine, libc: in.libc, app: in.app, base: in.base}
 		got := plain.jubako([]string{"--lock", filepath.Join(in.app, name), "--set", `index="` + index + `"`})
 		if lines := diffTrees(want, got, func(string, node, node) bool { return false }); len(lines) > 0 {
 			in.t.Errorf("from %s (- from uv.lock, + from it):\n%s", name, strings.Join(lines[:min(len(lines), 40)], "\n"))
@@ -35,7 +35,7 @@ func (in *install) check(total counts) {
 	const python = "/app/.venv/bin/python"
 	for _, args := range [][]string{
 		{setting(in.t, "ORACLE_UV"), "pip", "check", "-q", "--python", python},
-		append([]string{setting(in.t, "ORACLE_UV"), "sync", "--frozen", "--check", "--no-default-groups", "--no-install-local", "--inexact", "--python-platform", in.machine + "-manylinux_2_40"}, in.args...),
+		append([]string{setting(in.t, "ORACLE_UV"), "sync", "--frozen", "--check", "--no-default-groups", "--no-install-local", "--inexact", "--python-platform", in.platform()}, in.args...),
 		{python, "-m", "compileall", "-q", "/app/.venv/lib"},
 	} {
 		if out := at(in.t, in.venv, args...); out.err != nil {

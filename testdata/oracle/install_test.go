@@ -3,6 +3,7 @@
 package oracle
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"io/fs"
@@ -25,9 +26,11 @@ type spec struct {
 	Lock string `toml:"lock"`
 	// Args are the ways to ask, of uv sync and of jubako build alike; none is one.
 	Args []string `toml:"args"`
-	// Python is a minor version; 3.12 where it is absent. Machine is x86_64 where it is absent.
+	// Python is a minor version, Machine x86_64 or aarch64, Libc a version of glibc or musl: "3.12", "x86_64" and "2.40" where
+	// they are absent.
 	Python  string `toml:"python"`
 	Machine string `toml:"machine"`
+	Libc    string `toml:"libc"`
 	// Check runs the environment that jubako made: uv pip check, uv sync --check, compileall, imports, --help.
 	Check bool `toml:"check"`
 	// Formats also installs from pylock.toml and requirements.txt, which uv exports.
@@ -204,22 +207,16 @@ func TestInstall(t *testing.T) {
 	complete := true
 	for _, c := range readCases(t) {
 		t.Run(c.name, func(t *testing.T) {
-			minor, machine := c.Python, c.Machine
-			if minor == "" {
-				minor = "3.12"
-			}
-			if machine == "" {
-				machine = "x86_64"
-			}
-			py := pythonOf(t, minor)
+			machine, libc := cmp.Or(c.Machine, "x86_64"), cmp.Or(c.Libc, "2.40")
+			py := pythonOf(t, cmp.Or(c.Python, "3.12"))
 			app := c.project(t, py)
-			base := makeBase(t, py, machine)
+			base := makeBase(t, py, machine, libc)
 			args := c.Args
 			if len(args) == 0 {
 				args = []string{""}
 			}
 			for i, a := range args {
-				in := &install{c: c, t: t, py: py, machine: machine, app: app, base: base, args: strings.Fields(a)}
+				in := &install{c: c, t: t, py: py, machine: machine, libc: libc, app: app, base: base, args: strings.Fields(a)}
 				theirs, ours := in.uv(), in.jubako(nil)
 				if n := in.packages(theirs); n < c.AtLeast {
 					t.Errorf("%d packages are installed, and %d are wanted", n, c.AtLeast)
@@ -251,10 +248,19 @@ type install struct {
 	t       *testing.T
 	py      python
 	machine string
+	libc    string
 	app     string // the project's folder here, which is /app for uv
 	base    string
 	args    []string
 	venv    string // of jubako, on disk
+}
+
+// platform is uv's name for the target.
+func (in *install) platform() string {
+	if in.libc == "musl" {
+		return in.machine + "-unknown-linux-musl"
+	}
+	return in.machine + "-manylinux_" + strings.ReplaceAll(in.libc, ".", "_")
 }
 
 func (in *install) local() []string {
@@ -272,7 +278,7 @@ func (in *install) uv() map[string]node {
 		venv = filepath.Join(in.app, ".venv")
 	}
 	args := slices.Concat([]string{setting(in.t, "ORACLE_UV"), "sync", "-q", "--frozen", "--no-default-groups", "--python", in.py.path,
-		"--python-platform", in.machine + "-manylinux_2_40", "--project", filepath.Join("/app", in.c.Member)}, in.local(), in.args)
+		"--python-platform", in.platform(), "--project", filepath.Join("/app", in.c.Member)}, in.local(), in.args)
 	if out := at(in.t, in.app, args...); out.err != nil {
 		in.t.Fatalf("uv sync %v: %v", in.args, out)
 	}
