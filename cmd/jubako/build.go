@@ -91,9 +91,14 @@ func (a *app) buildCmd() *cobra.Command {
 		Short: "Assemble the image of a project",
 		Long: `Assemble the image of the project in DIR (default "."), from its pyproject.toml and its lock.
 
-Locks: uv.lock; pylock.toml (PEP 751); requirements.txt with hashes, whose files are found in an
-index. Sources: wheels of an index or a flat index, at a URL or a path, in a git repository; folders
-and git repositories that static settings of their build backend describe. Not yet: sdists.
+What is supported                     uv.lock   pylock.toml   requirements.txt (with hashes)
+  extras, groups                      yes       yes           a file for each choice
+  workspace members, conflicts        yes       -             -
+  wheels: index, flat index           yes       yes           yes, found in an index by their hashes
+  wheels: URL, path, git              yes       yes           yes
+  folders: virtual, editable, built   yes       yes           yes    } where static settings of their
+  git repositories, built             yes       yes           yes    } build backend say it all
+  sdists                              not yet   not yet       not yet
 
 The result goes where --push and -o say. Standard output has one line for each place, with the
 digest; everything else is on standard error.`,

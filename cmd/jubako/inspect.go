@@ -24,12 +24,15 @@ import (
 )
 
 func (a *app) inspectCmd() *cobra.Command {
-	format := "text"
+	format, packages := "text", false
 	cmd := &cobra.Command{
 		Use:   "inspect SOURCE",
-		Short: "Show an image's config, layers, sizes and keys",
-		Long:  "Show what an image is made of. No layer is read.\n\n" + sourceHelp,
-		Args:  cobra.ExactArgs(1),
+		Short: "Show an image's config, layers, sizes, keys and packages",
+		Long: `Show what an image is made of. No layer is read, unless --packages asks for the Python and Debian
+packages in them.
+
+` + sourceHelp,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if format != "text" && format != "json" {
 				return hint.Usage(fmt.Errorf("--format is text or json, not %q", format))
@@ -43,10 +46,11 @@ func (a *app) inspectCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.inspect(opened, images, format)
+			return a.inspect(cmd.Context(), opened, images, format, packages)
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "text", "text or json")
+	cmd.Flags().BoolVar(&packages, "packages", false, "read the layers, and list the Python and Debian packages")
 	return cmd
 }
 
@@ -56,6 +60,7 @@ type inspected struct {
 	Manifest string           `json:"manifest"`
 	Config   json.RawMessage  `json:"config"`
 	Layers   []inspectedLayer `json:"layers"`
+	Packages []installed      `json:"packages,omitempty"`
 }
 
 type inspectedLayer struct {
@@ -67,12 +72,17 @@ type inspectedLayer struct {
 	Key       string `json:"key,omitempty"`
 }
 
-func (a *app) inspect(o *base.Opened, images []*base.Image, format string) error {
+func (a *app) inspect(ctx context.Context, o *base.Opened, images []*base.Image, format string, packages bool) error {
 	var all []inspected
 	for _, img := range images {
 		one, err := inspectImage(img)
 		if err != nil {
 			return err
+		}
+		if packages {
+			if one.Packages, err = packagesOf(ctx, img); err != nil {
+				return err
+			}
 		}
 		all = append(all, one)
 	}
@@ -166,6 +176,9 @@ func (a *app) printImage(img inspected) error {
 		}
 		line("layer", fmt.Sprintf("%s  %9s  %s%s", l.Digest[:min(19, len(l.Digest))], size(l.Size), by, key))
 		total += l.Size
+	}
+	for _, p := range img.Packages {
+		line(p.Kind, p.Name+" "+p.Version)
 	}
 	line("total", fmt.Sprintf("%d layers, %s", len(img.Layers), size(total)))
 	return nil
