@@ -86,7 +86,8 @@ func (a Artifact) entry(tag, fullName string) descriptor {
 	return d
 }
 
-// mergeIndex reads a layout's index, if there is one, and puts the entry in the place of one with the same tag.
+// mergeIndex reads a layout's index, if there is one, and puts the entry in the place of one with the same tag, or, like
+// it, with none.
 func mergeIndex(file string, entry descriptor) ([]byte, error) {
 	// The others' entries stay to the byte, whatever else they hold.
 	var index struct {
@@ -109,8 +110,7 @@ func mergeIndex(file string, entry descriptor) ([]byte, error) {
 		if err := json.Unmarshal(raw, &d); err != nil {
 			return nil, hint.Wrap(fmt.Errorf("reading %s: %w", file, err), "the folder holds no OCI layout that can be read; name another one")
 		}
-		tag := entry.Annotations[refNameAnnotation]
-		if d.Annotations[refNameAnnotation] != tag || tag == "" && d.Digest != entry.Digest {
+		if d.Annotations[refNameAnnotation] != entry.Annotations[refNameAnnotation] {
 			kept = append(kept, raw)
 		}
 	}

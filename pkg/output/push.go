@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -80,17 +81,28 @@ func Push(ctx context.Context, o PushOptions, a Artifact, refs []name.Reference)
 		res.Mounted += p.res.Mounted
 		res.Present += p.res.Present
 	}
-	for _, p := range order {
+	return res, moveTags(ctx, order, a)
+}
+
+// moveTags points every reference to the artifact. Where one fails, the error says which have moved before it.
+func moveTags(ctx context.Context, pushers []*pusher, a Artifact) error {
+	var moved []string
+	for _, p := range pushers {
 		for _, ref := range p.refs {
 			if p.there[ref.Identifier()] {
 				continue
 			}
 			if err := p.putManifest(ctx, ref.Identifier(), a.top(), a.MediaType, a.Digest); err != nil {
-				return res, regclient.Explain(err, "tagging "+ref.Name())
+				doing := "tagging " + ref.Name()
+				if len(moved) > 0 {
+					doing += " (moved already: " + strings.Join(moved, ", ") + ")"
+				}
+				return regclient.Explain(err, doing)
 			}
+			moved = append(moved, ref.Name())
 		}
 	}
-	return res, nil
+	return nil
 }
 
 // blobError is a fault in reading a blob, as against one in sending it: no other attempt helps, and it is not the

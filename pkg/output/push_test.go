@@ -276,6 +276,23 @@ func TestPushFaults(t *testing.T) {
 	}
 }
 
+// TestPushSecondTagFails: the error says which tag has moved before.
+func TestPushSecondTagFails(t *testing.T) {
+	fault := func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/manifests/two") {
+			w.WriteHeader(http.StatusForbidden)
+			return true
+		}
+		return false
+	}
+	onEach(t, fault, func(t *testing.T, host string) {
+		_, err := push(t, several(t), ref(t, host+"/team/app:one"), ref(t, host+"/team/app:two"))
+		if err == nil || !strings.Contains(err.Error(), ":two (moved already: ") || !strings.Contains(err.Error(), ":one)") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
 // TestPushSecondRegistryFails shows that no tag moves anywhere when one of the places has a fault.
 func TestPushSecondRegistryFails(t *testing.T) {
 	bad := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
