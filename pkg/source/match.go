@@ -18,7 +18,8 @@ import (
 
 // Matcher decides what of a source tree is left out.
 type Matcher struct {
-	ignore, standing, include *patternmatcher.PatternMatcher
+	ignore, include *patternmatcher.PatternMatcher
+	noStanding      bool
 }
 
 // NewMatcher reads the patterns of the options; the root is not looked at.
@@ -33,12 +34,8 @@ func NewMatcher(o Options) (*Matcher, error) {
 			return nil, hint.Usage(fmt.Errorf("reading %s: %w", o.Ignorefile, err))
 		}
 	}
-	fixed := standing
-	if o.NoStanding {
-		fixed = nil
-	}
 	// An invalid pattern is blamed on where it stands, so exclude's are tried alone first.
-	var m Matcher
+	m := Matcher{noStanding: o.NoStanding}
 	exclude := regular(o.Exclude)
 	for _, x := range []struct {
 		to       **patternmatcher.PatternMatcher
@@ -47,7 +44,6 @@ func NewMatcher(o Options) (*Matcher, error) {
 	}{
 		{&m.ignore, exclude, "exclude"},
 		{&m.ignore, append(patterns, exclude...), filepath.Base(o.Ignorefile)},
-		{&m.standing, fixed, "the standing exclusions"},
 		{&m.include, regular(o.Include), "include"},
 	} {
 		pm, err := patternmatcher.New(x.patterns)
@@ -104,9 +100,9 @@ func (m *Matcher) Excludes(rel string) (bool, error) {
 // match says whether a path is left out, and, for a folder, whether nothing below it can be wanted all the same.
 func (m *Matcher) match(rel string) (excluded, prune bool, err error) {
 	ignored, err1 := m.ignore.MatchesOrParentMatches(rel)
-	fixed, err2 := m.standing.MatchesOrParentMatches(rel)
-	wanted, err3 := m.include.MatchesOrParentMatches(rel)
-	if err := errors.Join(err1, err2, err3); err != nil {
+	fixed := !m.noStanding && inStanding(rel)
+	wanted, err2 := m.include.MatchesOrParentMatches(rel)
+	if err := errors.Join(err1, err2); err != nil {
 		return false, false, hint.Usage(fmt.Errorf("matching %s: %w", rel, err))
 	}
 	if wanted || !ignored && !fixed {
@@ -117,6 +113,17 @@ func (m *Matcher) match(rel string) (excluded, prune bool, err error) {
 		return true, false, nil
 	}
 	return true, fixed || !mayMatchBelow(m.ignore, rel, true), nil
+}
+
+// inStanding says whether one of the standing patterns matches a path or a folder that it lies in. All of them are of the
+// form **/NAME, so that each part of the path is looked up: matching the patterns one by one took most of a walk's time.
+func inStanding(rel string) bool {
+	for part := range strings.SplitSeq(rel, "/") {
+		if standingNames[part] || strings.HasPrefix(part, ".env.") || strings.HasSuffix(part, ".pyc") || strings.HasSuffix(part, ".pyo") {
+			return true
+		}
+	}
+	return false
 }
 
 // mayMatchBelow says whether one of the patterns, those with "!" or the others, may match something in a folder. It goes by

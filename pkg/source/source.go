@@ -17,15 +17,15 @@ import (
 	"github.com/jubako/jubako/pkg/hint"
 )
 
-// standing lists what is never meant for an image: version control, environments, caches, secrets of a developer's machine.
-// Only what tools make by themselves and make again is named: a folder called "build", "dist" or ".cache" may be the
-// project's own. The patterns are .dockerignore's.
-var standing = []string{
-	"**/.git", "**/.hg", "**/.svn", "**/.bzr", "**/.jj",
-	"**/.venv", "**/node_modules", "**/.env", "**/.env.*",
-	"**/__pycache__", "**/*.pyc", "**/*.pyo",
-	"**/.mypy_cache", "**/.ruff_cache", "**/.pytest_cache", "**/.tox", "**/.nox", "**/.hypothesis", "**/.ipynb_checkpoints",
-	"**/.DS_Store",
+// standingNames are what is never meant for an image: version control, environments, caches, secrets of a developer's
+// machine; and beside them .env.*, *.pyc and *.pyo. Only what tools make by themselves and make again is named: a folder
+// called "build", "dist" or ".cache" may be the project's own.
+var standingNames = map[string]bool{
+	".git": true, ".hg": true, ".svn": true, ".bzr": true, ".jj": true,
+	".venv": true, "node_modules": true, ".env": true,
+	"__pycache__": true,
+	".mypy_cache": true, ".ruff_cache": true, ".pytest_cache": true, ".tox": true, ".nox": true, ".hypothesis": true, ".ipynb_checkpoints": true,
+	".DS_Store": true,
 }
 
 // maxFiles bounds the files of a source tree, and maxIgnore a .dockerignore in bytes.

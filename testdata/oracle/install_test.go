@@ -222,6 +222,7 @@ func TestInstall(t *testing.T) {
 					t.Errorf("%d packages are installed, and %d are wanted", n, c.AtLeast)
 				}
 				in.same(theirs, ours, allowed)
+				t.Logf("%s %s, Python %s, %s, %s: %d packages, %d paths compared", c.name, a, py.version, machine, libc, in.packages(theirs), len(theirs))
 				total["installs"]++
 				total["paths"] += len(theirs)
 				if c.Formats && i == 0 {
