@@ -80,10 +80,16 @@ func (t *terminal) report(e assemble.Event) {
 		return
 	}
 	if t.json {
-		t.printJSON(e)
+		if e.Kind != assemble.Ended { // which is about what is seen live
+			t.printJSON(e)
+		}
 		return
 	}
 	switch {
+	case e.Kind == assemble.Ended:
+		t.drop(e.Name)
+		t.redraw()
+		return
 	case e.Kind == assemble.Progress, e.Kind == assemble.LayerIs && e.State == assemble.Making:
 		if t.live {
 			t.update(e)
@@ -193,6 +199,14 @@ func (t *terminal) update(e assemble.Event) {
 		return
 	}
 	t.last = now
+	t.redraw()
+}
+
+// redraw draws the live lines anew, where there are any to see.
+func (t *terminal) redraw() {
+	if !t.live {
+		return
+	}
 	var b strings.Builder
 	t.erase(&b)
 	t.draw(&b)

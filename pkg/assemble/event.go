@@ -25,6 +25,7 @@ const (
 	BaseIs   EventKind = "base"     // which base, and what it holds
 	LayerIs  EventKind = "layer"    // a layer's state has changed
 	Progress EventKind = "progress" // bytes of a layer, a download or an upload
+	Ended    EventKind = "ended"    // the work on a layer is over; its LayerIs comes in the order of the image's layers
 	Pushed   EventKind = "pushed"   // a push is complete
 	Written  EventKind = "written"  // a file or folder is complete
 )

@@ -129,6 +129,7 @@ func (m *maker) makeAll(ctx context.Context, list []layers.Layer) ([]madeLayer, 
 		g.Go(func() (err error) {
 			defer close(done[i])
 			made[i], err = m.make(ctx, l)
+			m.report(Event{Kind: Ended, Name: l.Name()})
 			return err
 		})
 	}
