@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,9 +18,9 @@ import (
 // TestSilence: a registry that never answers, or falls silent in the middle of a blob, is asked again.
 func TestSilence(t *testing.T) {
 	content := bytes.Repeat([]byte("0123456789"), 10_000)
-	n := 0
+	var n atomic.Int32
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch n++; n {
+		switch n.Add(1) {
 		case 1:
 			<-r.Context().Done()
 		case 2:
@@ -45,8 +46,8 @@ func TestSilence(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if b, err := io.ReadAll(resp.Body); err != nil || !bytes.Equal(b, content) || n != 3 {
-		t.Errorf("%d bytes in %d requests, %v", len(b), n, err)
+	if b, err := io.ReadAll(resp.Body); err != nil || !bytes.Equal(b, content) || n.Load() != 3 {
+		t.Errorf("%d bytes in %d requests, %v", len(b), n.Load(), err)
 	}
 	if len(log) != 2 || strings.Count(strings.Join(log, ""), "went silent for 100ms") != 2 {
 		t.Errorf("log: %q", log)
