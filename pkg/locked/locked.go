@@ -5,16 +5,43 @@
 package locked
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"path"
 	"slices"
 	"strings"
 
+	"github.com/pelletier/go-toml/v2"
+
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/pep508"
 	"github.com/jubako/jubako/pkg/wheel"
 )
+
+// The bounds of a lock file: bytes, and packages.
+const (
+	maxFile     = 64 << 20
+	MaxPackages = 100_000
+)
+
+// Decode reads a lock that is written in TOML; remedy is what helps where it is none.
+func Decode(data []byte, into any, remedy string) error {
+	if len(data) > maxFile {
+		return fmt.Errorf("it has %d bytes; at most %d are read", len(data), maxFile)
+	}
+	err := toml.Unmarshal(data, into)
+	if d, ok := errors.AsType[*toml.DecodeError](err); ok {
+		row, col := d.Position()
+		return hint.Wrap(fmt.Errorf("line %d, column %d: %w", row, col, err), "%s", remedy)
+	}
+	return err
+}
+
+// FullCommit says whether an id names a git commit in full: 40 or, of SHA-256, 64 digits in lower case.
+func FullCommit(id string) bool {
+	return (len(id) == 40 || len(id) == 64) && strings.Trim(id, "0123456789abcdef") == ""
+}
 
 // Lock is a lock file of any format.
 type Lock interface {

@@ -61,6 +61,15 @@ func Normalize(name string) string {
 	return b.String()
 }
 
+// NormalizeAll gives each of the names in that form.
+func NormalizeAll(names []string) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = Normalize(n)
+	}
+	return out
+}
+
 func isNormal(name string) bool {
 	prev := byte(0)
 	for i := range len(name) {

@@ -5,7 +5,6 @@
 package pylock
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,19 +13,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pelletier/go-toml/v2"
-
 	"github.com/jubako/jubako/pkg/filehash"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/locked"
 	"github.com/jubako/jubako/pkg/pep508"
 	"github.com/jubako/jubako/pkg/wheel"
-)
-
-// The bounds of a lock: bytes, and packages.
-const (
-	maxLock     = 64 << 20
-	maxPackages = 100_000
 )
 
 var nameRE = regexp.MustCompile(`^pylock\.([^.]+\.)?toml$`)
@@ -36,9 +27,7 @@ func IsName(base string) bool { return nameRE.MatchString(base) }
 
 // Lock is a pylock.toml. It implements locked.Lock.
 type Lock struct {
-	// CreatedBy is the tool that wrote it.
-	CreatedBy string
-	Packages  []*Package
+	Packages []*Package
 
 	file           string
 	requiresPython pep508.Specifiers
@@ -75,7 +64,6 @@ type (
 		Extras         []string     `toml:"extras"`
 		Groups         []string     `toml:"dependency-groups"`
 		DefaultGroups  []string     `toml:"default-groups"`
-		CreatedBy      string       `toml:"created-by"`
 		Packages       []rawPackage `toml:"packages"`
 	}
 	rawPackage struct {
@@ -128,15 +116,8 @@ func Parse(data []byte, file string) (*Lock, error) {
 }
 
 func parse(data []byte) (*Lock, error) {
-	if len(data) > maxLock {
-		return nil, fmt.Errorf("it has %d bytes; at most %d are read", len(data), maxLock)
-	}
 	var raw rawLock
-	if err := toml.NewDecoder(bytes.NewReader(data)).Decode(&raw); err != nil {
-		if d, ok := errors.AsType[*toml.DecodeError](err); ok {
-			row, col := d.Position()
-			return nil, hint.Wrap(fmt.Errorf("line %d, column %d: %w", row, col, err), "write it anew with the tool that made it")
-		}
+	if err := locked.Decode(data, &raw, "write it anew with the tool that made it"); err != nil {
 		return nil, err
 	}
 	switch major, _, _ := strings.Cut(raw.LockVersion, "."); {
@@ -144,10 +125,10 @@ func parse(data []byte) (*Lock, error) {
 		return nil, errors.New("lock-version is missing")
 	case major != "1":
 		return nil, fmt.Errorf("its lock-version is %q, and version 1 is understood", raw.LockVersion)
-	case len(raw.Packages) > maxPackages:
-		return nil, fmt.Errorf("it has %d packages; at most %d are read", len(raw.Packages), maxPackages)
+	case len(raw.Packages) > locked.MaxPackages:
+		return nil, fmt.Errorf("it has %d packages; at most %d are read", len(raw.Packages), locked.MaxPackages)
 	}
-	l := &Lock{CreatedBy: raw.CreatedBy, extras: normalized(raw.Extras), groups: normalized(raw.Groups), defaultGroups: normalized(raw.DefaultGroups)}
+	l := &Lock{extras: pep508.NormalizeAll(raw.Extras), groups: pep508.NormalizeAll(raw.Groups), defaultGroups: pep508.NormalizeAll(raw.DefaultGroups)}
 	var err error
 	if l.requiresPython, err = pep508.ParseSpecifiers(raw.RequiresPython); err != nil {
 		return nil, fmt.Errorf("requires-python: %w", err)
@@ -167,14 +148,6 @@ func parse(data []byte) (*Lock, error) {
 		l.Packages = append(l.Packages, p)
 	}
 	return l, nil
-}
-
-func normalized(names []string) []string {
-	out := make([]string, len(names))
-	for i, n := range names {
-		out[i] = pep508.Normalize(n)
-	}
-	return out
 }
 
 func newPackage(raw *rawPackage) (*Package, error) {
@@ -255,7 +228,7 @@ func (p *Package) repository(raw *rawVCS) error {
 	}
 	p.VCS = raw.Type
 	p.Source = locked.Source{Kind: locked.Git, Location: at, Subdirectory: raw.Subdirectory, Git: locked.Commit{ID: strings.ToLower(raw.CommitID), Requested: raw.Requested}}
-	if raw.Type == "git" && (len(raw.CommitID) != 40 && len(raw.CommitID) != 64 || strings.Trim(p.Source.Git.ID, "0123456789abcdef") != "") {
+	if raw.Type == "git" && !locked.FullCommit(p.Source.Git.ID) {
 		return fmt.Errorf("its commit-id %q is no full commit", raw.CommitID)
 	}
 	return nil

@@ -49,17 +49,17 @@ func (l *Lock) checkEnvironments(env *pep508.Env) error {
 }
 
 func (l *Lock) chooseExtras(r locked.Request) (pep508.Set, error) {
-	for _, e := range slices.Concat(normalized(r.Extras), normalized(r.NoExtras)) {
+	for _, e := range slices.Concat(pep508.NormalizeAll(r.Extras), pep508.NormalizeAll(r.NoExtras)) {
 		if !slices.Contains(l.extras, e) {
 			return nil, locked.Unknown("extra", e, slices.Clone(l.extras))
 		}
 	}
-	chosen := normalized(r.Extras)
+	chosen := pep508.NormalizeAll(r.Extras)
 	if r.AllExtras {
 		chosen = l.extras
 	}
 	set := pep508.SetOf(chosen...)
-	for _, e := range normalized(r.NoExtras) {
+	for _, e := range pep508.NormalizeAll(r.NoExtras) {
 		delete(set, e)
 	}
 	return set, nil
@@ -70,20 +70,20 @@ func (l *Lock) chooseGroups(r locked.Request) (pep508.Set, error) {
 	if len(r.OnlyGroups) > 0 && (len(r.Groups) > 0 || r.AllGroups) {
 		return nil, hint.Usage(errors.New("--only-group goes with no --group"))
 	}
-	for _, g := range normalized(slices.Concat(r.Groups, r.NoGroups, r.OnlyGroups)) {
+	for _, g := range pep508.NormalizeAll(slices.Concat(r.Groups, r.NoGroups, r.OnlyGroups)) {
 		if !slices.Contains(known, g) {
 			return nil, locked.Unknown("dependency group", g, known)
 		}
 	}
-	chosen := slices.Concat(l.defaultGroups, normalized(r.Groups))
+	chosen := slices.Concat(l.defaultGroups, pep508.NormalizeAll(r.Groups))
 	switch {
 	case len(r.OnlyGroups) > 0:
-		chosen = normalized(r.OnlyGroups)
+		chosen = pep508.NormalizeAll(r.OnlyGroups)
 	case r.AllGroups:
 		chosen = known
 	}
 	set := pep508.SetOf(chosen...)
-	for _, g := range normalized(r.NoGroups) {
+	for _, g := range pep508.NormalizeAll(r.NoGroups) {
 		delete(set, g)
 	}
 	return set, nil
@@ -91,7 +91,6 @@ func (l *Lock) chooseGroups(r locked.Request) (pep508.Set, error) {
 
 // active gathers the packages whose marker holds.
 func (l *Lock) active(r locked.Request, env *pep508.Env) ([]locked.Selected, error) {
-	no, built := pep508.SetOf(r.NoInstallPackages...), pep508.SetOf(r.NoEditablePackages...)
 	seen := make(map[string]*Package)
 	var out []locked.Selected
 	for _, p := range l.Packages {
@@ -105,21 +104,14 @@ func (l *Lock) active(r locked.Request, env *pep508.Env) ([]locked.Selected, err
 		if err := locked.CheckPython(fmt.Sprintf("%s: the package %s %s", l.file, p.Name, p.Version), p.requiresPython, env.PythonFullVersion()); err != nil {
 			return nil, err
 		}
-		project := r.NoInstallProject && p.Source.Tree() && p.Name == pep508.Normalize(r.Project)
-		if no[p.Name] || project || (r.NoInstallLocal || r.NoInstallWorkspace && p.Source.Tree()) && p.Source.Local() {
+		if r.LeavesOut(&p.Package) {
 			continue
 		}
 		if p.VCS != "" && p.VCS != "git" {
 			return nil, hint.Wrap(hint.Usage(fmt.Errorf("reading %s: the package %s comes from %s, and jubako knows git", l.file, p.Name, p.VCS)),
 				"build its wheel elsewhere and lock that, or leave it out with --no-install-package %s", p.Name)
 		}
-		pkg := &p.Package
-		if p.Source.Kind == locked.Editable && (r.NoEditable || built[p.Name]) {
-			plain := p.Package
-			plain.Source.Kind = locked.Directory
-			pkg = &plain
-		}
-		out = append(out, locked.Selected{Package: pkg, Requires: p.requires, Unsaid: len(p.requires) == 0})
+		out = append(out, locked.Selected{Package: r.AsAsked(&p.Package), Requires: p.requires, Unsaid: len(p.requires) == 0})
 	}
 	slices.SortFunc(out, func(a, b locked.Selected) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil

@@ -161,7 +161,7 @@ func (l *loader) remote(text, name string) (*entry, error) {
 			s.Git.Requested = u.Path[i+1:]
 			u.Path, u.RawPath = u.Path[:i], ""
 		}
-		if id := strings.ToLower(s.Git.Requested); (len(id) == 40 || len(id) == 64) && strings.Trim(id, "0123456789abcdef") == "" {
+		if id := strings.ToLower(s.Git.Requested); locked.FullCommit(id) {
 			s.Git.ID = id
 		}
 		s.Location = u.String()

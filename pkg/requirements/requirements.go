@@ -333,7 +333,6 @@ func (f *File) Select(r locked.Request, env pep508.Env) ([]locked.Selected, erro
 			return nil, hint.Wrap(hint.Usage(fmt.Errorf("%s has no %s to choose from", f.file, what)), "compile a file for each choice, and name it with --lock; or lock with uv")
 		}
 	}
-	no, built := pep508.SetOf(r.NoInstallPackages...), pep508.SetOf(r.NoEditablePackages...)
 	seen := make(map[string]*entry)
 	var out []locked.Selected
 	for _, e := range f.entries {
@@ -347,15 +346,10 @@ func (f *File) Select(r locked.Request, env pep508.Env) ([]locked.Selected, erro
 			continue
 		}
 		seen[e.Name] = e
-		project := r.NoInstallProject && e.Source.Tree() && e.Name == pep508.Normalize(r.Project)
-		if no[e.Name] || project || (r.NoInstallLocal || r.NoInstallWorkspace && e.Source.Tree()) && e.Source.Local() {
+		if r.LeavesOut(&e.Package) {
 			continue
 		}
-		pkg := e.Package
-		if pkg.Source.Kind == locked.Editable && (r.NoEditable || built[e.Name]) {
-			pkg.Source.Kind = locked.Directory
-		}
-		out = append(out, locked.Selected{Package: &pkg, Unsaid: true})
+		out = append(out, locked.Selected{Package: r.AsAsked(&e.Package), Unsaid: true})
 	}
 	slices.SortFunc(out, func(a, b locked.Selected) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil

@@ -26,7 +26,7 @@ type requirement struct {
 }
 
 func (p *parser) metadata(raw *rawMetadata) (*metadata, error) {
-	m := &metadata{extras: normalized(raw.ProvidesExtras), groups: make(map[string][]requirement)}
+	m := &metadata{extras: pep508.NormalizeAll(raw.ProvidesExtras), groups: make(map[string][]requirement)}
 	var err error
 	if m.dist, err = p.noted(raw.RequiresDist); err != nil {
 		return nil, err
@@ -52,7 +52,7 @@ func (p *parser) noted(raw []rawRequirement) ([]requirement, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", r.Name, err)
 		}
-		extras := normalized(r.Extras)
+		extras := pep508.NormalizeAll(r.Extras)
 		slices.Sort(extras)
 		all = append(all, requirement{
 			name: pep508.Normalize(r.Name), extras: extras, specifiers: s, marker: m,

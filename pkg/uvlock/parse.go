@@ -6,24 +6,15 @@
 package uvlock
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"strings"
-
-	"github.com/pelletier/go-toml/v2"
 
 	"github.com/jubako/jubako/pkg/filehash"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/locked"
 	"github.com/jubako/jubako/pkg/pep508"
 	"github.com/jubako/jubako/pkg/wheel"
-)
-
-// The bounds of a lock: bytes, and packages.
-const (
-	maxLock     = 64 << 20
-	maxPackages = 100_000
 )
 
 // Lock is a uv.lock. It implements locked.Lock.
@@ -71,13 +62,10 @@ type edge struct {
 type conflictItem struct{ pkg, extra, group string }
 
 type manifest struct {
-	members       []string
-	requirements  []manifestRequirement
-	groups        map[string][]manifestRequirement
-	defaultGroups []string
-	hasDefaults   bool
-	groupPython   map[string]pep508.Specifiers
-	noted         map[string][]requirement // the groups, in the form of metadata
+	members      []string
+	requirements []manifestRequirement
+	groups       map[string][]manifestRequirement
+	noted        map[string][]requirement // the groups, in the form of metadata
 }
 
 type manifestRequirement struct {
@@ -104,11 +92,10 @@ type (
 		Group   string `toml:"group"`
 	}
 	rawManifest struct {
-		Members       []string                    `toml:"members"`
-		Requirements  []rawRequirement            `toml:"requirements"`
-		Groups        map[string][]rawRequirement `toml:"dependency-groups"`
-		DefaultGroups *[]string                   `toml:"default-groups"`
-		GroupPython   map[string]string           `toml:"group-requires-python"`
+		Members      []string                    `toml:"members"`
+		Requirements []rawRequirement            `toml:"requirements"`
+		Groups       map[string][]rawRequirement `toml:"dependency-groups"`
+		GroupPython  map[string]string           `toml:"group-requires-python"`
 	}
 	rawRequirement struct {
 		Name      string   `toml:"name"`
@@ -185,15 +172,8 @@ func Parse(data []byte, file string) (*Lock, error) {
 }
 
 func parse(data []byte) (*Lock, error) {
-	if len(data) > maxLock {
-		return nil, fmt.Errorf("it has %d bytes; at most %d are read", len(data), maxLock)
-	}
 	var raw rawLock
-	if err := toml.NewDecoder(bytes.NewReader(data)).Decode(&raw); err != nil {
-		if d, ok := errors.AsType[*toml.DecodeError](err); ok {
-			row, col := d.Position()
-			return nil, hint.Wrap(fmt.Errorf("line %d, column %d: %w", row, col, err), "uv lock writes it anew")
-		}
+	if err := locked.Decode(data, &raw, "uv lock writes it anew"); err != nil {
 		return nil, err
 	}
 	if raw.Version != 1 {
@@ -247,20 +227,9 @@ func (p *parser) all(texts []string) ([]pep508.Marker, error) {
 	return all, nil
 }
 
-func normalized(names []string) []string {
-	out := make([]string, len(names))
-	for i, n := range names {
-		out[i] = pep508.Normalize(n)
-	}
-	return out
-}
-
 func (p *parser) manifest(m *manifest, raw rawManifest) (err error) {
-	m.members = normalized(raw.Members)
-	if raw.DefaultGroups != nil {
-		m.hasDefaults, m.defaultGroups = true, normalized(*raw.DefaultGroups)
-	}
-	if m.groupPython, err = groupPython(raw.GroupPython); err != nil {
+	m.members = pep508.NormalizeAll(raw.Members)
+	if _, err = groupPython(raw.GroupPython); err != nil { // it counts where there is no pyproject.toml
 		return err
 	}
 	if m.requirements, err = p.requirements(raw.Requirements); err != nil {
@@ -297,15 +266,15 @@ func (p *parser) requirements(raw []rawRequirement) ([]manifestRequirement, erro
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, manifestRequirement{pep508.Normalize(r.Name), normalized(r.Extras), m})
+		all = append(all, manifestRequirement{pep508.Normalize(r.Name), pep508.NormalizeAll(r.Extras), m})
 	}
 	return all, nil
 }
 
 // packages reads the entries, and then the edges between them.
 func (p *parser) packages(l *Lock, raw []rawPackage) error {
-	if len(raw) > maxPackages {
-		return fmt.Errorf("it has %d packages; at most %d are read", len(raw), maxPackages)
+	if len(raw) > locked.MaxPackages {
+		return fmt.Errorf("it has %d packages; at most %d are read", len(raw), locked.MaxPackages)
 	}
 	l.Packages = make([]*Package, len(raw))
 	for i := range raw {
@@ -340,7 +309,7 @@ func (p *parser) pkg(raw *rawPackage) (*Package, error) {
 		return nil, err
 	}
 	if raw.DefaultGroups != nil {
-		pkg.hasDefaults, pkg.defaultGroups = true, normalized(*raw.DefaultGroups)
+		pkg.hasDefaults, pkg.defaultGroups = true, pep508.NormalizeAll(*raw.DefaultGroups)
 	}
 	if pkg.groupPython, err = groupPython(raw.GroupPython); err != nil {
 		return nil, err
@@ -437,7 +406,7 @@ func (p *parser) edgeList(l *Lock, raw []rawEdge) ([]edge, error) {
 		if err != nil {
 			return nil, err
 		}
-		edges = append(edges, edge{pep508.Normalize(r.Name), to, normalized(r.Extra), m})
+		edges = append(edges, edge{pep508.Normalize(r.Name), to, pep508.NormalizeAll(r.Extra), m})
 	}
 	return edges, nil
 }

@@ -103,7 +103,7 @@ func (s *selection) preflight() error {
 
 // chooseRoots finds the packages from which the walk starts.
 func (s *selection) chooseRoots() error {
-	names := normalized(s.req.Packages)
+	names := pep508.NormalizeAll(s.req.Packages)
 	members := s.lock.members()
 	switch {
 	case len(names) > 0:
@@ -188,7 +188,7 @@ func (s *selection) chooseGroups() error {
 	}
 	s.prod = len(s.req.OnlyGroups) == 0
 	check := func(names []string) error {
-		for _, n := range normalized(names) {
+		for _, n := range pep508.NormalizeAll(names) {
 			if !known[n] {
 				return locked.Unknown("dependency group", n, slices.Collect(maps.Keys(known)))
 			}
@@ -205,7 +205,7 @@ func (s *selection) chooseGroups() error {
 			s.groups[g] = true
 		}
 	}
-	for _, g := range normalized(append(s.req.Groups[:len(s.req.Groups):len(s.req.Groups)], s.req.OnlyGroups...)) {
+	for _, g := range pep508.NormalizeAll(append(s.req.Groups[:len(s.req.Groups):len(s.req.Groups)], s.req.OnlyGroups...)) {
 		s.groups[g], s.explicit[g] = true, true
 	}
 	if s.req.AllGroups {
@@ -216,7 +216,7 @@ func (s *selection) chooseGroups() error {
 	if s.req.Dev { // which need not exist
 		s.groups["dev"], s.explicit["dev"] = true, true
 	}
-	no := normalized(s.req.NoGroups)
+	no := pep508.NormalizeAll(s.req.NoGroups)
 	if s.req.NoDev {
 		no = append(no, "dev")
 	}
@@ -237,7 +237,7 @@ func (s *selection) defaults(known map[string]bool) []string {
 	case s.req.AllDefault:
 		return slices.Collect(maps.Keys(known))
 	case s.req.DefaultGroups != nil:
-		return normalized(s.req.DefaultGroups)
+		return pep508.NormalizeAll(s.req.DefaultGroups)
 	default:
 		return []string{"dev"}
 	}
@@ -278,7 +278,7 @@ func (s *selection) chooseExtras() error {
 	}
 	no := pep508.SetOf(s.req.NoExtras...)
 	wanted := pep508.SetOf(s.req.Extras...)
-	for _, e := range slices.Concat(normalized(s.req.Extras), normalized(s.req.NoExtras)) {
+	for _, e := range slices.Concat(pep508.NormalizeAll(s.req.Extras), pep508.NormalizeAll(s.req.NoExtras)) {
 		if !known[e] && s.lock.Revision > 0 {
 			return locked.Unknown("extra", e, slices.Collect(maps.Keys(known)))
 		}
@@ -421,24 +421,16 @@ func (s *selection) result() ([]locked.Selected, error) {
 	for n := range s.visited {
 		packages[n.pkg] = true
 	}
-	no := pep508.SetOf(s.req.NoInstallPackages...)
-	built := pep508.SetOf(s.req.NoEditablePackages...)
 	members := pep508.SetOf(s.lock.members()...)
 	var out []locked.Selected
 	for p := range packages {
 		project := s.req.NoInstallProject && len(s.req.Packages) < 2 && s.isProject(p)
 		workspace := s.req.NoInstallWorkspace && members[p.Name] && p.Source.Local()
 		local := s.req.NoInstallLocal && p.Source.Local()
-		if p.Source.Kind == locked.Virtual || no[p.Name] || project || workspace || local {
+		if p.Source.Kind == locked.Virtual || s.req.Omits(p.Name) || project || workspace || local {
 			continue
 		}
-		pkg := &p.Package
-		if p.Source.Kind == locked.Editable && (s.req.NoEditable || built[p.Name]) {
-			plain := p.Package
-			plain.Source.Kind = locked.Directory
-			pkg = &plain
-		}
-		out = append(out, locked.Selected{Package: pkg, Requires: slices.Sorted(maps.Keys(s.requires[p]))})
+		out = append(out, locked.Selected{Package: s.req.AsAsked(&p.Package), Requires: slices.Sorted(maps.Keys(s.requires[p]))})
 	}
 	slices.SortFunc(out, func(a, b locked.Selected) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Version, b.Version), strings.Compare(a.Source.String(), b.Source.String()))

@@ -35,7 +35,7 @@ func gitSource(text string) (locked.Source, error) {
 		return locked.Source{}, errors.New("its git source is no URL") // it may hold a password
 	}
 	s := locked.Source{Kind: locked.Git, Git: locked.Commit{ID: strings.ToLower(u.Fragment)}}
-	if !fullCommit(s.Git.ID) {
+	if !locked.FullCommit(s.Git.ID) {
 		return s, fmt.Errorf("its git source has %q in place of a full commit", u.Fragment)
 	}
 	q := u.Query()
@@ -45,14 +45,10 @@ func gitSource(text string) (locked.Source, error) {
 			s.Git.Requested = v
 		}
 	}
-	if rev := strings.ToLower(q.Get("rev")); fullCommit(rev) && rev != s.Git.ID {
+	if rev := strings.ToLower(q.Get("rev")); locked.FullCommit(rev) && rev != s.Git.ID {
 		return s, fmt.Errorf("its git source asks for the commit %s, and has locked %s", rev, s.Git.ID)
 	}
 	u.RawQuery, u.Fragment, u.RawFragment = "", "", ""
 	s.Location = u.String()
 	return s, nil
-}
-
-func fullCommit(s string) bool {
-	return (len(s) == 40 || len(s) == 64) && strings.Trim(s, "0123456789abcdef") == ""
 }
