@@ -40,7 +40,7 @@ func (in *inputs) annotationName() string {
 // gather reads the lock and finds the base.
 func (b *builder) gather(ctx context.Context) (*inputs, error) {
 	p := b.spec.Project
-	if rel := p.InSource(); rel == ".." || strings.HasPrefix(rel, "../") {
+	if outside(p.InSource()) {
 		return nil, hint.Usage(fmt.Errorf("source = %q does not hold the project's own folder", p.Config.Source))
 	}
 	in := &inputs{}
@@ -112,11 +112,12 @@ func (b *builder) wheelsFor(l locked.Lock, env pep508.Env, tags wheel.Tags) bool
 	if err != nil {
 		return false
 	}
+	build := b.buildOptions()
 	for _, s := range selected {
 		if s.Source.Local() || s.Source.Kind == locked.Git || len(s.Hashes) > 0 {
 			continue // nothing tells before it is looked at
 		}
-		if _, err := s.ChooseWheel(tags, b.buildOptions()); err != nil {
+		if _, err := s.ChooseWheel(tags, build); err != nil {
 			return false
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/locked"
 	"github.com/jubako/jubako/pkg/pep508"
+	"github.com/jubako/jubako/pkg/project"
 	"github.com/jubako/jubako/pkg/pylock"
 	"github.com/jubako/jubako/pkg/requirements"
 	"github.com/jubako/jubako/pkg/uvlock"
@@ -30,7 +31,7 @@ func (in *inputs) readLock(dir, named string) error {
 	if named != "" {
 		return in.openLock(named)
 	}
-	for _, at := range lockFolders(dir) {
+	for _, at := range project.LockFolders(dir) {
 		file := filepath.Join(at, "uv.lock")
 		if _, err := os.Stat(file); err == nil {
 			return in.openLock(file)
@@ -49,21 +50,6 @@ func (in *inputs) readLock(dir, named string) error {
 		}
 	}
 	return hint.Wrap(hint.Usage(fmt.Errorf("there is no uv.lock in %s, and no pylock.toml or requirements.txt", dir)), "uv lock makes it; keep it under version control")
-}
-
-// lockFolders are where a project's uv.lock may be: its own folder, and those above it. One further up is a workspace's, of
-// which the project is a member: both have a pyproject.toml.
-func lockFolders(dir string) []string {
-	folders := []string{dir}
-	if !exists(filepath.Join(dir, "pyproject.toml")) {
-		return folders
-	}
-	for at := filepath.Dir(dir); at != filepath.Dir(at); at = filepath.Dir(at) {
-		if exists(filepath.Join(at, "pyproject.toml")) {
-			folders = append(folders, at)
-		}
-	}
-	return folders
 }
 
 // openLock reads a lock, whose format its name tells.

@@ -52,11 +52,12 @@ func (b *builder) packages(ctx context.Context, l *lower) (*packages, error) {
 	})
 	b.debug("wheels are chosen for %s", tags)
 	pk := &packages{locked: make(map[string]bool)}
+	build := b.buildOptions()
 	var trees, wheels []locked.Selected
 	for _, s := range selected {
 		pk.locked[s.Name] = true
 		if s.Source.Tree() || s.Source.Kind == locked.Git && s.Source.Git.Path == "" {
-			if err := b.buildOptions().CheckBuild(s.Package); err != nil {
+			if err := build.CheckBuild(s.Package); err != nil {
 				return nil, err
 			}
 			trees = append(trees, s)
@@ -64,7 +65,7 @@ func (b *builder) packages(ctx context.Context, l *lower) (*packages, error) {
 			wheels = append(wheels, s)
 		}
 	}
-	if pk.venv, err = b.venv(ctx, l, tags, wheels); err != nil {
+	if pk.venv, err = b.venv(ctx, l, tags, build, wheels); err != nil {
 		return nil, err
 	}
 	if len(trees) > 0 {
@@ -84,7 +85,7 @@ func (b *builder) venvAt(l *lower) wheel.Venv {
 }
 
 // venv describes the layer of everything that comes as a wheel.
-func (b *builder) venv(ctx context.Context, l *lower, tags wheel.Tags, selected []locked.Selected) (*venv.Layer, error) {
+func (b *builder) venv(ctx context.Context, l *lower, tags wheel.Tags, build locked.BuildOptions, selected []locked.Selected) (*venv.Layer, error) {
 	errs := make([]error, len(selected))
 	pkgs := make([]venv.Package, len(selected))
 	g, gctx := errgroup.WithContext(ctx)
@@ -94,7 +95,7 @@ func (b *builder) venv(ctx context.Context, l *lower, tags wheel.Tags, selected 
 			if err != nil {
 				return err
 			}
-			chosen, err := b.choose(gctx, s, tags)
+			chosen, err := b.choose(gctx, s, tags, build)
 			if err != nil {
 				errs[i] = err // all that have no wheel are told at once
 				return nil
@@ -140,8 +141,8 @@ func union(a, b pep508.Set) pep508.Set {
 }
 
 // choose finds the wheel of a package for the target: the lock's, or one in a --find-links folder.
-func (b *builder) choose(ctx context.Context, s locked.Selected, tags wheel.Tags) (chosen, error) {
-	w, err := s.ChooseWheel(tags, b.buildOptions())
+func (b *builder) choose(ctx context.Context, s locked.Selected, tags wheel.Tags, build locked.BuildOptions) (chosen, error) {
+	w, err := s.ChooseWheel(tags, build)
 	if err != nil {
 		if found, ok, ferr := b.findLinks(s, tags); ok || ferr != nil {
 			return found, ferr
@@ -171,15 +172,10 @@ func (b *builder) choose(ctx context.Context, s locked.Selected, tags wheel.Tags
 		// The URL of uv's record is the file's on the machine that installs; in an image it is the place beside the project.
 		c.directURL = &wheel.DirectURL{URL: (&url.URL{Scheme: "file", Path: path.Join(b.spec.Project.Config.Workdir, filepath.ToSlash(s.Source.Location))}).String()}
 	case locked.Git: // a wheel that lies in the repository
-		dir, err := b.checkout(ctx, s.Package)
-		if err != nil {
+		c.artifact.URL, c.directURL = "", gitURL(s.Source)
+		if c.artifact.Path, err = b.checkout(ctx, s.Package, s.Source.Git.Path); err != nil {
 			return chosen{}, err
 		}
-		if outside(s.Source.Git.Path) {
-			return chosen{}, hint.Usage(fmt.Errorf("reading %s: package %s: %s does not lie in the repository", b.in.lock.File(), s.Name, s.Source.Git.Path))
-		}
-		c.artifact.URL, c.artifact.Path = "", filepath.Join(dir, filepath.FromSlash(s.Source.Git.Path))
-		c.directURL = gitURL(s.Source)
 	}
 	return c, nil
 }

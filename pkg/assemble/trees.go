@@ -42,48 +42,50 @@ func (b *builder) tree(ctx context.Context, s locked.Selected) (projectlayer.Opt
 	p := b.spec.Project
 	o := projectlayer.Options{Editable: s.Source.Kind == locked.Editable}
 	if s.Source.Kind == locked.Git {
-		dir, err := b.checkout(ctx, s.Package)
-		if err != nil {
-			return o, err
-		}
-		if outside(s.Source.Subdirectory) {
-			return o, hint.Usage(fmt.Errorf("reading %s: package %s: %s does not lie in the repository", b.in.lock.File(), s.Name, s.Source.Subdirectory))
-		}
-		o.Dir, o.DirectURL = filepath.Join(dir, filepath.FromSlash(s.Source.Subdirectory)), gitURL(s.Source)
+		var err error
+		o.Dir, err = b.checkout(ctx, s.Package, s.Source.Subdirectory)
+		o.DirectURL = gitURL(s.Source)
 		o.ImageDir = "/nowhere" // of what is not editable nothing points back to its source
-		return o, nil
+		return o, err
 	}
 	o.Dir = b.beside(s.Source.Location)
 	rel, err := filepath.Rel(p.SourceDir(), o.Dir)
 	if err != nil {
 		return o, err
 	}
-	if outside(filepath.ToSlash(rel)) && o.Editable {
+	beyond := outside(filepath.ToSlash(rel))
+	if beyond && o.Editable {
 		return o, hint.Wrap(hint.Usage(fmt.Errorf("package %s is editable and locked at %s, which does not lie in the source %s", s.Name, s.Source.Location, p.SourceDir())),
 			`let the source begin above it ([tool.jubako] source = ".."), or build it in with --no-editable`)
 	}
 	walk := b.walk()
 	o.ImageDir, o.Source = path.Join(p.Config.Workdir, filepath.ToSlash(rel)), &walk
-	if outside(filepath.ToSlash(rel)) {
+	if beyond {
 		o.Source = nil // .dockerignore does not speak of it
 	}
 	o.DirectURL = &wheel.DirectURL{URL: (&url.URL{Scheme: "file", Path: o.ImageDir}).String(), Dir: &wheel.DirInfo{Editable: o.Editable}}
 	return o, nil
 }
 
+// outside says whether a relative path leads out of where it begins.
 func outside(rel string) bool {
 	rel = path.Clean(rel)
 	return rel == ".." || strings.HasPrefix(rel, "../") || path.IsAbs(rel)
 }
 
-// checkout brings the source of a package from its repository. A repository on this machine is named relative to the lock.
-func (b *builder) checkout(ctx context.Context, p *locked.Package) (string, error) {
+// checkout brings a package's repository here, and gives a path in it. A repository on this machine is named relative to the
+// lock.
+func (b *builder) checkout(ctx context.Context, p *locked.Package, rel string) (string, error) {
+	if outside(rel) {
+		return "", hint.Usage(fmt.Errorf("reading %s: package %s: %s does not lie in the repository", b.in.lock.File(), p.Name, rel))
+	}
 	at := p.Source.Location
 	if !strings.Contains(at, "://") && !strings.Contains(at, "@") {
 		at = b.beside(at)
 	}
-	return checkout.Get(ctx, checkout.Commit{Package: p.Name, URL: at, ID: p.Source.Git.ID, LFS: p.Source.Git.LFS},
+	dir, err := checkout.Get(ctx, checkout.Commit{Package: p.Name, URL: at, ID: p.Source.Git.ID, LFS: p.Source.Git.LFS},
 		checkout.Options{Store: b.Store, Offline: b.spec.Offline, Log: func(s string) { b.debug("%s", s) }})
+	return filepath.Join(dir, filepath.FromSlash(rel)), err
 }
 
 // gitURL is the record of where a package has come from, without a password.

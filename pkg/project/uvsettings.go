@@ -43,16 +43,32 @@ type rawUVSettings struct {
 	NoBinaryPkgs   []string `toml:"no-binary-package"`
 }
 
+// LockFolders are where a project's uv.lock may be: its own folder, and those above it. One further up is a workspace's, of
+// which the project is a member: both have a pyproject.toml.
+func LockFolders(dir string) []string {
+	folders := []string{dir}
+	has := func(at string) bool {
+		_, err := os.Stat(filepath.Join(at, "pyproject.toml"))
+		return err == nil
+	}
+	if !has(dir) {
+		return folders
+	}
+	for at := filepath.Dir(dir); at != filepath.Dir(at); at = filepath.Dir(at) {
+		if has(at) {
+			folders = append(folders, at)
+		}
+	}
+	return folders
+}
+
 // readUVSettings reads the settings of the workspace that a project belongs to: the folder of its uv.lock, in whose uv.toml,
 // or else [tool.uv] of pyproject.toml, they are. The user's own and the machine's uv.toml add indexes.
 func readUVSettings(dir string) (UVSettings, error) {
 	root := dir
-	for at := dir; ; at = filepath.Dir(at) {
+	for _, at := range LockFolders(dir) {
 		if _, err := os.Stat(filepath.Join(at, "uv.lock")); err == nil {
 			root = at
-			break
-		}
-		if at == filepath.Dir(at) {
 			break
 		}
 	}
