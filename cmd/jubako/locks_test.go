@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/v1/layout"
@@ -19,14 +20,14 @@ import (
 )
 
 // simple lets the world's index answer as an index does: a page for each project.
-func (w *world) simple() (index string, asked *int) {
-	n := 0
+func (w *world) simple() (index string, asked *atomic.Int32) {
+	asked = new(atomic.Int32)
 	w.serve = func(rw http.ResponseWriter, r *http.Request) bool {
 		project, ok := strings.CutPrefix(r.URL.Path, "/simple/")
 		if !ok {
 			return false
 		}
-		n++
+		asked.Add(1)
 		rw.Header().Set("Content-Type", "text/html")
 		for name, b := range w.wheels {
 			if strings.HasPrefix(name, strings.TrimSuffix(project, "/")+"-") {
@@ -35,7 +36,7 @@ func (w *world) simple() (index string, asked *int) {
 		}
 		return true
 	}
-	return w.index.URL + "/simple", &n
+	return w.index.URL + "/simple", asked
 }
 
 // hashOf gives the SHA-256 of the one wheel whose name begins so.
@@ -114,13 +115,13 @@ func TestLockFormats(t *testing.T) {
 			t.Errorf("%s: the venv layer is %s, and %s from uv.lock", name, got, want)
 		}
 	}
-	before := *asked
+	before := asked.Load()
 	if before == 0 {
 		t.Error("the index was not asked")
 	}
 	w.build("--lock", filepath.Join(w.dir, "requirements.txt"), "--offline", "--metadata-file", meta)
-	if got := layerDigests(t, meta)["venv"]; got != want || *asked != before {
-		t.Errorf("offline: %s, and the index was asked %d times more", got, *asked-before)
+	if got := layerDigests(t, meta)["venv"]; got != want || asked.Load() != before {
+		t.Errorf("offline: %s, and the index was asked %d times more", got, asked.Load()-before)
 	}
 	// Without a uv.lock the others are found, pylock.toml first.
 	for _, name := range []string{"uv.lock", "pylock.toml"} {

@@ -169,10 +169,9 @@ func TestHashMismatch(t *testing.T) {
 func TestCut(t *testing.T) {
 	for name, ranges := range map[string]bool{"ranges": true, "no ranges": false} {
 		t.Run(name, func(t *testing.T) {
-			n := 0
+			var asked atomic.Int32
 			s := serve(t, func(w http.ResponseWriter, r *http.Request) {
-				n++
-				switch {
+				switch n := asked.Add(1); {
 				case n == 1:
 					w.Header().Set("Content-Length", fmt.Sprint(len(content)))
 					w.Header().Set("Etag", `"x"`)
@@ -191,8 +190,8 @@ func TestCut(t *testing.T) {
 					_, _ = w.Write(content)
 				}
 			})
-			if _, err := client(t, Options{}).Fetch(context.Background(), artifact(s.URL)); err != nil || n != 3 {
-				t.Errorf("%v after %d requests", err, n)
+			if _, err := client(t, Options{}).Fetch(context.Background(), artifact(s.URL)); err != nil || asked.Load() != 3 {
+				t.Errorf("%v after %d requests", err, asked.Load())
 			}
 		})
 	}
