@@ -3,7 +3,6 @@ package deb
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/jubako/jubako/pkg/hint"
 )
@@ -32,25 +31,33 @@ type Resolution struct {
 	Warnings []string
 }
 
-// Resolve finds the packages that a request needs, as apt-get install --no-install-recommends does: requests first, then
-// relations of one alternative, in the order in which they come up, and only then those with several, so that what is
-// needed anyway may fulfil them. Nothing is taken back and no package is removed.
+// Resolve finds the packages that a request needs, as apt-get install --no-install-recommends does. All that is requested
+// is chosen first, so that it may fulfil what something else needs. Then each package's relations are fulfilled in their
+// order, and those of what that brings in before the next one: a relation that is fulfilled by then is left alone, by
+// whichever of its alternatives. No package of the base is removed.
 func Resolve(p Problem) (*Resolution, error) {
 	st, err := newState(p.Universe.Arch, p.Exclude, p.Installed)
 	if err != nil {
 		return nil, err
 	}
-	r := &resolver{Problem: p, state: st, chosen: make(map[string]*chosen), installed: make(map[string]*Package)}
+	r := &resolver{Problem: p, state: st, chosen: make(map[string]*chosen), installed: make(map[string]*Package), discarded: make(map[*Candidate]error)}
 	for name, q := range st.now {
 		r.installed[name] = q
 	}
+	var requested []*chosen
 	for _, q := range p.Request {
-		if err := r.request(q); err != nil {
+		n, err := r.request(q)
+		if err != nil {
 			return nil, err
 		}
+		if n != nil {
+			requested = append(requested, n)
+		}
 	}
-	if err := r.drain(); err != nil {
-		return nil, err
+	for _, n := range requested {
+		if err := r.follow(n); err != nil {
+			return nil, err
+		}
 	}
 	if err := r.verify(); err != nil {
 		return nil, err
@@ -65,8 +72,12 @@ func Resolve(p Problem) (*Resolution, error) {
 // chosen is a package on its way into the answer.
 type chosen struct {
 	Choice
-	parent *chosen // that led to it; nil for a request
-	suite  string  // that was asked for, and from which what it needs may come too
+	parent  *chosen // that led to it; nil for a request
+	suite   string  // that was asked for, and from which what it needs may come too
+	clashes []clash // that were there when it was chosen, and that have to end
+	// firm is set where nothing else would do: what is requested, and what that needs without an alternative. What is not
+	// makes way for it.
+	firm bool
 }
 
 // chain are the packages from the request down to this one.
@@ -79,52 +90,82 @@ func (c *chosen) chain() []string {
 	return names
 }
 
-// need is a relation that waits to be fulfilled.
-type need struct {
-	of   *chosen
-	alts Alternatives
-}
-
 type resolver struct {
 	Problem
-	state        *state
-	installed    map[string]*Package
-	chosen       map[string]*chosen
-	single, open []need // relations on one real package; those with several answers
-	warnings     []string
+	state     *state
+	installed map[string]*Package
+	chosen    map[string]*chosen
+	warnings  []string
+	// discarded are candidates that have turned out to be impossible, and why: none is tried twice.
+	discarded map[*Candidate]error
+	journal   []step
+}
+
+// step is one change of the state, to be taken back where it leads nowhere.
+type step struct {
+	name   string
+	was    *Package
+	chosen *chosen
+}
+
+// note remembers how things stand with a name, before they change.
+func (r *resolver) note(name string) {
+	r.journal = append(r.journal, step{name, r.state.now[name], r.chosen[name]})
+}
+
+// undo takes back what was done since the journal had a length.
+func (r *resolver) undo(to int) {
+	for len(r.journal) > to {
+		last := r.journal[len(r.journal)-1]
+		r.journal = r.journal[:len(r.journal)-1]
+		if last.chosen != nil {
+			r.chosen[last.name] = last.chosen
+		} else {
+			delete(r.chosen, last.name)
+		}
+		if last.was != nil {
+			r.state.now[last.name] = last.was
+		} else {
+			delete(r.state.now, last.name)
+		}
+	}
 }
 
 // request chooses what was asked for.
-func (r *resolver) request(q Request) error {
+func (r *resolver) request(q Request) (*chosen, error) {
 	c := r.Universe.find(q)
 	if c == nil && q.Version == "" && q.Suite == "" && r.installed[q.Name] == nil {
 		var err error
 		if c, err = r.virtual(q); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	there := r.installed[q.Name]
 	switch {
 	case c == nil && there != nil && (q.Version == "" && q.Suite == "" || q.Version != "" && there.Version.Compare(q.Version) == 0):
-		return nil // the base has it, and no archive
+		return nil, nil // the base has it, and no archive
 	case c == nil:
-		return r.missing(q)
+		return nil, r.missing(q)
 	}
 	if there = r.installed[c.Name]; there != nil {
 		switch n := c.Version.Compare(there.Version); {
 		case n == 0, n < 0 && q.Version == "" && q.Suite == "":
-			return nil
+			return nil, nil
 		case n < 0:
-			return hint.Usage(fmt.Errorf("package %s: the base has %s already, and jubako does not replace it by an older one", q, there))
+			return nil, hint.Usage(fmt.Errorf("package %s: the base has %s already, and jubako does not replace it by an older one", q, there))
 		}
 	}
 	if before := r.chosen[c.Name]; before != nil {
 		if before.Version.Compare(c.Version) != 0 {
-			return hint.Usage(fmt.Errorf("package %s is asked for in the versions %s and %s", c.Name, before.Version, c.Version))
+			return nil, hint.Usage(fmt.Errorf("package %s is asked for in the versions %s and %s", c.Name, before.Version, c.Version))
 		}
-		return nil
+		return nil, nil
 	}
-	return r.choose(c, "requested", nil, q.Suite)
+	n, err := r.put(c, "requested", nil, q.Suite)
+	if err == nil {
+		n.firm = true
+	}
+	return n, err
 }
 
 // virtual finds the only package that provides a name.
@@ -143,58 +184,117 @@ func (r *resolver) virtual(q Request) (*Candidate, error) {
 	return all[0], nil
 }
 
-func (r *resolver) missing(q Request) error {
-	e := &MissingError{Request: q}
-	for _, c := range r.Universe.byName[q.Name] {
-		e.Versions = append(e.Versions, fmt.Sprintf("%s in %s", c.Version, strings.Join(c.suites, ", ")))
+// choose brings a package in, with all that it needs. Where that cannot be, nothing has changed.
+func (r *resolver) choose(c *Candidate, why string, parent *chosen, firm bool) error {
+	if err := r.discarded[c]; err != nil {
+		return err
 	}
-	if len(e.Versions) > 0 {
-		return hint.Usage(e)
+	before := len(r.journal)
+	n, err := r.put(c, why, parent, parent.suite)
+	if err == nil {
+		n.firm = firm
+		err = r.follow(n)
 	}
-	if e.Nearest = hint.Nearest(q.Name, sortedKeys(r.Universe.byName)); e.Nearest == "" {
-		return hint.Usage(e)
+	if err != nil {
+		r.undo(before)
+		r.discarded[c] = err
 	}
-	return hint.Wrap(hint.Usage(e), "did you mean %q?", e.Nearest)
+	return err
 }
 
-// choose brings a package in, and with it what has to change along.
-func (r *resolver) choose(c *Candidate, why string, parent *chosen, suite string) error {
-	n := &chosen{Choice{Candidate: c, Why: why}, parent, suite}
+// put makes a package part of the state.
+func (r *resolver) put(c *Candidate, why string, parent *chosen, suite string) (*chosen, error) {
+	n := &chosen{Choice: Choice{Candidate: c, Why: why}, parent: parent, suite: suite}
 	if old := r.installed[c.Name]; old != nil {
 		n.Upgrades = old.Version
 	}
-	// What the package cannot be beside is upgraded where that helps.
-	clashes, err := r.state.clashes(c.Package)
-	if err != nil {
-		return fmt.Errorf("package %w", err)
+	var err error
+	if n.clashes, err = r.state.clashes(c.Package); err != nil {
+		return nil, fmt.Errorf("package %w", err)
 	}
+	r.note(c.Name)
 	if err := r.state.put(c.Package); err != nil {
-		return fmt.Errorf("package %w", err)
+		return nil, fmt.Errorf("package %w", err)
 	}
 	r.chosen[c.Name] = n
-	for _, cl := range clashes {
-		up := r.wayOut(cl, c.Package)
+	return n, nil
+}
+
+// follow brings in what a package needs once it is there itself: upgrades of what it cannot be beside, of what would be
+// left without it, and of its siblings; and then what its relations ask for.
+func (r *resolver) follow(n *chosen) error {
+	for _, cl := range n.clashes {
+		if r.state.now[cl.with.Name] != cl.with {
+			continue // it has been upgraded, or has made way, by now
+		}
+		if loose := r.chosen[cl.with.Name]; loose != nil && loose.Package == cl.with && !loose.firm && n.firm && r.installed[cl.with.Name] == nil {
+			r.note(cl.with.Name)
+			delete(r.chosen, cl.with.Name)
+			delete(r.state.now, cl.with.Name)
+			continue
+		}
+		up := r.wayOut(cl, n.Package)
 		if up == nil {
 			return r.conflict(n, cl)
 		}
-		if r.chosen[up.Name] == nil {
-			if err := r.choose(up, "broken by "+c.Name, n, suite); err != nil {
-				return err
-			}
+		if err := r.choose(up, "broken by "+n.Name, n, n.firm); err != nil {
+			return err
 		}
 	}
-	rel, err := r.state.relations(c.Package)
+	if err := r.siblings(n); err != nil {
+		return err
+	}
+	if err := r.dependants(n); err != nil {
+		return err
+	}
+	rel, err := r.state.relations(n.Package)
 	if err != nil {
 		return err
 	}
 	for _, alts := range rel.depends {
-		if len(alts) == 1 && r.Universe.Candidate(alts[0].Name) != nil {
-			r.single = append(r.single, need{n, alts})
-		} else {
-			r.open = append(r.open, need{n, alts})
+		if r.state.satisfied(alts) {
+			continue
+		}
+		if err := r.fulfil(need{n, alts}); err != nil {
+			return err
 		}
 	}
-	return r.siblings(n)
+	return nil
+}
+
+// need is a relation that is to be fulfilled.
+type need struct {
+	of   *chosen
+	alts Alternatives
+}
+
+// dependants upgrades installed packages that would be left without the old version of an upgraded one.
+func (r *resolver) dependants(n *chosen) error {
+	old := r.installed[n.Name]
+	if old == nil {
+		return nil
+	}
+	for _, p := range r.Installed {
+		if r.chosen[p.Name] != nil || r.installed[p.Name] != p {
+			continue
+		}
+		rel, err := r.state.relations(p)
+		if err != nil {
+			return err
+		}
+		for _, alts := range rel.depends {
+			if !slices.ContainsFunc(alts, func(a Relation) bool { return r.state.meets(old, a) }) || r.state.satisfied(alts) {
+				continue
+			}
+			if up := r.Universe.Candidate(p.Name); up != nil && !p.Hold && up.Version.Compare(p.Version) > 0 {
+				if err := r.choose(up, "built for "+n.Name, n, n.firm); err != nil {
+					return err
+				}
+			}
+			break
+		}
+	}
+	return nil
 }
 
 // siblings upgrades what is installed of the same source, in an older version: the parts of a source belong together.
@@ -205,7 +305,7 @@ func (r *resolver) siblings(n *chosen) error {
 		}
 		for _, c := range r.Universe.byName[p.Name] {
 			if c.Package.Source == p.Source && c.SourceVersion.Compare(n.SourceVersion) == 0 && c.Version.Compare(p.Version) > 0 {
-				if err := r.choose(c, "built with "+n.Name, n, n.suite); err != nil {
+				if err := r.choose(c, "built with "+n.Name, n, n.firm); err != nil {
 					return err
 				}
 				break
@@ -235,73 +335,66 @@ func (r *resolver) wayOut(cl clash, with *Package) *Candidate {
 	return up
 }
 
-func (r *resolver) conflict(n *chosen, cl clash) error {
-	e := &ConflictError{Chain: n.chain(), Field: cl.field, Of: cl.of.String(), Relation: cl.Relation.String(), With: cl.with.String(), Installed: r.installed[cl.with.Name] == cl.with}
-	if cl.of == cl.with {
-		e.With, e.Installed = n.Candidate.String(), false
-	}
-	return hint.Wrap(e, "leave one of the two out; jubako removes no package of the base")
-}
-
-// drain fulfils what waits: relations with one answer first.
-func (r *resolver) drain() error {
-	for len(r.single) > 0 || len(r.open) > 0 {
-		queue := &r.single
-		if len(r.single) == 0 {
-			queue = &r.open
-		}
-		n := (*queue)[0]
-		*queue = (*queue)[1:]
-		if r.chosen[n.of.Name] != n.of || r.state.satisfied(n.alts) {
-			continue
-		}
-		if err := r.fulfil(n); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// fulfil chooses what fulfils a relation.
+// fulfil chooses what fulfils a relation: the first of its alternatives that can be had, where an alternative is the
+// package of that name, or else one that provides the name. An installed package that only has to be upgraded comes first.
 func (r *resolver) fulfil(n need) error {
-	why := "needed by " + n.of.Name
+	type solution struct {
+		*Candidate
+		ties []string // other providers that are as good
+	}
+	var upgrades, fresh []solution
 	for _, alt := range n.alts {
-		if c := r.real(alt, n.of.suite); c != nil && r.fits(c) {
-			return r.choose(c, why, n.of, n.of.suite)
+		for _, s := range r.solutions(alt, n.of.suite) {
+			sol := solution{Candidate: s}
+			if s.Name != alt.Name {
+				for _, o := range r.solutions(alt, n.of.suite) {
+					if o != s && o.Name != alt.Name && priority(o) == priority(s) && r.installed[o.Name] == nil {
+						sol.ties = append(sol.ties, o.Name)
+					}
+				}
+			}
+			if r.installed[s.Name] != nil {
+				upgrades = append(upgrades, sol)
+			} else {
+				fresh = append(fresh, sol)
+			}
 		}
 	}
-	for _, alt := range n.alts {
-		if !r.state.here(alt) {
-			continue
-		}
-		var fit []*Candidate
-		for _, c := range r.Universe.providersOf(alt) {
-			if r.newer(c) && r.fits(c) {
-				fit = append(fit, c)
+	var first error
+	all := append(upgrades, fresh...)
+	for _, s := range all {
+		err := r.choose(s.Candidate, "needed by "+n.of.Name, n.of, n.of.firm && len(all) == 1)
+		if err == nil {
+			if len(s.ties) > 0 {
+				r.warnings = append(r.warnings, fmt.Sprintf("package %s needs %s, which %s provide: %s is taken; name another one in packages to have that", n.of.Name, n.alts, listed(append([]string{s.Name}, s.ties...)), s.Name))
 			}
+			return nil
 		}
-		if len(fit) == 0 {
-			continue
+		if first == nil {
+			first = err
 		}
-		if len(fit) > 1 && priority(fit[0]) == priority(fit[1]) {
-			var names []string
-			for _, c := range fit {
-				names = append(names, c.Name)
-			}
-			r.warnings = append(r.warnings, fmt.Sprintf("package %s needs %s, which %s provide: %s is taken; name another one in packages to have that", n.of.Name, alt, listed(names), fit[0].Name))
-		}
-		return r.choose(fit[0], why, n.of, n.of.suite)
+	}
+	if first != nil {
+		return first
 	}
 	return r.unmet(n)
 }
 
-// listed writes names in a row, the first of many.
-func listed(names []string) string {
-	const most = 8
-	if len(names) > most {
-		return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
+// solutions are the packages that a relation may be fulfilled with, the best first.
+func (r *resolver) solutions(alt Relation, suite string) []*Candidate {
+	if !r.state.here(alt) {
+		return nil
 	}
-	return strings.Join(names, ", ")
+	var all []*Candidate
+	if c := r.real(alt, suite); c != nil {
+		all = append(all, c)
+	}
+	for _, c := range r.Universe.providersOf(alt) {
+		if c.Name != alt.Name && r.newer(c) && r.fits(c) {
+			all = append(all, c)
+		}
+	}
+	return all
 }
 
 // real is the package that a relation names, in a version that fulfils it: the candidate, or else that of the suite which
@@ -333,74 +426,47 @@ func (r *resolver) fits(c *Candidate) bool {
 	return err == nil && !slices.ContainsFunc(clashes, func(cl clash) bool { return r.wayOut(cl, c.Package) == nil })
 }
 
-// unmet explains why a relation cannot be fulfilled.
-func (r *resolver) unmet(n need) error {
-	var why []string
-	for _, alt := range n.alts {
-		why = append(why, r.whyNot(alt))
-	}
-	return &UnmetError{n.of.chain(), n.alts.String(), strings.Join(why, "; ")}
-}
+// maxRounds bounds how often what has made way is replaced by something else.
+const maxRounds = 20
 
-func (r *resolver) whyNot(alt Relation) string {
-	c := r.Universe.Candidate(alt.Name)
-	there := r.state.now[alt.Name]
-	switch {
-	case !r.state.here(alt):
-		return alt.String() + " is of another architecture"
-	case there != nil && there.Hold && !alt.Allows(there.Version):
-		return fmt.Sprintf("the base holds %s back", there)
-	case r.chosen[alt.Name] != nil && !alt.Allows(there.Version):
-		return fmt.Sprintf("%s is chosen already", there)
-	case c == nil && len(r.Universe.providersOf(alt)) == 0:
-		return "there is no package " + alt.Name
-	case c != nil && !alt.Allows(c.Version):
-		return fmt.Sprintf("there is only %s", c)
-	case c != nil:
-		if clashes, err := r.state.clashes(c.Package); err == nil && len(clashes) > 0 {
-			cl := clashes[0]
-			return fmt.Sprintf("%s cannot be there beside %s (%s: %s)", c, cl.with, cl.field, cl.Relation)
-		}
-	}
-	return "none of those that provide " + alt.Name + " can be had"
-}
-
-// verify looks at the whole: what was fulfilled before has to be fulfilled still. Installed packages that an upgrade has
-// left behind are upgraded too, where that helps.
+// verify looks at the whole: what was fulfilled before has to be fulfilled still, and what a package needed that has made
+// way for another one is found elsewhere.
 func (r *resolver) verify() error {
 	before, err := newState(r.Universe.Arch, r.Exclude, r.Installed)
 	if err != nil {
 		return err
 	}
-	for again := true; again; {
-		again = false
-		for _, name := range sortedKeys(r.state.now) {
-			p := r.state.now[name]
-			rel, err := r.state.relations(p)
-			if err != nil {
-				return err
-			}
-			for _, alts := range rel.depends {
-				if r.state.satisfied(alts) || r.chosen[name] == nil && !before.satisfied(alts) {
-					continue // what the base lacked all along is not ours to mend
-				}
-				if c := r.chosen[name]; c != nil {
-					return r.unmet(need{c, alts})
-				}
-				up := r.Universe.Candidate(name)
-				if up == nil || p.Hold || up.Version.Compare(p.Version) <= 0 {
-					return &UnmetError{[]string{"the base's " + p.String()}, alts.String(), "the upgrades that the request brings leave it without"}
-				}
-				if err := r.choose(up, "needed by upgrades", nil, ""); err != nil {
-					return err
-				}
-				if err := r.drain(); err != nil {
-					return err
-				}
-				again = true
-				break
+	for round := 0; ; round++ {
+		n, err := r.unfulfilled(before)
+		if err != nil || n == nil {
+			return err
+		}
+		if round == maxRounds {
+			return r.unmet(*n)
+		}
+		if err := r.fulfil(*n); err != nil {
+			return err
+		}
+	}
+}
+
+// unfulfilled gives the first relation of a chosen package that does not hold.
+func (r *resolver) unfulfilled(before *state) (*need, error) {
+	for _, name := range sortedKeys(r.state.now) {
+		p := r.state.now[name]
+		rel, err := r.state.relations(p)
+		if err != nil {
+			return nil, err
+		}
+		for _, alts := range rel.depends {
+			switch c := r.chosen[name]; {
+			case r.state.satisfied(alts):
+			case c != nil:
+				return &need{c, alts}, nil
+			case before.satisfied(alts): // what the base lacked all along is not ours to mend
+				return nil, &UnmetError{[]string{"the base's " + p.String()}, alts.String(), "the upgrades that the request brings leave it without"}
 			}
 		}
 	}
-	return nil
+	return nil, nil
 }
