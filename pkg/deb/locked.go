@@ -56,3 +56,19 @@ func (l Locked) Check(sources int) error {
 	}
 	return nil
 }
+
+// Over gives what is installed once the choices are: the installed packages, with the chosen ones over them.
+func (r *Resolution) Over(installed []*Package) []*Package {
+	chosen := make(map[string]bool)
+	var all []*Package
+	for _, c := range r.Choices {
+		chosen[c.Name] = true
+		all = append(all, c.Package)
+	}
+	for _, p := range installed {
+		if !chosen[p.Name] {
+			all = append(all, p)
+		}
+	}
+	return all
+}

@@ -29,7 +29,7 @@ type Source struct {
 
 // SignedBy says which keys sign a source.
 type SignedBy struct {
-	Files        []string // absolute paths of keyrings
+	Files        []string // paths of keyrings; apt's own configuration has absolute ones only
 	Fingerprints []string // upper-case hex; a ! at the end excludes subkeys
 	Keys         string   // armored, written into the source itself
 }
@@ -160,7 +160,7 @@ func (s *Source) parseLine(rest string) error {
 		return errors.New("a source has a URI, a suite and components")
 	}
 	s.URI, s.Suite, s.Components = f[0], f[1], f[2:]
-	return s.check()
+	return s.Check()
 }
 
 // option takes over an option of either style.
@@ -173,12 +173,12 @@ func (s *Source) option(name string, values []string) error {
 	case "signed-by":
 		for _, v := range values {
 			switch fp := strings.ToUpper(strings.TrimSuffix(v, "!")); {
-			case strings.HasPrefix(v, "/"):
+			case strings.ContainsAny(v, "/."):
 				s.SignedBy.Files = append(s.SignedBy.Files, v)
 			case len(fp) >= 40 && strings.Trim(fp, "0123456789ABCDEF") == "":
 				s.SignedBy.Fingerprints = append(s.SignedBy.Fingerprints, strings.ToUpper(v))
 			default:
-				return fmt.Errorf("signed-by: %.80q is neither an absolute path nor a fingerprint", v)
+				return fmt.Errorf("signed-by: %.80q is neither a path nor a fingerprint", v)
 			}
 		}
 	}
@@ -193,8 +193,8 @@ func yes(v string) bool {
 	return false
 }
 
-// check looks at the URI, the suite and the components.
-func (s *Source) check() error {
+// Check says what is wrong with the URI, the suite or the components, and takes slashes off the URI's end.
+func (s *Source) Check() error {
 	s.URI = strings.TrimRight(s.URI, "/")
 	u, err := url.Parse(s.URI)
 	if err != nil || u.Host == "" && u.Scheme != "file" {
@@ -291,7 +291,7 @@ func sourcesOf(st Stanza, at string) ([]Source, error) {
 		for _, suite := range suites {
 			s := model
 			s.URI, s.Suite = u, suite
-			if err := s.check(); err != nil {
+			if err := s.Check(); err != nil {
 				return nil, err
 			}
 			all = append(all, s)

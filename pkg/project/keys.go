@@ -93,7 +93,7 @@ func plainly(err error) string {
 }
 
 var topKeys = []string{"image", "base", "workdir", "source", "manage", "venv", "user", "numeric-user", "owner", "packages", "build-packages",
-	"extras", "groups", "exclude", "include", "bytecode", "env", "expose", "healthcheck", "entrypoint", "cmd", "labels", "volumes", "writable",
+	"exclude-packages", "deb-sources", "deb-mirror", "snapshot", "extras", "groups", "exclude", "include", "bytecode", "env", "expose", "healthcheck", "entrypoint", "cmd", "labels", "volumes", "writable",
 	"stop-signal", "staticfiles", "copy", "step", "mirrors", "index", "profile"}
 
 // unknownKey is the error for a key that does not exist, with the nearest one that does.
