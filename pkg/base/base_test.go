@@ -106,7 +106,7 @@ func layer(t testing.TB, files ...file) []byte {
 
 func scan(t testing.TB, config string, layers ...[]byte) (*Facts, error) {
 	t.Helper()
-	s := scanner{nodes: make(map[string]node)}
+	s := scanner{nodes: make(map[string]node), pattern: newDpkgPattern()}
 	for _, l := range layers {
 		if err := s.layer(context.Background(), bytes.NewReader(l)); err != nil {
 			return nil, err
