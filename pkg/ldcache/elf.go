@@ -8,7 +8,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 )
@@ -81,7 +80,7 @@ func ReadELF(r io.Reader) (Library, error) {
 		}
 	}
 	if strings.ContainsAny(l.Soname, "/\x00\n") || l.Soname == ".." {
-		return l, fmt.Errorf("its soname is %q", l.Soname)
+		return Library{}, ErrNotELF // no folder can hold such a name
 	}
 	return l, nil
 }

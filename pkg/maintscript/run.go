@@ -33,6 +33,13 @@ func (t *tracer) run(args []Arg) truth {
 		}
 	case "set", "shift", "local", "export", "unset", "readonly", "read", "umask", "cd", "trap", "echo", "printf", "sleep":
 		return t.builtin(name, args)
+	case "db_get":
+		t.vars["RET"] = Arg{}
+		if len(args) > 1 && args[1].Known && t.m.Debconf != nil {
+			answer, ok := t.m.Debconf(args[1].Text)
+			t.vars["RET"] = Arg{answer, ok}
+		}
+		return yes
 	case "exec":
 		if len(args) > 1 {
 			return t.run(args[1:])

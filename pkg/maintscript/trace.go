@@ -24,6 +24,8 @@ type Machine struct {
 	HasProgram func(name string) bool
 	// Compare orders two versions, as dpkg does.
 	Compare func(a, b string) int
+	// Debconf gives the answer to a question of debconf(7) that nobody has answered: its default.
+	Debconf func(question string) (string, bool)
 }
 
 // Command is a command that would run.
