@@ -2,7 +2,7 @@
 // and without a Python.
 //
 // A Layer is the environment itself and any number of packages; with Options.NoSkeleton it is packages alone, so that
-// one environment can be a list of layers.
+// one environment can be a list of layers: see Layers and Divide.
 //
 // It imports layers, pkg/base, pkg/fstree, pkg/hint, pkg/pep508 and pkg/wheel.
 package venv
@@ -43,6 +43,11 @@ type Options struct {
 	Jobs int
 	// Warn is told, in one line, what a person should know of the result. It may be nil.
 	Warn func(string)
+
+	// Of a layer among several (Layers): its place among them, what they are together, and what they share.
+	rank   int
+	whole  string
+	claims *claims
 }
 
 // Package is one package to install, and the wheel that was chosen for it.
@@ -53,6 +58,8 @@ type Package struct {
 	// Requires names the packages that this one depends on in the image. It decides whose file is taken where two
 	// packages bring one path.
 	Requires []string
+	// Size is the wheel's in bytes as far as the lock has it, for Divide; it is no part of the key.
+	Size int64
 	// AskWheel says that the wheel's own METADATA tells what it requires: the lock does not.
 	AskWheel bool
 	// DirectURL is set for a package that is not from an index.
@@ -86,7 +93,7 @@ type located struct {
 	filename wheel.Filename
 }
 
-var _ layers.Layer = (*Layer)(nil)
+var _ layers.Part = (*Layer)(nil)
 
 // New describes the layer. It refuses a wheel that bears another package's name or version, and two versions of one
 // package.
@@ -143,13 +150,20 @@ func checkPackage(p Package) (wheel.Filename, error) {
 // Name is the word for the layer: "venv".
 func (l *Layer) Name() string { return cmp.Or(l.options.Name, "venv") }
 
-// Summary says how many packages there are.
+// Summary says which package it is, or how many there are.
 func (l *Layer) Summary() string {
-	if len(l.packages) == 1 {
-		return "1 package"
+	switch n := len(l.packages); {
+	case n == 1:
+		return l.packages[0].Name + " " + l.packages[0].Version
+	case n == 0 && l.options.claims != nil:
+		return "the environment itself"
+	default:
+		return fmt.Sprintf("%d packages", n)
 	}
-	return fmt.Sprintf("%d packages", len(l.packages))
 }
+
+// Whole says what the layer and those that it is one of hold.
+func (l *Layer) Whole() string { return cmp.Or(l.options.whole, l.Summary()) }
 
 // Key holds everything that the bytes depend on; where the wheels come from is no part of it.
 func (l *Layer) Key() layers.Key { return l.key }
@@ -236,6 +250,11 @@ func (l *Layer) Tree(ctx context.Context) (*fstree.Tree, error) {
 	if l.options.Warn != nil {
 		for _, w := range m.warnings() {
 			l.options.Warn(w)
+		}
+	}
+	if l.options.claims != nil {
+		if err := l.options.claims.take(l.options.rank, tree, l.options.Warn); err != nil {
+			return nil, errors.Join(err, l.Close())
 		}
 	}
 	return tree, nil

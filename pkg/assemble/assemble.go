@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -37,6 +38,7 @@ type builder struct {
 	remote   *remoteCache
 	dry      bool              // nothing is made: see Plan
 	lowers   map[string]*lower // by platform
+	warned   sync.Mutex
 	warnings []string
 }
 
@@ -126,8 +128,10 @@ func (b *builder) image(ctx context.Context, p v1.Platform) (output.Image, Platf
 	return img, r, nil
 }
 
-// warn says something that is probably not as it was meant, once.
+// warn says something that is probably not as it was meant, once. Layers that are made side by side call it.
 func (b *builder) warn(text string) {
+	b.warned.Lock()
+	defer b.warned.Unlock()
 	for _, w := range b.warnings {
 		if w == text {
 			return

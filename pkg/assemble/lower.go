@@ -140,7 +140,9 @@ func (b *builder) layersOf(ctx context.Context, l *lower) ([]layers.Layer, error
 	if err := b.settle(l, pk.locked); err != nil {
 		return nil, err
 	}
-	list = append(list, pk.venv)
+	for _, v := range pk.venv {
+		list = append(list, v)
+	}
 	if pk.project != nil {
 		list = append(list, pk.project)
 	}

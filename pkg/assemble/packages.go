@@ -30,7 +30,7 @@ import (
 
 // packages is what the lock brings to an image.
 type packages struct {
-	venv    *venv.Layer
+	venv    []*venv.Layer
 	project layers.Layer // nil where nothing local is installed
 	locked  map[string]bool
 }
@@ -84,8 +84,8 @@ func (b *builder) venvAt(l *lower) wheel.Venv {
 	}
 }
 
-// venv describes the layer of everything that comes as a wheel.
-func (b *builder) venv(ctx context.Context, l *lower, tags wheel.Tags, build locked.BuildOptions, selected []locked.Selected) (*venv.Layer, error) {
+// venv describes the layers of everything that comes as a wheel.
+func (b *builder) venv(ctx context.Context, l *lower, tags wheel.Tags, build locked.BuildOptions, selected []locked.Selected) ([]*venv.Layer, error) {
 	errs := make([]error, len(selected))
 	pkgs := make([]venv.Package, len(selected))
 	g, gctx := errgroup.WithContext(ctx)
@@ -108,7 +108,7 @@ func (b *builder) venv(ctx context.Context, l *lower, tags wheel.Tags, build loc
 		return nil, err
 	}
 	uid, gid := b.owner(l.user)
-	return venv.New(venv.Options{
+	return venv.Layers(venv.Options{
 		Path: b.venvAt(l).Path, Python: l.facts.Python, UID: uid, GID: gid, Packages: pkgs, Jobs: b.spec.Jobs, Warn: b.warn,
 	})
 }
@@ -221,7 +221,7 @@ func sameVersion(a, b string) bool {
 // pkg describes a package for the venv layer. Its wheel is fetched when the layer is made; at once only where the lock
 // does not have its SHA-256.
 func (b *builder) pkg(ctx context.Context, s locked.Selected, c chosen) (venv.Package, error) {
-	p := venv.Package{Name: s.Name, Version: s.Version, Filename: c.filename, Requires: s.Requires, AskWheel: s.Unsaid, DirectURL: c.directURL}
+	p := venv.Package{Name: s.Name, Version: s.Version, Filename: c.filename, Requires: s.Requires, AskWheel: s.Unsaid, DirectURL: c.directURL, Size: c.artifact.Size}
 	switch {
 	case len(c.artifact.Hashes) > 0 && c.artifact.Hashes[0].Algorithm == "sha256" && (!c.artifact.AnyHash || len(c.artifact.Hashes) == 1):
 		p.SHA256 = c.artifact.Hashes[0].Hex
