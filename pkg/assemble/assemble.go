@@ -40,6 +40,8 @@ type builder struct {
 	lowers   map[string]*lower // by platform
 	warned   sync.Mutex
 	warnings []string
+	// differing is what --check-steps has found.
+	differing []string
 }
 
 // assemble makes the image, or the index of several.
@@ -62,6 +64,9 @@ func (b *builder) assemble(ctx context.Context) (output.Artifact, *Result, error
 		}
 		images = append(images, img)
 		res.Platform = append(res.Platform, r)
+	}
+	if err := b.checkSteps(); err != nil {
+		return output.Artifact{}, nil, err
 	}
 	artifact := output.Single(images[0])
 	if len(images) > 1 {
@@ -99,7 +104,7 @@ func (b *builder) image(ctx context.Context, p v1.Platform) (output.Image, Platf
 	if err != nil {
 		return output.Image{}, PlatformResult{}, err
 	}
-	made, err := b.withStatic(ctx, low)
+	made, err := b.withCommands(ctx, low)
 	if err != nil {
 		return output.Image{}, PlatformResult{}, err
 	}

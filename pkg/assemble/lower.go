@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -33,6 +34,8 @@ type lower struct {
 	layout project.Layout
 	maker  *maker
 	made   []madeLayer
+	// commanded is made and the layers of commands upon it, once they are made.
+	commanded []madeLayer
 }
 
 // lower makes the layers of a platform that need no command, once.
@@ -194,7 +197,9 @@ func (b *builder) walk() source.Options {
 	if out := c.Staticfiles.Output; out != "" && !path.IsAbs(out) && !c.Staticfiles.Off {
 		exclude = append(exclude, path.Clean(out))
 	}
-	return source.Options{Root: p.SourceDir(), Ignorefile: filepath.Join(p.SourceDir(), ".dockerignore"), Exclude: exclude, Include: c.Include}
+	secret := b.secretFiles()
+	return source.Options{Root: p.SourceDir(), Ignorefile: filepath.Join(p.SourceDir(), ".dockerignore"), Exclude: append(exclude, secret...), Include: c.Include,
+		Skip: func(rel string) bool { return slices.Contains(secret, rel) }} // whatever include says
 }
 
 // app describes the layer of the source and of what is copied in.

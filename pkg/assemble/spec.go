@@ -53,6 +53,8 @@ type Spec struct {
 	// Strict makes findings errors. CI makes a lock that is out of step one.
 	Strict, CI bool
 	Rung       sandbox.Rung
+	// CheckSteps runs every command twice, and makes it an error when what they make differs.
+	CheckSteps bool
 }
 
 // Output is a file or folder to write.
@@ -72,6 +74,8 @@ type Tools struct {
 	Host     v1.Platform // the machine that builds
 	Stdout   io.Writer
 	StepLog  io.Writer // what steps print; nil drops it
+	// LookupEnv finds the variables that are secrets of steps; nil for none.
+	LookupEnv func(name string) (string, bool)
 }
 
 // Result is what was built, and where it went.

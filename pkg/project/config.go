@@ -40,6 +40,8 @@ type Config struct {
 	StopSignal  string
 	Staticfiles Staticfiles
 	Copy        []Copy
+	Steps       []Step
+	Bytecode    bool
 	Mirrors     map[string]string
 	Index       string
 }
@@ -104,7 +106,7 @@ type (
 		StopSignal    string                `toml:"stop-signal"`
 		Staticfiles   any                   `toml:"staticfiles"`
 		Copy          []rawCopy             `toml:"copy"`
-		Step          []map[string]any      `toml:"step"`
+		Step          []rawStep             `toml:"step"`
 		Mirrors       map[string]string     `toml:"mirrors"`
 		Index         string                `toml:"index"`
 		Profile       map[string]rawProfile `toml:"profile"`
@@ -144,8 +146,6 @@ type (
 var notYet = map[string]string{
 	"packages":       "Debian packages are not supported by this version",
 	"build-packages": "packages for building sdists are not supported by this version",
-	"bytecode":       "compiling bytecode is not supported by this version",
-	"step":           "steps beside collectstatic are not supported by this version",
 }
 
 // configFor reads [tool.jubako] of a document for a profile, with further settings over it, each KEY=VALUE in TOML.
@@ -202,7 +202,7 @@ func configFor(file string, data []byte, profile string, sets []string) (*Config
 // resolve checks values and gives them their types. merged tells what was written.
 func (r *rawConfig) resolve(merged map[string]any) (*Config, error) {
 	for _, key := range slices.Sorted(maps.Keys(notYet)) {
-		used := map[string]bool{"packages": len(r.Packages) > 0, "build-packages": len(r.BuildPackages) > 0, "bytecode": r.Bytecode, "step": len(r.Step) > 0}[key]
+		used := map[string]bool{"packages": len(r.Packages) > 0, "build-packages": len(r.BuildPackages) > 0}[key]
 		if used {
 			return nil, hint.Wrap(badKey(key, "%s", notYet[key]), "remove the key, or build on a base that has what you need")
 		}
@@ -214,7 +214,7 @@ func (r *rawConfig) resolve(merged map[string]any) (*Config, error) {
 		Image: r.Image, Base: r.Base, Workdir: cmp.Or(r.Workdir, "/app"), Source: cmp.Or(r.Source, "."), Manage: r.Manage, Venv: cmp.Or(r.Venv, ".venv"),
 		NumericUser: r.NumericUser, Owner: r.Owner, Extras: r.Extras, Groups: r.Groups, Exclude: r.Exclude, Include: r.Include, Env: r.Env,
 		Entrypoint: r.Entrypoint, Cmd: r.Cmd, Labels: r.Labels, Volumes: r.Volumes, Writable: r.Writable, StopSignal: r.StopSignal,
-		Mirrors: r.Mirrors, Index: r.Index,
+		Mirrors: r.Mirrors, Index: r.Index, Bytecode: r.Bytecode,
 	}
 	if c.Env == nil {
 		c.Env = map[string]string{}
@@ -238,5 +238,11 @@ func (r *rawConfig) resolve(merged map[string]any) (*Config, error) {
 	if c.Staticfiles, err = readStaticfiles(merged["staticfiles"]); err != nil {
 		return nil, err
 	}
-	return c, c.checkPaths()
+	if c.Steps, err = readSteps(r.Step); err != nil {
+		return nil, err
+	}
+	if err := c.checkPaths(); err != nil {
+		return nil, err
+	}
+	return c, c.checkSteps()
 }

@@ -127,7 +127,6 @@ func TestRefused(t *testing.T) {
 		"profile":                          {"[tool.jubako.profile.dev]\n", "", "stage", []string{`no profile "stage"`, "dev, prod"}},
 		"nested profile":                   {"[tool.jubako.profile.dev.profile.x]\nimage = \"y\"\n", "", "dev", []string{"profile"}},
 		"packages":                         {"[tool.jubako]\npackages = [\"curl\"]\n", "", "", []string{"Debian packages are not supported"}},
-		"bytecode":                         {"", "bytecode=true", "", []string{"bytecode is not supported"}},
 		"set without =":                    {"", "image", "", []string{"there is no ="}},
 		"group cycle":                      {"[dependency-groups]\na = [{ include-group = \"b\" }]\nb = [{ include-group = \"a\" }]\n", "", "", []string{"includes itself"}},
 		"type in a table":                  {"[tool.jubako.user]\nuid = \"x\"\n", "", "", []string{"f.toml:2:1", "a number is wanted"}},
