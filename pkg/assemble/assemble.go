@@ -42,6 +42,7 @@ type builder struct {
 	warnings []string
 	// differing is what --check-steps has found.
 	differing []string
+	noted     []string // what noteOnce has said
 }
 
 // assemble makes the image, or the index of several.
