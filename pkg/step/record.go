@@ -1,4 +1,4 @@
-package staticfiles
+package step
 
 import (
 	"bytes"
@@ -14,16 +14,16 @@ const (
 	minSecretLen = 6    // a shorter value would be struck out of ordinary words
 )
 
-// recorder takes what a command prints: it strikes secrets out, passes it on line by line, and keeps the end of it.
-type recorder struct {
+// Recorder takes what a command prints: it strikes secrets out, passes it on line by line, and keeps the end of it.
+type Recorder struct {
 	log     io.Writer
 	secrets *strings.Replacer
 	partial []byte
 	lines   []string
 }
 
-// newRecorder strikes out the values of env, "NAME=value" each, and puts their names there.
-func newRecorder(log io.Writer, env []string) *recorder {
+// NewRecorder strikes out the values of env, "NAME=value" each, and puts their names there.
+func NewRecorder(log io.Writer, env []string) *Recorder {
 	secrets := slices.Clone(env)
 	slices.SortStableFunc(secrets, func(a, b string) int { return cmp.Compare(len(value(b)), len(value(a))) }) // "abcdef" before "abc"
 	var pairs []string
@@ -33,7 +33,7 @@ func newRecorder(log io.Writer, env []string) *recorder {
 			pairs = append(pairs, v, "$"+name)
 		}
 	}
-	return &recorder{log: log, secrets: strings.NewReplacer(pairs...)}
+	return &Recorder{log: log, secrets: strings.NewReplacer(pairs...)}
 }
 
 func value(kv string) string {
@@ -42,7 +42,7 @@ func value(kv string) string {
 }
 
 // Write never fails, so that a log that cannot be written does not end the command.
-func (r *recorder) Write(p []byte) (int, error) {
+func (r *Recorder) Write(p []byte) (int, error) {
 	r.partial = append(r.partial, p...)
 	for {
 		n := bytes.IndexByte(r.partial, '\n')
@@ -59,7 +59,7 @@ func (r *recorder) Write(p []byte) (int, error) {
 	}
 }
 
-func (r *recorder) line(b []byte) {
+func (r *Recorder) line(b []byte) {
 	s := r.secrets.Replace(strings.TrimRight(string(b), "\r"))
 	if r.log != nil {
 		_, _ = io.WriteString(r.log, s+"\n")
@@ -70,8 +70,8 @@ func (r *recorder) line(b []byte) {
 	r.lines = append(r.lines, s)
 }
 
-// lastLines gives up to n of the last lines, empty ones at the end aside. It ends the line that is being written.
-func (r *recorder) lastLines(n int) []string {
+// LastLines gives up to n of the last lines, empty ones at the end aside. It ends the line that is being written.
+func (r *Recorder) LastLines(n int) []string {
 	if len(r.partial) > 0 {
 		r.line(r.partial)
 		r.partial = nil
