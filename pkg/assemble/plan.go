@@ -11,7 +11,8 @@ import (
 // Plan says what Build would do with each layer, without doing it. Facts about the base are read where the cache lacks
 // them.
 func Plan(ctx context.Context, t Tools, s Spec) (_ []LayerResult, err error) {
-	b := &builder{Tools: t, spec: s, dry: true, lowers: make(map[string]*lower)}
+	b := newBuilder(t, s)
+	b.dry, b.lowers = true, make(map[string]*lower)
 	if b.in, err = b.gather(ctx); err != nil {
 		return nil, err
 	}
@@ -41,7 +42,7 @@ func Plan(ctx context.Context, t Tools, s Spec) (_ []LayerResult, err error) {
 // OpenBase finds the base that Build would take, as it is today: jubako.lock is not asked. It gives the name under which
 // the lock would pin it.
 func OpenBase(ctx context.Context, t Tools, s Spec) (string, *base.Opened, error) {
-	b := &builder{Tools: t, spec: s}
+	b := newBuilder(t, s)
 	in := &inputs{}
 	b.in = in
 	name := cmp.Or(s.Base, s.Project.Config.Base)

@@ -27,6 +27,9 @@ type File struct {
 	RequiresPython string
 	Yanked         bool
 	Uploaded       time.Time // zero where the index does not say
+	// Metadata says that the index has the wheel's METADATA beside it, and MetadataHashes what is known of it.
+	Metadata       bool
+	MetadataHashes []filehash.Hash
 }
 
 // Metadata is what the resolver reads of a wheel's METADATA.

@@ -2,7 +2,7 @@
 // image's own Python, without a network, in an environment that is the same on every machine. The wheel is then written anew
 // in one canonical form, so that what a backend leaves to chance of a zip does not show.
 //
-// It imports pkg/hint, pkg/sandbox, pkg/rootfs and pkg/wheel, and what lies below.
+// It imports pkg/step and pkg/wheel, and what lies below.
 package pep517
 
 import (
@@ -15,14 +15,12 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
-	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/rootfs"
 	"github.com/jubako/jubako/pkg/sandbox"
+	"github.com/jubako/jubako/pkg/step"
 	"github.com/jubako/jubako/pkg/wheel"
 )
 
@@ -55,7 +53,7 @@ const (
 type Build struct {
 	Project  string // name and version, for messages
 	System   System
-	Source   string   // image path of the source tree, below SourceRoot for what is not editable
+	Source   string   // image path of the source tree
 	Editable bool     // PEP 660: a wheel that points to Source
 	Trees    []string // the whole tree, lowest first, Source and EnvPath in it
 	// Env is the base's environment, "NAME=value" each; BuildEnv what a build sees beyond it. Values of BuildEnv are struck out
@@ -64,58 +62,37 @@ type Build struct {
 	Settings      map[string]any // config-settings
 	Rung          sandbox.Rung
 	Timeout       time.Duration // 0 is without bound
-	TempDir       func(pattern string) (string, error)
+	Store         *cas.Store
 	Log           io.Writer // takes what the backend prints; nil drops it
 	Ran           func(sandbox.Choice)
 }
 
-// environment is all that the backend sees.
-func (b *Build) environment() []string {
-	env := map[string]string{"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-	for _, kv := range b.Env {
-		if name, value, ok := strings.Cut(kv, "="); ok {
-			env[name] = value
-		}
-	}
-	for name, value := range map[string]string{
-		"HOME": "/tmp", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC",
-		"PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0", "PYTHONIOENCODING": "utf-8:backslashreplace", "PYTHONNOUSERSITE": "1",
-		"SOURCE_DATE_EPOCH": strconv.Itoa(buildTime), "VIRTUAL_ENV": EnvPath, "PATH": EnvPath + "/bin:" + env["PATH"],
-	} {
-		env[name] = value
-	}
-	for _, kv := range b.BuildEnv {
-		if name, value, ok := strings.Cut(kv, "="); ok {
-			env[name] = value
-		}
-	}
-	var list []string
-	for name, value := range env {
-		list = append(list, name+"="+value)
-	}
-	slices.Sort(list)
-	return list
+// fixed is what every build sees, over what the base says.
+var fixed = []string{
+	"LC_ALL=C.UTF-8", "LANG=C.UTF-8", "TZ=UTC", "HOME=/tmp", "PYTHONIOENCODING=utf-8:backslashreplace", "PYTHONNOUSERSITE=1", "VIRTUAL_ENV=" + EnvPath,
 }
 
 // hook runs one hook, and hands its result to use while what it wrote is still there.
 func (b *Build) hook(ctx context.Context, name string, use func(view rootfs.View, result []byte) error) (err error) {
-	path0 := b.System.Path
-	if path0 == nil {
-		path0 = []string{}
-	}
+	defer func() {
+		if err != nil && ctx.Err() == nil {
+			err = fmt.Errorf("building %s: %w", b.Project, err)
+		}
+	}()
 	request, err := json.Marshal(map[string]any{
-		"backend": b.System.Backend, "path": path0, "source": b.Source, "hook": name, "settings": b.Settings, "out": outDir, "result": resultFile,
+		"backend": b.System.Backend, "path": append([]string{}, b.System.Path...), "source": b.Source, "hook": name, "settings": b.Settings,
+		"out": outDir, "result": resultFile,
 	})
 	if err != nil {
 		return err
 	}
-	rec := newRecorder(b.Log, b.BuildEnv)
-	res, err := sandbox.Run(ctx, sandbox.Command{
-		Trees: b.Trees, Argv: []string{EnvPath + "/bin/python", "-c", driver, string(request)}, Env: b.environment(), Dir: b.Source,
-		Writable: []string{path.Dir(resultFile)}, Timeout: b.Timeout, Stdout: rec, Stderr: rec, Rung: b.Rung, TempDir: b.TempDir,
+	res, err := step.Run(ctx, step.Command{
+		Trees: b.Trees, Argv: []string{EnvPath + "/bin/python", "-c", driver, string(request)}, Title: name + " of " + b.System.Backend, Dir: b.Source,
+		Env: step.Environment(buildTime, EnvPath+"/bin", b.Env, fixed, b.BuildEnv), Secrets: b.BuildEnv, Writable: []string{path.Dir(resultFile)},
+		Timeout: b.Timeout, Store: b.Store, Rung: b.Rung, Log: b.Log, Advice: advice(),
 	})
 	if err != nil {
-		return b.explain(ctx, name, err, rec)
+		return err
 	}
 	defer func() { err = errors.Join(err, res.Close()) }()
 	if b.Ran != nil {
@@ -123,7 +100,7 @@ func (b *Build) hook(ctx context.Context, name string, use func(view rootfs.View
 	}
 	result, err := read(res.View(), resultFile)
 	if err != nil {
-		return fmt.Errorf("building %s: the backend %s ended without a result: %w", b.Project, b.System.Backend, err)
+		return fmt.Errorf("the backend %s ended without a result: %w", b.System.Backend, err)
 	}
 	return use(res.View(), result)
 }
@@ -165,7 +142,7 @@ func (b *Build) Requires(ctx context.Context) (all []string, err error) {
 	}
 	err = b.hook(ctx, hook, func(_ rootfs.View, result []byte) error {
 		if err := json.Unmarshal(result, &all); err != nil {
-			return fmt.Errorf("building %s: the result of %s: %w", b.Project, hook, err)
+			return fmt.Errorf("the result of %s: %w", hook, err)
 		}
 		return nil
 	})
@@ -182,14 +159,14 @@ func (b *Build) Wheel(ctx context.Context, w io.Writer, check func(*wheel.Archiv
 	err := b.hook(ctx, hook, func(view rootfs.View, result []byte) (err error) {
 		var name string
 		if err := json.Unmarshal(result, &name); err != nil {
-			return fmt.Errorf("building %s: the result of %s: %w", b.Project, hook, err)
+			return fmt.Errorf("the result of %s: %w", hook, err)
 		}
 		if filename, err = wheel.ParseFilename(name); err != nil {
-			return fmt.Errorf("building %s: %w", b.Project, err)
+			return err
 		}
 		f, err := open(view, path.Join(outDir, name))
 		if err != nil {
-			return fmt.Errorf("building %s: the backend names a wheel that it has not made: %w", b.Project, err)
+			return fmt.Errorf("the backend names a wheel that it has not made: %w", err)
 		}
 		defer func() { err = errors.Join(err, f.Close()) }()
 		fi, err := f.Stat()
@@ -198,49 +175,12 @@ func (b *Build) Wheel(ctx context.Context, w io.Writer, check func(*wheel.Archiv
 		}
 		archive, err := wheel.Open(f, fi.Size(), name)
 		if err != nil {
-			return fmt.Errorf("building %s: %w", b.Project, err)
+			return err
 		}
 		if err := check(archive); err != nil {
-			return fmt.Errorf("building %s: %w", b.Project, err)
+			return err
 		}
 		return wheel.Rewrite(w, archive)
 	})
 	return filename, err
-}
-
-// Error says that a backend failed, with what it printed last.
-type Error struct {
-	Project, Backend, Hook string
-	Err                    error
-	Output                 []string
-}
-
-func (e *Error) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "building %s: its backend %s failed in %s: %v", e.Project, e.Backend, e.Hook, e.Err)
-	for _, line := range e.Output {
-		b.WriteString("\n  | " + line)
-	}
-	return b.String()
-}
-
-func (e *Error) Unwrap() error { return e.Err }
-
-// explain makes an *Error of a backend's failure, with the remedy where the cause is known.
-func (b *Build) explain(ctx context.Context, hook string, err error, rec *recorder) error {
-	if ctx.Err() != nil {
-		return err
-	}
-	lines := rec.lastLines(keptLines)
-	e := &Error{Project: b.Project, Backend: b.System.Backend, Hook: hook, Err: err, Output: lines[max(0, len(lines)-shownLines):]}
-	if _, ok := errors.AsType[*sandbox.RefusedError](err); ok {
-		return hint.Wrap(e, "allow user namespaces on this machine, or build as root in a container, or build the wheel elsewhere and name its folder with --find-links")
-	}
-	if errors.Is(err, sandbox.ErrTimeout) {
-		return hint.Wrap(e, "does it wait for a network that it does not have, or for an answer?")
-	}
-	if remedy := diagnose(lines); remedy != "" {
-		return hint.Wrap(e, "%s", remedy)
-	}
-	return hint.Wrap(e, "-v shows all that it printed; a wheel built elsewhere can be taken from a folder with --find-links")
 }

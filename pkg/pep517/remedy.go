@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-)
 
-const shownLines = 15
+	"github.com/jubako/jubako/pkg/step"
+)
 
 // missing is something that builds look for, by a pattern of a line that they print without it, and the Debian packages that
 // have it.
@@ -58,37 +58,32 @@ var wants = []missing{
 	{"Python's headers", `Python\.h: No such file`, []string{"python3-dev"}},
 }
 
-var (
-	header = regexp.MustCompile(`fatal error: ([\w./+-]+\.h(?:pp)?): No such file`)
-	// What resolvers, sockets and the programs that use them say where there is no network.
-	offline = regexp.MustCompile(`(?i)Temporary failure in name resolution|Name or service not known|Could not resolve host|Network is unreachable|nodename nor servname|Failed to establish a new connection|urlopen error|failed to (?:lookup address|download from)|spurious network error`)
-	version = regexp.MustCompile(`setuptools-scm was unable to detect version|setuptools_scm was unable to detect version|unable to detect version for|can't find a suitable VCS|No VCS`)
-)
-
-// diagnose gives the remedy for what a build has printed; "" where it is not known.
-func diagnose(lines []string) string {
-	text := strings.Join(lines, "\n")
-	if version.MatchString(text) {
-		return "its version comes from a version control system, of which a build sees nothing: set SETUPTOOLS_SCM_PRETEND_VERSION, which builds are given"
-	}
+// advice are the remedies for what builds fail for.
+func advice() step.Advice {
+	re := regexp.MustCompile
+	a := step.Advice{Table: "[tool.uv.extra-build-variables]", Without: "build the wheel elsewhere and name its folder with --find-links", Workdir: SourceRoot}
+	a.More = []step.Cause{{Pattern: re(`(?i)setuptools[-_]scm was unable to detect version|can't find a suitable VCS|LookupError: .*unable to detect version`), Remedy: step.Says(
+		"its version comes from a version control system, of which a build sees nothing: set SETUPTOOLS_SCM_PRETEND_VERSION, which builds are given")}}
 	for _, m := range wants {
-		if regexp.MustCompile(m.pattern).MatchString(text) {
-			return fmt.Sprintf("it needs %s: [tool.jubako] build-packages = [%s]", m.what, quoted(m.packages))
+		list := make([]string, len(m.packages))
+		for i, n := range m.packages {
+			list[i] = `"` + n + `"`
 		}
+		remedy := fmt.Sprintf("it needs %s: [tool.jubako] build-packages = [%s]", m.what, strings.Join(list, ", "))
+		a.More = append(a.More, step.Cause{Pattern: re(m.pattern), Remedy: func([]string, string) string { return remedy }})
 	}
-	if h := header.FindStringSubmatch(text); h != nil {
-		return fmt.Sprintf("it needs the header %s: name the Debian package that has it in [tool.jubako] build-packages (packages.debian.org searches their contents)", h[1])
-	}
-	if offline.MatchString(text) {
-		return "builds have no network: what it fetches has to be among its build requirements, in its source, or in build-packages"
-	}
-	return ""
-}
-
-func quoted(names []string) string {
-	list := make([]string, len(names))
-	for i, n := range names {
-		list[i] = `"` + n + `"`
-	}
-	return strings.Join(list, ", ")
+	a.More = append(a.More,
+		step.Cause{Pattern: re(`fatal error: ([\w./+-]+\.h(?:pp)?): No such file`), Remedy: step.Says(
+			"it needs the header %s: name the Debian package that has it in [tool.jubako] build-packages (apt-file search finds it)")},
+		step.Cause{Pattern: re(`cannot find -l([\w.+-]+)`), Remedy: step.Says(
+			"it links with lib%s: name the Debian package that has it, whose name ends in -dev, in [tool.jubako] build-packages")},
+		step.Cause{Pattern: re(`^(?:ModuleNotFoundError: No module named|ImportError: cannot import name) '([^']+)'`), Remedy: step.Says(
+			`it wants %s while it is built, and does not say so: name the package that has it in [tool.uv.extra-build-dependencies]; or hold setuptools back by build-constraint-dependencies under [tool.uv]`)},
+		step.Cause{Pattern: re(`(lib[A-Za-z0-9_+.-]+\.so[0-9.]*): cannot open shared object file`), Remedy: step.Says(
+			"what it runs while it is built wants %s: name the Debian package that has it in [tool.jubako] build-packages")},
+		// What resolvers, sockets and the programs that use them say where there is no network.
+		step.Cause{Pattern: re(`(?i)Temporary failure in name resolution|Name or service not known|Could not resolve host|Network is unreachable|Failed to establish a new connection|urlopen error|failed to (?:lookup address|download from)|spurious network error|Connection refused`),
+			Remedy: step.Says("builds have no network: what it fetches has to be among its build requirements, in its source, or in build-packages")},
+	)
+	return a
 }
