@@ -19,6 +19,7 @@ import (
 	"github.com/jubako/jubako/pkg/fetch"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/imageconf"
+	"github.com/jubako/jubako/pkg/locked"
 	"github.com/jubako/jubako/pkg/pep508"
 	"github.com/jubako/jubako/pkg/pep517"
 	"github.com/jubako/jubako/pkg/rootfs"
@@ -122,7 +123,7 @@ func (b *builder) buildKey(ctx context.Context, l *lower, src *sourceOf) (*build
 		Format: pep517.Format, Name: s.Name, Version: s.Version, Source: src.digest, At: src.at, Editable: src.editable,
 		Python: site.facts.Python, Base: site.image.Digest.String(), Packages: site.moreKeys, Settings: b.buildSettings(s.Name),
 	}
-	key.Env = b.buildVariables(s.Name)
+	key.Env = b.buildVariables(s)
 	found, err := b.requirements(ctx, l, site, src, key)
 	if err != nil {
 		return nil, fmt.Errorf("preparing the build of %s from %s: %w", name, src.words, err)
@@ -140,16 +141,19 @@ func (b *builder) buildSettings(name string) map[string]any {
 	return all
 }
 
-// buildVariables is what a build sees beyond the base's environment: uv's extra-build-variables, and the variables by which
-// tools are told a version that they would otherwise ask a version control system for.
-func (b *builder) buildVariables(name string) []string {
-	vars := make(map[string]string)
+// buildVariables is what a build sees beyond the base's environment: the locked version, for tools that would otherwise ask a
+// version control system for one, what the caller's environment says of that, and uv's extra-build-variables.
+func (b *builder) buildVariables(s locked.Selected) []string {
+	vars := pretended(s)
+	if vars == nil {
+		vars = make(map[string]string)
+	}
 	for _, kv := range b.spec.BuildEnv {
-		if n, v, ok := strings.Cut(kv, "="); ok {
+		if n, v, ok := strings.Cut(kv, "="); ok && (s.Source.Kind != locked.Registry || strings.Contains(n, "_FOR_")) {
 			vars[n] = v
 		}
 	}
-	maps.Copy(vars, b.spec.Project.UV.Building.ExtraVariables[name])
+	maps.Copy(vars, b.spec.Project.UV.Building.ExtraVariables[s.Name])
 	return assignments(vars)
 }
 
@@ -195,7 +199,7 @@ func (b *builder) backend(ctx context.Context, l *lower, src *sourceOf, requires
 	}
 	return &pep517.Build{
 		Project: strings.TrimSpace(src.s.Name + " " + src.s.Version), System: system, Source: src.at, Editable: src.editable, Trees: append(trees, tree),
-		Env: site.env, BuildEnv: b.buildVariables(src.s.Name), Settings: b.buildSettings(src.s.Name), Rung: b.spec.Rung, Store: b.Store, Log: b.StepLog,
+		Env: site.env, BuildEnv: b.buildVariables(src.s), Settings: b.buildSettings(src.s.Name), Rung: b.spec.Rung, Store: b.Store, Log: b.StepLog,
 		Ran: func(c sandbox.Choice) { b.debug("%s: built in %s", src.s.Name, c) },
 	}, nil
 }

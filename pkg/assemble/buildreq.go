@@ -15,7 +15,6 @@ import (
 	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/buildreq"
 	"github.com/jubako/jubako/pkg/fetch"
-	"github.com/jubako/jubako/pkg/filehash"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/locked"
 	"github.com/jubako/jubako/pkg/wheel"
@@ -139,8 +138,8 @@ func (b *builder) resolveTexts(ctx context.Context, site *buildSite, src *source
 		}
 	}
 	found, err := buildreq.Resolve(ctx, wanted, o)
-	if none, ok := errors.AsType[*buildreq.Error](err); ok {
-		return nil, hint.Wrap(err, "uv's settings for it are build-constraint-dependencies and extra-build-dependencies; a wheel of %s that was built elsewhere can be taken with --find-links", cmpName(none.Name, src.s.Name))
+	if _, none := errors.AsType[*buildreq.Error](err); none {
+		return nil, hint.Wrap(err, "uv's settings for it are build-constraint-dependencies and extra-build-dependencies; or build the wheel of %s elsewhere and name its folder with --find-links", src.s.Name)
 	}
 	if err != nil {
 		return nil, err
@@ -156,9 +155,6 @@ func (b *builder) resolveTexts(ctx context.Context, site *buildSite, src *source
 	}
 	return all, nil
 }
-
-// cmpName is the package whose wheel would help: the one that is built.
-func cmpName(_, built string) string { return built }
 
 // buildIndexes are where build requirements are looked for: what is configured, or else the index that the package itself is
 // locked from, or the lock's first.
@@ -264,5 +260,3 @@ func metadataOf(file io.ReaderAt, size int64, filename string) (_ wheel.Headers,
 func (b *builder) pinnedRequirements(*buildSite, *sourceOf) ([]pinnedWheel, bool, error) {
 	return nil, false, nil
 }
-
-var _ = filehash.Hash{}

@@ -108,15 +108,12 @@ func (b *builder) venv(ctx context.Context, l *lower, tags wheel.Tags, build loc
 				return err
 			}
 			chosen, err := b.choose(gctx, s, tags, build)
-			if none, ok := errors.AsType[*locked.NoWheelError](err); ok {
-				built, ok, berr := b.fromSdist(gctx, l, s, build)
-				if pkgs[i] = built; ok {
-					if hint.KindOf(berr) == hint.KindUsage {
-						errs[i], berr = berr, nil
-					}
-					return berr
+			if _, none := errors.AsType[*locked.NoWheelError](err); none && s.Sdist != nil {
+				pkgs[i], err = b.fromSdist(gctx, l, s, build)
+				if hint.KindOf(err) == hint.KindUsage {
+					errs[i], err = err, nil
 				}
-				_ = none
+				return err
 			}
 			if err != nil {
 				errs[i] = err // all that have no wheel are told at once

@@ -42,37 +42,33 @@ type sourceOf struct {
 	editable bool
 }
 
-// fromSdist describes a package whose wheel is built from its sdist, where the lock has one and nothing forbids it. ok is
-// false where there is none.
-func (b *builder) fromSdist(ctx context.Context, l *lower, s locked.Selected, build locked.BuildOptions) (p venv.Package, ok bool, err error) {
-	if s.Sdist == nil {
-		return p, false, nil
-	}
+// fromSdist describes a package whose wheel is built from its sdist, where nothing forbids it.
+func (b *builder) fromSdist(ctx context.Context, l *lower, s locked.Selected, build locked.BuildOptions) (p venv.Package, err error) {
 	if err := build.CheckBuild(s.Package); err != nil {
-		return p, true, err
+		return p, err
 	}
 	a, direct, err := b.sdistArtifact(ctx, s)
 	if err != nil {
-		return p, true, err
+		return p, err
 	}
 	if !sdist.Known(a.Filename) {
-		return p, true, hint.Usage(fmt.Errorf("package %s %s: its sdist %s is of no format that jubako reads (.tar.gz, .tar.bz2, .tar.xz, .zip)", s.Name, s.Version, a.Filename))
+		return p, hint.Usage(fmt.Errorf("package %s %s: its sdist %s is of no format that jubako reads (.tar.gz, .tar.bz2, .tar.xz, .zip)", s.Name, s.Version, a.Filename))
 	}
 	digest, err := b.digestOf(ctx, &a)
 	if err != nil {
-		return p, true, err
+		return p, err
 	}
 	stem := wheel.DistInfoStem(s.Name, s.Version)
 	src := &sourceOf{s: s, digest: digest, words: "its sdist", at: path.Join(pep517.SourceRoot, stem, s.Source.Subdirectory)}
 	if outside(s.Source.Subdirectory) {
-		return p, true, hint.Usage(fmt.Errorf("reading %s: package %s: %s does not lie in its sdist", b.in.lock.File(), s.Name, s.Source.Subdirectory))
+		return p, hint.Usage(fmt.Errorf("reading %s: package %s: %s does not lie in its sdist", b.in.lock.File(), s.Name, s.Source.Subdirectory))
 	}
 	src.tree = func(ctx context.Context) (string, error) { return b.unpackSdist(ctx, a, digest, s) }
 	key, err := b.buildKey(ctx, l, src)
 	if err != nil {
-		return p, true, err
+		return p, err
 	}
-	return b.builtPackage(l, src, key, direct), true, nil
+	return b.builtPackage(l, src, key, direct), nil
 }
 
 // builtPackage describes a package whose wheel is built when it is opened.

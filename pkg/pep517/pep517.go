@@ -39,9 +39,9 @@ const (
 	resultFile = "/build/.jubako/result.json"
 )
 
-// buildTime is SOURCE_DATE_EPOCH of every build: the first time that a zip can hold. The image's own would build every wheel
-// anew for each image.
-const buildTime = 315532800
+// Time is SOURCE_DATE_EPOCH of every build, in seconds since 1970: the first time that a zip can hold. The image's own would
+// build every wheel anew for each image.
+const Time = 315532800
 
 // Hooks of a backend.
 const (
@@ -88,7 +88,7 @@ func (b *Build) hook(ctx context.Context, name string, use func(view rootfs.View
 	}
 	res, err := step.Run(ctx, step.Command{
 		Trees: b.Trees, Argv: []string{EnvPath + "/bin/python", "-c", driver, string(request)}, Title: name + " of " + b.System.Backend, Dir: b.Source,
-		Env: step.Environment(buildTime, EnvPath+"/bin", b.Env, fixed, b.BuildEnv), Secrets: b.BuildEnv, Writable: []string{path.Dir(resultFile)},
+		Env: step.Environment(Time, EnvPath+"/bin", b.Env, fixed, b.BuildEnv), Secrets: b.BuildEnv, Writable: []string{path.Dir(resultFile)},
 		Timeout: b.Timeout, Store: b.Store, Rung: b.Rung, Log: b.Log, Advice: advice(),
 	})
 	if err != nil {
