@@ -198,7 +198,7 @@ func (b *builder) backend(ctx context.Context, l *lower, src *sourceOf, requires
 		return nil, err
 	}
 	return &pep517.Build{
-		Project: strings.TrimSpace(src.s.Name + " " + src.s.Version), System: system, Source: src.at, Editable: src.editable, Trees: append(trees, tree),
+		System: system, Source: src.at, Editable: src.editable, Trees: append(trees, tree),
 		Env: site.env, BuildEnv: b.buildVariables(src.s), Settings: b.buildSettings(src.s.Name), Rung: b.spec.Rung, Store: b.Store, Log: b.StepLog,
 		Ran: func(c sandbox.Choice) { b.debug("%s: built in %s", src.s.Name, c) },
 	}, nil

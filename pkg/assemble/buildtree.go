@@ -15,6 +15,7 @@ import (
 	"time"
 
 	projectlayer "github.com/jubako/jubako/layers/project"
+	"github.com/jubako/jubako/pkg/checkout"
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/locked"
 	"github.com/jubako/jubako/pkg/pep508"
@@ -55,6 +56,12 @@ func (b *builder) fromTree(ctx context.Context, l *lower, s locked.Selected, o p
 		}
 		if src.digest, err = tree.Digest(ctx, nil, b.Now()); err != nil {
 			return nil, err
+		}
+		if asksGit(o.Pyproject) && s.Version == "" {
+			if src.archival = checkout.Archival(ctx, o.Dir); src.archival != "" {
+				sum := sha256.Sum256([]byte(src.digest + "\n" + src.archival))
+				src.digest = hex.EncodeToString(sum[:])
+			}
 		}
 		src.tree = b.placeSource(src, src.at, func(context.Context) (*source.Tree, error) { return tree, nil })
 	}
@@ -109,7 +116,14 @@ func (b *builder) placeSource(src *sourceOf, at string, walk func(context.Contex
 			if err := mkdirAll(tree, dir); err != nil {
 				return err
 			}
-			return copyTree(ctx, t, dir)
+			if err := copyTree(ctx, t, dir); err != nil || src.archival == "" {
+				return err
+			}
+			name := filepath.Join(dir, checkout.ArchivalName)
+			if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+			return copyFile(fstree.Bytes(src.archival), name, 0o644)
 		})
 	}
 }
@@ -157,6 +171,22 @@ func copyFile(c fstree.Content, to string, mode fs.FileMode) (err error) {
 	}
 	at := time.Unix(pep517.Time, 0)
 	return os.Chtimes(to, at, at)
+}
+
+// asksGit says whether a project's backend asks git for the version, by setuptools-scm or what builds on it. A build sees no
+// repository, but the record that a git archive would have.
+func asksGit(pyproject []byte) bool {
+	system, err := pep517.ReadSystem(pyproject)
+	if err != nil {
+		return false
+	}
+	for _, text := range system.Requires {
+		r, err := pep508.ParseRequirement(text)
+		if err == nil && slices.Contains([]string{"setuptools-scm", "hatch-vcs", "vcs-versioning", "flit-scm"}, pep508.Normalize(r.Name)) {
+			return true
+		}
+	}
+	return false
 }
 
 // pretended are the variables by which the tools that ask a version control system for a version are told the locked one: a

@@ -38,6 +38,8 @@ type sourceOf struct {
 	at     string // image path of the source tree
 	// tree places the source and gives the folder that is a tree of the sandbox, with the source at its image path.
 	tree func(context.Context) (string, error)
+	// archival is the text of checkout.ArchivalName, which the source is given; "" for none.
+	archival string
 	// editable asks for a wheel that points to the source.
 	editable bool
 }
@@ -190,7 +192,7 @@ func (b *builder) buildWheel(ctx context.Context, l *lower, src *sourceOf, key *
 	defer w.Abort()
 	filename, err := run.Wheel(ctx, w, func(a *wheel.Archive) error { return b.checkBuilt(l, src, key, a) })
 	if err != nil {
-		return known, err
+		return known, fmt.Errorf("building %s from %s: %w", name, src.words, err)
 	}
 	known = builtWheel{Filename: filename.Raw, Size: w.Size()}
 	if known.Digest, err = w.Commit(""); err != nil {

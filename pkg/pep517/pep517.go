@@ -51,7 +51,6 @@ const (
 
 // Build says what is built, and in what.
 type Build struct {
-	Project  string // name and version, for messages
 	System   System
 	Source   string   // image path of the source tree
 	Editable bool     // PEP 660: a wheel that points to Source
@@ -74,11 +73,6 @@ var fixed = []string{
 
 // hook runs one hook, and hands its result to use while what it wrote is still there.
 func (b *Build) hook(ctx context.Context, name string, use func(view rootfs.View, result []byte) error) (err error) {
-	defer func() {
-		if err != nil && ctx.Err() == nil {
-			err = fmt.Errorf("building %s: %w", b.Project, err)
-		}
-	}()
 	request, err := json.Marshal(map[string]any{
 		"backend": b.System.Backend, "path": append([]string{}, b.System.Path...), "source": b.Source, "hook": name, "settings": b.Settings,
 		"out": outDir, "result": resultFile,

@@ -55,7 +55,6 @@ var wants = []missing{
 	{"a Fortran compiler", `Unknown compiler\(s\): \[\[['"]gfortran|gfortran['"]?:? (?:command )?not found`, []string{"gfortran"}},
 	{"swig", `swig['"]?:? (?:command )?not found|unable to execute ['"]?swig|No such file or directory: ['"]swig['"]|command ['"]swig['"] failed`, []string{"swig"}},
 	{"git", `No such file or directory: ['"]git['"]|git['"]?: (?:command )?not found|'git' is not installed|git is not installed`, []string{"git"}},
-	{"Python's headers", `Python\.h: No such file`, []string{"python3-dev"}},
 }
 
 // advice are the remedies for what builds fail for.
@@ -65,14 +64,19 @@ func advice() step.Advice {
 	a.More = []step.Cause{{Pattern: re(`(?i)setuptools[-_]scm was unable to detect version|can't find a suitable VCS|LookupError: .*unable to detect version`), Remedy: step.Says(
 		"its version comes from a version control system, of which a build sees nothing: set SETUPTOOLS_SCM_PRETEND_VERSION, which builds are given")}}
 	for _, m := range wants {
-		list := make([]string, len(m.packages))
-		for i, n := range m.packages {
-			list[i] = `"` + n + `"`
+		var list []string
+		for _, n := range m.packages {
+			list = append(list, `"`+n+`"`)
+		}
+		if strings.HasSuffix(m.packages[0], "-dev") && m.packages[0] != "libc6-dev" { // whoever wants headers compiles
+			list = append([]string{`"gcc"`, `"libc6-dev"`}, list...)
 		}
 		remedy := fmt.Sprintf("it needs %s: [tool.jubako] build-packages = [%s]", m.what, strings.Join(list, ", "))
 		a.More = append(a.More, step.Cause{Pattern: re(m.pattern), Remedy: func([]string, string) string { return remedy }})
 	}
 	a.More = append(a.More,
+		step.Cause{Pattern: re(`fatal error: Python\.h: No such file`), Remedy: step.Says(
+			"the base's Python comes without its headers, or names another place for them: take a base that has them, as python:3.12-slim does")},
 		step.Cause{Pattern: re(`fatal error: ([\w./+-]+\.h(?:pp)?): No such file`), Remedy: step.Says(
 			"it needs the header %s: name the Debian package that has it in [tool.jubako] build-packages (apt-file search finds it)")},
 		step.Cause{Pattern: re(`cannot find -l([\w.+-]+)`), Remedy: step.Says(
