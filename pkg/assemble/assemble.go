@@ -47,12 +47,13 @@ type builder struct {
 	lowers   map[string]*lower // by platform
 	warned   sync.Mutex
 	warnings []string
+	noted    []string // what noteOnce has said
 
-	registries   []string // the indexes that the lock's packages are from
-	turns        *semaphore.Weighted
-	sitesMu      sync.Mutex
-	sites        map[string]*buildSite // by platform
-	noteUnpinned sync.Once
+	registries []string // the indexes that the lock's packages are from
+	turns      *semaphore.Weighted
+	sitesMu    sync.Mutex
+	sites      map[string]*buildSite // by platform
+	pinning    *buildPinner          // set where jubako.lock is written
 }
 
 // assemble makes the image, or the index of several.

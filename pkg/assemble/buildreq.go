@@ -17,6 +17,7 @@ import (
 	"github.com/jubako/jubako/pkg/fetch"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/locked"
+	"github.com/jubako/jubako/pkg/pins"
 	"github.com/jubako/jubako/pkg/wheel"
 )
 
@@ -24,38 +25,41 @@ import (
 // not pinned stays the same as long as the cache does.
 const buildRequires = "build-requires"
 
-// requirements gives the wheels that a build runs with.
+// requirements gives the wheels that a build runs with: those that jubako.lock pins, or those that the cache remembers, or
+// else the newest that there are.
 func (b *builder) requirements(ctx context.Context, l *lower, site *buildSite, src *sourceOf, key *buildInputs) ([]pinnedWheel, error) {
-	if pinned, ok, err := b.pinnedRequirements(site, src); ok || err != nil {
+	if pinned, ok, err := b.pinnedRequirements(ctx, site, src); ok || err != nil {
 		return pinned, err
 	}
-	if b.spec.FrozenBase {
-		return nil, hint.Wrap(hint.Usage(fmt.Errorf("its build requirements are not pinned by %s", base.LockName)), "jubako lock pins them")
+	if b.pinning != nil {
+		found, asked, err := b.resolve(ctx, l, site, src)
+		if err == nil {
+			err = b.pinning.add(ctx, b, src, asked, found)
+		}
+		return found, err
 	}
-	b.noteUnpinned.Do(func() {
-		b.note("what wheels are built with is not pinned: jubako lock writes it to %s", base.LockName)
-	})
-	u := b.spec.Project.UV.Building
+	if b.spec.FrozenBase {
+		return nil, hint.Wrap(hint.Usage(fmt.Errorf("%s does not pin what it is built with", pins.Name)), "jubako lock pins it")
+	}
+	b.noteOnce("what wheels are built with is not pinned: jubako lock writes it to %s", pins.Name)
 	record := string(layers.KeyOf("build-requires", struct {
-		Source, At          string
-		Editable            bool
-		Python              base.Python
-		Machine             string
-		Libc                base.Libc
-		Constraints, Extra  []string
-		ExcludeNewer        string
-		ExcludeNewerPackage map[string]string
-		Env, Indexes        []string
-		Settings            map[string]any
-	}{src.digest, src.at, src.editable, key.Python, site.py.Machine(), site.facts.Libc, u.Constraints, u.ExtraRequires[src.s.Name],
-		u.ExcludeNewer, u.ExcludeNewerPackage, key.Env, b.buildIndexes(src), key.Settings}))
+		Source, At     string
+		Editable       bool
+		Python         base.Python
+		Machine        string
+		Libc           base.Libc
+		Settings, Name string
+		Env, Indexes   []string
+		Config         map[string]any
+	}{src.digest, src.at, src.editable, key.Python, site.py.Machine(), site.facts.Libc, b.resolution(src.s.Name).digest(), src.s.Name,
+		key.Env, b.buildIndexes(src), key.Settings}))
 	if raw, err := b.Store.Record(buildRequires, record); err == nil && !b.spec.NoCache {
 		var known []cachedWheel
 		if json.Unmarshal(raw, &known) == nil {
 			return uncached(known), nil
 		}
 	}
-	found, err := b.resolve(ctx, l, site, src)
+	found, _, err := b.resolve(ctx, l, site, src)
 	if err != nil {
 		return nil, err
 	}
@@ -64,6 +68,27 @@ func (b *builder) requirements(ctx context.Context, l *lower, site *buildSite, s
 		return nil, err
 	}
 	return found, b.Store.PutRecord(buildRequires, record, raw)
+}
+
+// resolution is what of uv's settings a package's build requirements depend on.
+type resolution struct {
+	Constraints, Extra  []string          `json:",omitempty"`
+	ExcludeNewer        string            `json:",omitempty"`
+	ExcludeNewerPackage map[string]string `json:",omitempty"`
+}
+
+func (b *builder) resolution(name string) resolution {
+	u := b.spec.Project.UV.Building
+	return resolution{u.Constraints, u.ExtraRequires[name], u.ExcludeNewer, u.ExcludeNewerPackage}
+}
+
+// digest is "" where nothing is set.
+func (r resolution) digest() string {
+	raw, err := json.Marshal(r)
+	if err != nil || string(raw) == "{}" {
+		return ""
+	}
+	return string(layers.KeyOf("build-settings", r))
 }
 
 // cachedWheel is a pinnedWheel with where it comes from.
@@ -91,31 +116,35 @@ func uncached(list []cachedWheel) []pinnedWheel {
 
 // resolve finds what a source needs to be built: what it says itself, what uv's settings add, and what its backend asks for
 // when it is run.
-func (b *builder) resolve(ctx context.Context, l *lower, site *buildSite, src *sourceOf) ([]pinnedWheel, error) {
-	system, err := b.system(ctx, src)
-	if err != nil {
-		return nil, err
+func (b *builder) resolve(ctx context.Context, l *lower, site *buildSite, src *sourceOf) (found []pinnedWheel, asked []string, err error) {
+	if asked, err = b.asked(ctx, src); err != nil {
+		return nil, nil, err
 	}
-	texts := slices.Concat(system.Requires, b.spec.Project.UV.Building.ExtraRequires[src.s.Name])
-	found, err := b.resolveTexts(ctx, site, src, texts)
-	if err != nil {
-		return nil, err
+	if found, err = b.resolveTexts(ctx, site, src, asked); err != nil {
+		return nil, nil, err
 	}
 	b.Report(Event{Kind: LayerIs, Name: src.s.Name, State: Making, Text: "asking what its build needs"})
 	defer b.Report(Event{Kind: Ended, Name: src.s.Name})
 	if err := b.turns.Acquire(ctx, 1); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer b.turns.Release(1)
 	run, err := b.backend(ctx, l, src, found)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	more, err := run.Requires(ctx)
 	if err != nil || len(more) == 0 {
-		return found, err
+		return found, asked, err
 	}
-	return b.resolveTexts(ctx, site, src, slices.Concat(texts, more))
+	found, err = b.resolveTexts(ctx, site, src, slices.Concat(asked, more))
+	return found, asked, err
+}
+
+// asked is what a source says that it needs to be built, and what uv's settings add to it.
+func (b *builder) asked(ctx context.Context, src *sourceOf) ([]string, error) {
+	system, err := b.system(ctx, src)
+	return slices.Concat(system.Requires, b.spec.Project.UV.Building.ExtraRequires[src.s.Name]), err
 }
 
 func (b *builder) resolveTexts(ctx context.Context, site *buildSite, src *sourceOf, texts []string) ([]pinnedWheel, error) {
@@ -254,9 +283,4 @@ func metadataOf(file io.ReaderAt, size int64, filename string) (_ wheel.Headers,
 		}
 	}
 	return nil, fmt.Errorf("wheel %s has no METADATA", filename)
-}
-
-// pinnedRequirements gives what jubako.lock pins for a source; ok is false where it does not.
-func (b *builder) pinnedRequirements(*buildSite, *sourceOf) ([]pinnedWheel, bool, error) {
-	return nil, false, nil
 }

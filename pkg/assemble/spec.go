@@ -39,6 +39,9 @@ type Spec struct {
 	// Indexes are where files are looked for that the lock has by their hashes alone.
 	Indexes []string
 
+	// DebMirror and Snapshot stand over the configuration's.
+	DebMirror, Snapshot string
+
 	Tags    []name.Reference
 	Push    bool
 	Outputs []Output
