@@ -229,7 +229,7 @@ func (b *builder) buildEnvironment(ctx context.Context, site *buildSite, require
 }
 
 // checkBuilt looks at a wheel that a backend has made: whose it is, and whether the image can use it.
-func (b *builder) checkBuilt(l *lower, src *sourceOf, key *buildInputs, a *wheel.Archive) error {
+func (b *builder) checkBuilt(l *lower, src *sourceOf, a *wheel.Archive) error {
 	f := a.Filename()
 	p := *src.s.Package
 	if err := p.CheckWheel(f); err != nil {

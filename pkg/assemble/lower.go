@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -33,6 +34,9 @@ type lower struct {
 	layout project.Layout
 	maker  *maker
 	made   []madeLayer
+
+	librariesOnce sync.Once
+	known         map[string]bool // the base's shared libraries
 }
 
 // lower makes the layers of a platform that need no command, once.

@@ -28,6 +28,8 @@ type builtWheel struct {
 	Filename string `json:"filename"`
 	Digest   string `json:"digest"` // SHA-256 in hex
 	Size     int64  `json:"size"`
+	// Needs are the shared libraries that it is linked with and does not hold.
+	Needs []string `json:"needs,omitempty"`
 }
 
 // sourceOf says what a wheel is built from, without having it yet.
@@ -153,6 +155,9 @@ func (b *builder) openBuilt(ctx context.Context, l *lower, src *sourceOf, key *b
 			return venv.Opened{}, err
 		}
 	}
+	if err := b.checkLinked(ctx, l, strings.TrimSpace(src.s.Name+" "+src.s.Version), known.Needs); err != nil {
+		return venv.Opened{}, err
+	}
 	f, err := b.Store.Verified(known.Digest)
 	if err != nil {
 		return venv.Opened{}, err
@@ -190,11 +195,17 @@ func (b *builder) buildWheel(ctx context.Context, l *lower, src *sourceOf, key *
 		return known, err
 	}
 	defer w.Abort()
-	filename, err := run.Wheel(ctx, w, func(a *wheel.Archive) error { return b.checkBuilt(l, src, key, a) })
+	filename, err := run.Wheel(ctx, w, func(a *wheel.Archive) error {
+		if err := b.checkBuilt(l, src, a); err != nil {
+			return err
+		}
+		known.Needs, err = pep517.Needs(a)
+		return err
+	})
 	if err != nil {
 		return known, fmt.Errorf("building %s from %s: %w", name, src.words, err)
 	}
-	known = builtWheel{Filename: filename.Raw, Size: w.Size()}
+	known.Filename, known.Size = filename.Raw, w.Size()
 	if known.Digest, err = w.Commit(""); err != nil {
 		return known, err
 	}
