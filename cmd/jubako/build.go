@@ -50,6 +50,8 @@ type buildOptions struct {
 	frozenGiven bool
 	debMirror   string
 	snapshot    string
+
+	strictScripts bool
 }
 
 // debianFlags are those that say where Debian packages come from.
@@ -83,6 +85,7 @@ func (o *buildOptions) inputFlags(f *pflag.FlagSet) {
 	f.StringSliceVar(&i.NoEditablePackages, "no-editable-package", nil, "an editable project to build into the environment")
 	f.StringSliceVar(&o.findLinks, "find-links", nil, "a `DIR` of wheels to take where the lock has none that fits, or where they cannot be fetched")
 	o.debianFlags(f)
+	f.BoolVar(&o.strictScripts, "strict-scripts", false, "a maintainer script of a Debian package that is not carried out is an error (exit code 4)")
 	f.BoolVar(&o.frozenBase, "frozen-base", false, "fail unless jubako.lock pins the base and Debian packages (on where CI is set and the file exists)")
 	f.BoolVar(&o.offline, "offline", false, "no network: what the cache and local files hold has to do")
 	f.StringVar(&o.format, "format", "oci", "media types: oci or docker")
@@ -197,7 +200,7 @@ func (a *app) prepare(ctx context.Context, o *buildOptions, dir string) (assembl
 		Project: p, Profile: o.profile, Base: o.base, FrozenBase: o.frozenBase, Lock: o.lock, Install: o.install,
 		Build: a.uvBuildOptions(p), BuildEnv: a.versionVariables(), Indexes: a.indexes(p), FindLinks: o.findLinks, Push: o.push, Format: output.Format(o.format),
 		Revision: gitRevision(ctx, p.Dir), Jobs: o.jobs, NoCache: o.noCache, Offline: o.offline, CacheFrom: o.cacheFrom, Strict: o.strict, CI: ci,
-		DebMirror: o.debMirror, Snapshot: o.snapshot,
+		DebMirror: o.debMirror, Snapshot: o.snapshot, StrictScripts: o.strictScripts,
 	}
 	if !o.frozenGiven && ci && exists(filepath.Join(p.Dir, pins.Name)) {
 		spec.FrozenBase = true

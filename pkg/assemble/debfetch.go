@@ -2,16 +2,64 @@ package assemble
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path"
 
+	"github.com/jubako/jubako/layers"
+	"github.com/jubako/jubako/layers/debian"
 	"github.com/jubako/jubako/pkg/deb"
 	"github.com/jubako/jubako/pkg/deb/archive"
 	"github.com/jubako/jubako/pkg/fetch"
 	"github.com/jubako/jubako/pkg/filehash"
 	"github.com/jubako/jubako/pkg/hint"
 )
+
+// debian describes the layer of the image's Debian packages, and puts what it brings over the facts of the base. It is nil
+// where none are asked for.
+func (b *builder) debian(ctx context.Context, l *lower) (layers.Layer, error) {
+	request := b.spec.Project.Config.Packages
+	set, err := b.debs(ctx, l.image, request, nil)
+	if err != nil || set == nil || len(set.Packages) == 0 {
+		return nil, err
+	}
+	dpkg, err := l.image.Dpkg(ctx, b.Store)
+	if err != nil {
+		return nil, err
+	}
+	o := debian.Options{
+		Facts: l.facts, Dpkg: dpkg, Arch: debArch(l.image.Platform), Packages: b.packagesOf(set), Epoch: b.spec.Epoch,
+		StrictScripts: b.spec.StrictScripts, Store: b.Store, Jobs: b.spec.Jobs, Warn: b.warn,
+	}
+	for _, text := range request {
+		if q, err := deb.ParseRequest(text); err == nil {
+			o.Requested = append(o.Requested, q.Name)
+		}
+	}
+	layer, err := debian.New(o)
+	if err != nil {
+		return nil, err
+	}
+	effects, err := layer.Effects(ctx)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("making the debian layer: %w", err), layer.Close())
+	}
+	l.facts = effects.Over(l.facts)
+	return layer, nil
+}
+
+// packagesOf gives the packages of a set, each fetched when it is opened.
+func (b *builder) packagesOf(set *debs) []debian.Package {
+	var all []debian.Package
+	for _, p := range set.Locked() {
+		all = append(all, debian.Package{
+			Name: p.Name, Version: string(p.Version), Arch: p.Arch, Filename: path.Base(p.Path), SHA256: p.SHA256,
+			Open: func(ctx context.Context) (io.ReadCloser, error) { return b.openDeb(ctx, set, p) },
+		})
+	}
+	return all
+}
 
 // openDeb brings a package into the cache, unless it is there, and opens it once its hash has been compared. It is looked
 // for on the configured mirror, where it was locked, and in the snapshot; a place that lacks it is passed over.

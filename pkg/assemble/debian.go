@@ -180,7 +180,7 @@ func (b *builder) debKey(set *debs) string {
 
 // solve reads the lists of packages, and resolves the request.
 func (b *builder) solve(ctx context.Context, client *archive.Client, suites []*archive.Suite, arch string, installed []*deb.Package, set *debs) error {
-	start := time.Now()
+	start := b.Now()
 	lists := make([]deb.List, len(suites))
 	g, gctx := errgroup.WithContext(ctx)
 	for i, s := range suites {
@@ -205,7 +205,7 @@ func (b *builder) solve(ctx context.Context, client *archive.Client, suites []*a
 		return err
 	}
 	set.Packages, set.Warnings = pins.Packages(res.Lock()), res.Warnings
-	b.debug("%s: %d Debian packages resolved in %s", set.Platform, len(set.Packages), time.Since(start).Round(time.Millisecond))
+	b.debug("%s: %d Debian packages resolved in %s", set.Platform, len(set.Packages), b.Now().Sub(start).Round(time.Millisecond))
 	return nil
 }
 

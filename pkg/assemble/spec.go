@@ -41,6 +41,8 @@ type Spec struct {
 
 	// DebMirror and Snapshot stand over the configuration's.
 	DebMirror, Snapshot string
+	// StrictScripts makes a maintainer script that is not carried out an error.
+	StrictScripts bool
 
 	Tags    []name.Reference
 	Push    bool

@@ -12,6 +12,7 @@ import (
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/deb"
 	"github.com/jubako/jubako/pkg/fstree"
+	"github.com/jubako/jubako/pkg/ldcache"
 )
 
 // Dpkg holds what a base's files say of its Debian packages, whole: dpkg's database, apt's sources and keys, and the
@@ -20,6 +21,10 @@ type Dpkg struct {
 	// Files is by path, without leading slash. A file that is a symlink stands under its own name, with the content that
 	// it leads to. DpkgPaths says which there are.
 	Files map[string][]byte `json:"files"`
+	// Libraries are the shared objects of names that ldconfig looks at, wherever they lie.
+	Libraries map[string]ldcache.Library `json:"libraries"`
+	// Sums are the MD5 sums, in hex, of the files in /etc: whether a package's configuration file is as it came.
+	Sums map[string]string `json:"sums"`
 }
 
 // DpkgPaths are the patterns (path.Match) of the files that Dpkg holds where the base has them.
@@ -80,6 +85,7 @@ func (i *Image) Dpkg(ctx context.Context, store *cas.Store) (*Dpkg, error) {
 // dpkg draws from the scanned tree what Dpkg holds.
 func (s *scanner) dpkg(f *Facts) *Dpkg {
 	d := &Dpkg{Files: make(map[string][]byte)}
+	d.Libraries, d.Sums = s.watched()
 	for p, n := range s.nodes {
 		if !s.pattern.matches(p) {
 			continue

@@ -17,10 +17,11 @@ import (
 
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/fstree"
+	"github.com/jubako/jubako/pkg/ldcache"
 )
 
 // factsVersion is raised whenever facts are gathered in another way.
-const factsVersion = 4
+const factsVersion = 5
 
 // The bounds of a base's file tree.
 const (
@@ -87,6 +88,8 @@ type node struct {
 	interp  string // of an ELF program: its dynamic loader
 	machine uint16 // of an ELF file
 	found   string // what scanning the content for its pattern gave
+	library *ldcache.Library
+	md5     string
 }
 
 type scanner struct {
@@ -220,7 +223,7 @@ func (s *scanner) node(name string, h *tar.Header, content io.Reader) (*node, er
 		n.Kind = fstree.Dir
 	case tar.TypeReg:
 		n.Kind, n.Size = fstree.File, h.Size
-		if err := s.read(&n, name, h.Size, content); err != nil {
+		if err := s.learn(&n, name, h.Size, content); err != nil {
 			return nil, err
 		}
 	case tar.TypeSymlink:
