@@ -109,9 +109,9 @@ What is supported                     uv.lock   pylock.toml   requirements.txt (
   workspace members, conflicts        yes       -             -
   wheels: index, flat index           yes       yes           yes, found in an index by their hashes
   wheels: URL, path, git              yes       yes           yes
-  folders: virtual, editable, built   yes       yes           yes    } where static settings of their
-  git repositories, built             yes       yes           yes    } build backend say it all
-  sdists                              not yet   not yet       not yet
+  folders: virtual, editable, built   yes       yes           yes    } by their build backend where
+  git repositories, built             yes       yes           yes    } its settings are not static
+  sdists                              yes       yes           yes
 
 The result goes where --push and -o say. Standard output has one line for each place, with the
 digest; everything else is on standard error.`,
@@ -200,7 +200,7 @@ func (a *app) prepare(ctx context.Context, o *buildOptions, dir string) (assembl
 	ci := isTrue(a.env("CI"))
 	spec := assemble.Spec{
 		Project: p, Profile: o.profile, Base: o.base, FrozenBase: o.frozenBase, Lock: o.lock, Install: o.install,
-		Build: a.uvBuildOptions(p), Indexes: a.indexes(p), FindLinks: o.findLinks, Push: o.push, Format: output.Format(o.format),
+		Build: a.uvBuildOptions(p), BuildEnv: a.versionVariables(), Indexes: a.indexes(p), FindLinks: o.findLinks, Push: o.push, Format: output.Format(o.format),
 		Revision: gitRevision(ctx, p.Dir), Jobs: o.jobs, NoCache: o.noCache, Offline: o.offline, CacheFrom: o.cacheFrom, Strict: o.strict, CI: ci, CheckSteps: o.checkSteps,
 		DebMirror: o.debMirror, Snapshot: o.snapshot, StrictScripts: o.strictScripts,
 	}

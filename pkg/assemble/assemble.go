@@ -3,12 +3,15 @@
 package assemble
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/output"
@@ -17,7 +20,7 @@ import (
 // Build makes the image and brings it to its places: every layer that no cache holds is made, blobs go before manifests,
 // and tags move last of all.
 func Build(ctx context.Context, t Tools, s Spec) (_ *Result, err error) {
-	b := &builder{Tools: t, spec: s}
+	b := newBuilder(t, s)
 	if b.in, err = b.gather(ctx); err != nil {
 		return nil, err
 	}
@@ -28,6 +31,10 @@ func Build(ctx context.Context, t Tools, s Spec) (_ *Result, err error) {
 		return nil, err
 	}
 	return res, b.deliver(ctx, artifact, res)
+}
+
+func newBuilder(t Tools, s Spec) *builder {
+	return &builder{Tools: t, spec: s, turns: semaphore.NewWeighted(int64(cmp.Or(max(s.Jobs, 0), runtime.GOMAXPROCS(0))))}
 }
 
 // builder holds what the parts of one build share.
@@ -43,6 +50,12 @@ type builder struct {
 	// differing is what --check-steps has found.
 	differing []string
 	noted     []string // what noteOnce has said
+
+	registries []string // the indexes that the lock's packages are from
+	turns      *semaphore.Weighted
+	sitesMu    sync.Mutex
+	sites      map[string]*buildSite // by platform
+	pinning    *buildPinner          // set where jubako.lock is written
 }
 
 // assemble makes the image, or the index of several.

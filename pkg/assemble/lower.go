@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -36,6 +37,9 @@ type lower struct {
 	made   []madeLayer
 	// commanded is made and the layers of commands upon it, once they are made.
 	commanded []madeLayer
+
+	librariesOnce sync.Once
+	known         map[string]bool // the base's shared libraries
 }
 
 // lower makes the layers of a platform that need no command, once.

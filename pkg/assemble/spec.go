@@ -32,7 +32,9 @@ type Spec struct {
 	// Install says what to install, beside the configuration's extras and groups: the fields of `uv sync`'s flags.
 	Install locked.Request
 	// Build says what may be taken as a wheel, and what may be built.
-	Build     locked.BuildOptions
+	Build locked.BuildOptions
+	// BuildEnv is what builds from source see of this machine's environment, "NAME=value" each.
+	BuildEnv  []string
 	FindLinks []string
 	// Indexes are where files are looked for that the lock has by their hashes alone.
 	Indexes []string
