@@ -57,7 +57,7 @@ func TestDebianLayerIsApts(t *testing.T) {
 			ours := filepath.Join(work, "jubako")
 			command("cp", "-a", root, ours).run(t)
 			layOver(t, ours, debs, packages)
-			compareTrees(t, byApt, ours, filepath.Join("debian", "differences.txt"))
+			_ = os.Rename; command("cp", "-a", byApt, "/work/tmp/dl/keep-apt").run(t); command("cp","-a",ours,"/work/tmp/dl/keep-ours").run(t); compareTrees(t, byApt, ours, filepath.Join("debian", "differences.txt"))
 
 			inChroot(t, ours, debs, "dpkg --audit; test -z \"$(dpkg --audit)\"; apt-get check -q; apt-get install -y -q --no-install-recommends less; less --version >/dev/null; apt-get remove -y -q less; ldconfig -p >/dev/null")
 			for _, p := range smoke[set] {
