@@ -16,10 +16,10 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/jubako/jubako/pkg/assemble"
-	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/locked"
 	"github.com/jubako/jubako/pkg/output"
+	"github.com/jubako/jubako/pkg/pins"
 	"github.com/jubako/jubako/pkg/project"
 	"github.com/jubako/jubako/pkg/sandbox"
 )
@@ -48,6 +48,16 @@ type buildOptions struct {
 	sandbox     string
 	strict      bool
 	frozenGiven bool
+	debMirror   string
+	snapshot    string
+
+	strictScripts bool
+}
+
+// debianFlags are those that say where Debian packages come from.
+func (o *buildOptions) debianFlags(f *pflag.FlagSet) {
+	f.StringVar(&o.debMirror, "deb-mirror", "", "`URL` of an archive that stands in for the base's own, https://HOST/debian")
+	f.StringVar(&o.snapshot, "snapshot", "", "Debian archives as they were: `TIME` is base (when the base was made) or 20260301T000000Z")
 }
 
 // inputFlags are those that decide about the image's bytes.
@@ -74,7 +84,9 @@ func (o *buildOptions) inputFlags(f *pflag.FlagSet) {
 	f.BoolVar(&i.NoEditable, "no-editable", false, "build editable projects into the environment")
 	f.StringSliceVar(&i.NoEditablePackages, "no-editable-package", nil, "an editable project to build into the environment")
 	f.StringSliceVar(&o.findLinks, "find-links", nil, "a `DIR` of wheels to take where the lock has none that fits, or where they cannot be fetched")
-	f.BoolVar(&o.frozenBase, "frozen-base", false, "fail unless jubako.lock pins the base (on where CI is set and the file exists)")
+	o.debianFlags(f)
+	f.BoolVar(&o.strictScripts, "strict-scripts", false, "a maintainer script of a Debian package that is not carried out is an error (exit code 4)")
+	f.BoolVar(&o.frozenBase, "frozen-base", false, "fail unless jubako.lock pins the base and Debian packages (on where CI is set and the file exists)")
 	f.BoolVar(&o.offline, "offline", false, "no network: what the cache and local files hold has to do")
 	f.StringVar(&o.format, "format", "oci", "media types: oci or docker")
 	f.IntVar(&o.jobs, "jobs", 0, "parallel work (default the cores)")
@@ -188,8 +200,9 @@ func (a *app) prepare(ctx context.Context, o *buildOptions, dir string) (assembl
 		Project: p, Profile: o.profile, Base: o.base, FrozenBase: o.frozenBase, Lock: o.lock, Install: o.install,
 		Build: a.uvBuildOptions(p), Indexes: a.indexes(p), FindLinks: o.findLinks, Push: o.push, Format: output.Format(o.format),
 		Revision: gitRevision(ctx, p.Dir), Jobs: o.jobs, NoCache: o.noCache, Offline: o.offline, CacheFrom: o.cacheFrom, Strict: o.strict, CI: ci,
+		DebMirror: o.debMirror, Snapshot: o.snapshot, StrictScripts: o.strictScripts,
 	}
-	if !o.frozenGiven && ci && exists(filepath.Join(p.Dir, base.LockName)) {
+	if !o.frozenGiven && ci && exists(filepath.Join(p.Dir, pins.Name)) {
 		spec.FrozenBase = true
 	}
 	if spec.Format != output.OCI && spec.Format != output.Docker {

@@ -38,6 +38,7 @@ type builder struct {
 	dry      bool              // nothing is made: see Plan
 	lowers   map[string]*lower // by platform
 	warnings []string
+	noted    []string // what noteOnce has said
 }
 
 // assemble makes the image, or the index of several.

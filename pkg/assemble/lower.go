@@ -28,7 +28,7 @@ import (
 // lower is an image without the layers that commands make: what a command runs in.
 type lower struct {
 	image  *base.Image
-	facts  *base.Facts
+	facts  *base.Facts // of the base, and of the Debian packages on it
 	user   accounts.User
 	layout project.Layout
 	maker  *maker
@@ -52,12 +52,19 @@ func (b *builder) lower(ctx context.Context, p v1.Platform) (*lower, error) {
 		return nil, base.ErrNoPython(b.in.base.Source)
 	}
 	b.Report(Event{Kind: BaseIs, Name: b.baseLine(l), Text: fmt.Sprintf("%s  Python %s, %s", l.image.Platform, l.facts.Python.Version, l.facts.Libc)})
+	deb, err := b.debian(ctx, l)
+	if err != nil {
+		return nil, err
+	}
 	if l.user, err = b.user(l.facts); err != nil {
 		return nil, err
 	}
 	list, err := b.layersOf(ctx, l)
 	if err != nil {
 		return nil, err
+	}
+	if deb != nil {
+		list = append([]layers.Layer{deb}, list...)
 	}
 	l.maker = b.maker(l)
 	if l.made, err = l.maker.makeAll(ctx, list); err != nil {

@@ -37,6 +37,11 @@ type Spec struct {
 	// Indexes are where files are looked for that the lock has by their hashes alone.
 	Indexes []string
 
+	// DebMirror and Snapshot stand over the configuration's.
+	DebMirror, Snapshot string
+	// StrictScripts makes a maintainer script that is not carried out an error.
+	StrictScripts bool
+
 	Tags    []name.Reference
 	Push    bool
 	Outputs []Output

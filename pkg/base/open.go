@@ -102,6 +102,23 @@ func (o *Opened) Platforms() []v1.Platform {
 	return all
 }
 
+// Manifest is an index's entry for a platform.
+type Manifest struct {
+	Platform v1.Platform
+	Digest   v1.Hash
+}
+
+// Manifests lists the entries of an index that are for a platform; nil for a single image.
+func (o *Opened) Manifests() []Manifest {
+	var all []Manifest
+	for _, d := range o.manifests {
+		if d.Platform != nil && d.Platform.OS != "unknown" {
+			all = append(all, Manifest{*d.Platform, d.Digest})
+		}
+	}
+	return all
+}
+
 // Image is a base image for one platform.
 type Image struct {
 	v1.Image

@@ -13,6 +13,7 @@ type Package struct {
 	Arch      string // "amd64", "all"
 	MultiArch string // "same", "foreign", "allowed", or ""
 	Essential bool
+	Hold      bool // of an installed package: it stays as it is
 	Priority  string
 
 	// The source package that it was built from; where the stanza names none, its own name and version.
@@ -55,6 +56,8 @@ func (p *Package) set(name, value string) (err error) {
 		p.MultiArch = value
 	case "Essential":
 		p.Essential = value == "yes"
+	case "Status":
+		p.Hold = strings.HasPrefix(value, "hold ")
 	case "Priority":
 		p.Priority = value
 	case "Source":

@@ -1,7 +1,9 @@
 package deb
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -77,4 +79,14 @@ func (s Status) Find(name, arch string) (Stanza, bool) {
 		}
 	}
 	return nil, false
+}
+
+// InstalledDigest stands for what is installed: packages at their versions, whatever their order. It is "sha256:…".
+func InstalledDigest(all []*Package) string {
+	lines := make([]string, 0, len(all))
+	for _, p := range all {
+		lines = append(lines, p.Name+" "+string(p.Version)+" "+p.Arch+"\n")
+	}
+	slices.Sort(lines)
+	return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(strings.Join(lines, ""))))
 }

@@ -42,6 +42,17 @@ type Config struct {
 	Copy        []Copy
 	Mirrors     map[string]string
 	Index       string
+	Debian
+}
+
+// Debian says which packages of Debian archives are wanted, and where they come from.
+type Debian struct {
+	Packages        []string // into the image: NAME, NAME=VERSION or NAME/SUITE
+	BuildPackages   []string // for building sdists only
+	ExcludePackages []string // names that count as fulfilled wherever a package needs them
+	DebSources      []string // in the one-line style of sources.list(5), in place of the base's own
+	DebMirror       string   // URL of the archive that stands in for the base's
+	Snapshot        string   // "base", or a time: the archives as they were then
 }
 
 // User is whom the service runs as.
@@ -88,6 +99,10 @@ type (
 		Owner         string                `toml:"owner"`
 		Packages      []string              `toml:"packages"`
 		BuildPackages []string              `toml:"build-packages"`
+		Without       []string              `toml:"exclude-packages"`
+		DebSources    []string              `toml:"deb-sources"`
+		DebMirror     string                `toml:"deb-mirror"`
+		Snapshot      string                `toml:"snapshot"`
 		Extras        []string              `toml:"extras"`
 		Groups        []string              `toml:"groups"`
 		Exclude       []string              `toml:"exclude"`
@@ -142,10 +157,8 @@ type (
 
 // notYet are keys whose work is not built: to use one is an error, so that nothing is left out in silence.
 var notYet = map[string]string{
-	"packages":       "Debian packages are not supported by this version",
-	"build-packages": "packages for building sdists are not supported by this version",
-	"bytecode":       "compiling bytecode is not supported by this version",
-	"step":           "steps beside collectstatic are not supported by this version",
+	"bytecode": "compiling bytecode is not supported by this version",
+	"step":     "steps beside collectstatic are not supported by this version",
 }
 
 // configFor reads [tool.jubako] of a document for a profile, with further settings over it, each KEY=VALUE in TOML.
@@ -202,7 +215,7 @@ func configFor(file string, data []byte, profile string, sets []string) (*Config
 // resolve checks values and gives them their types. merged tells what was written.
 func (r *rawConfig) resolve(merged map[string]any) (*Config, error) {
 	for _, key := range slices.Sorted(maps.Keys(notYet)) {
-		used := map[string]bool{"packages": len(r.Packages) > 0, "build-packages": len(r.BuildPackages) > 0, "bytecode": r.Bytecode, "step": len(r.Step) > 0}[key]
+		used := map[string]bool{"bytecode": r.Bytecode, "step": len(r.Step) > 0}[key]
 		if used {
 			return nil, hint.Wrap(badKey(key, "%s", notYet[key]), "remove the key, or build on a base that has what you need")
 		}
@@ -226,6 +239,9 @@ func (r *rawConfig) resolve(merged map[string]any) (*Config, error) {
 		c.Copy = append(c.Copy, Copy(cp))
 	}
 	var err error
+	if c.Debian, err = r.debian(); err != nil {
+		return nil, err
+	}
 	if c.Expose, err = ports(r.Expose); err != nil {
 		return nil, err
 	}
