@@ -230,6 +230,9 @@ func (s *scriptRun) command(c maintscript.Command) error {
 		if s.missing(c) {
 			return nil
 		}
+		if name == "rm" && !c.Maybe && len(args) == len(c.Args) {
+			return s.remove(args[1:])
+		}
 	}
 	if !c.Maybe && len(args) == len(c.Args) {
 		done, err := s.fileCommand(name, args)
@@ -290,6 +293,34 @@ func (s *scriptRun) missing(c maintscript.Command) bool {
 		}
 	}
 	return true
+}
+
+// remove is rm of files and links.
+func (s *scriptRun) remove(paths []string) error {
+	for _, p := range paths {
+		if strings.HasPrefix(p, "-") {
+			continue
+		}
+		at, err := s.b.canonical(strings.TrimPrefix(path.Clean(p), "/"))
+		if err != nil || !path.IsAbs(p) || at == "" {
+			s.unhandled("it runs rm %s", p)
+			continue
+		}
+		st, there := s.b.look(at)
+		if there && st.Kind == fstree.Dir {
+			s.unhandled("it runs rm %s, which is a folder", p)
+			continue
+		}
+		if _, base := s.b.base.Files[at]; there && base {
+			if err := s.b.whiteout(at, s.p.String()); err != nil {
+				return err
+			}
+		} else if there {
+			s.b.tree.Remove(at)
+		}
+	}
+	s.handled()
+	return nil
 }
 
 // fileCommand does mkdir, install -d, ln -s, touch, chmod and chown, where they are simple.

@@ -57,7 +57,7 @@ func TestDebianLayerIsApts(t *testing.T) {
 			ours := filepath.Join(work, "jubako")
 			command("cp", "-a", root, ours).run(t)
 			layOver(t, ours, debs, packages)
-			_ = os.Rename; command("cp", "-a", byApt, "/work/tmp/dl/keep-apt").run(t); command("cp","-a",ours,"/work/tmp/dl/keep-ours").run(t); compareTrees(t, byApt, ours, filepath.Join("debian", "differences.txt"))
+			compareTrees(t, byApt, ours, filepath.Join("debian", "differences.txt"))
 
 			inChroot(t, ours, debs, "dpkg --audit; test -z \"$(dpkg --audit)\"; apt-get check -q; apt-get install -y -q --no-install-recommends less; less --version >/dev/null; apt-get remove -y -q less; ldconfig -p >/dev/null")
 			for _, p := range smoke[set] {
@@ -404,6 +404,16 @@ func describeTree(t *testing.T, root string) map[string]string {
 			b, err := os.ReadFile(p)
 			if err != nil {
 				return err
+			}
+			if rel == "etc/ld.so.cache" { // the texts of the entries lie in another order
+				list := command("ldconfig", "-p", "-C", p).run(t)
+				_, list, _ = strings.Cut(list, "\n")
+				b = append([]byte(list), b[max(0, len(b)-64):]...)
+			}
+			if rel == "var/lib/dpkg/triggers/File" { // dpkg's order is that in which it configured the packages
+				lines := strings.Split(string(b), "\n")
+				slices.Sort(lines)
+				b = []byte(strings.Join(lines, "\n"))
 			}
 			sum := sha256.Sum256(b)
 			text += fmt.Sprintf(" %d bytes %s", len(b), hex.EncodeToString(sum[:8]))
