@@ -40,7 +40,11 @@ func (s Script) String() string {
 // runScripts works out what the scripts that dpkg would run do, and does of it what can be done.
 func (b *builder) runScripts() error {
 	for _, p := range b.pkgs {
-		s := &scriptRun{b: b, p: p, class: None}
+		s := &scriptRun{b: b, p: p, class: None, answers: make(map[string]maintscript.Arg)}
+		if text := p.content.Member("config"); text != nil {
+			// debconf's questions: a script whose only outcome is the answers.
+			_, _ = maintscript.Trace(text, s.machine("config"))
+		}
 		for _, name := range []string{"preinst", "postinst"} {
 			if text := p.content.Member(name); text != nil {
 				if err := s.run(name, text); err != nil {
@@ -58,6 +62,7 @@ type scriptRun struct {
 	p       *pkg
 	class   Class
 	reasons []string
+	answers map[string]maintscript.Arg // to debconf's questions
 }
 
 func (s *scriptRun) handled() {
@@ -128,6 +133,7 @@ func (s *scriptRun) machine(name string) maintscript.Machine {
 		HasProgram: b.hasProgram,
 		Compare:    func(x, y string) int { return deb.Version(x).Compare(deb.Version(y)) },
 		Debconf:    debconf(p.content.Member("templates")),
+		Answers:    s.answers,
 	}
 }
 

@@ -67,13 +67,16 @@ func TestTrace(t *testing.T) {
 		"heredoc tabs":  {"cat <<-'X'\n\tisn't\n\tX\nrun", "cat; run"},
 		"redirection":   {"echo x > $D/f; echo y >/dev/null; { a; } >> /g 2>&1", "> /f; > /g; a"},
 		"debconf":       {"db_get x/q; run $RET; db_get x/r; run $RET", "run answer; run ?"},
+		"answers":       {"db_set x/q \"$1\"; db_get x/q; run $RET; if x; then db_set x/q z; fi; db_get x/q; run $RET", "run configure; x; run ?"},
 		"pipe":          {"a | b; c", "a; b; c"},
 		"while":         {"while read x; do run $x; done; b", "~run ?; b"},
 		"subshell":      {"(a; b) || true", "a; b"},
 		"set":           {"set -- p q; run $1; shift; run $1", "run p; run q"},
 		"no exec":       {"exec run a", "run a"},
 	} {
-		got, err := Trace([]byte(tc.script), machine())
+		m := machine()
+		m.Answers = make(map[string]Arg)
+		got, err := Trace([]byte(tc.script), m)
 		if err != nil || words(got) != tc.want {
 			t.Errorf("%s: %v\n%s\n%s", name, err, words(got), tc.want)
 		}
