@@ -34,28 +34,29 @@ func (k *Keyring) Add(data []byte) error {
 	if len(data) > maxKeyring {
 		return fmt.Errorf("it has %d bytes; at most %d are read", len(data), maxKeyring)
 	}
-	var keys openpgp.EntityList
-	if !bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("-----BEGIN")) {
-		var err error
-		if keys, err = openpgp.ReadKeyRing(bytes.NewReader(data)); err != nil {
-			return fmt.Errorf("reading its keys: %w", err)
-		}
-	}
-	for r := bytes.NewReader(data); len(keys) == 0 || r.Len() > 0; { // a file may hold several blocks
-		block, err := armor.Decode(r)
-		if errors.Is(err, io.EOF) && len(k.keys)+len(keys) > 0 {
-			break
-		}
+	const begin = "-----BEGIN PGP"
+	if !bytes.Contains(data, []byte(begin)) {
+		keys, err := openpgp.ReadKeyRing(bytes.NewReader(data))
 		if err != nil {
 			return fmt.Errorf("reading its keys: %w", err)
 		}
-		more, err := openpgp.ReadKeyRing(block.Body)
+		k.keys = append(k.keys, keys...)
+		return nil
+	}
+	for n, block := range strings.Split(string(data), begin) { // a file may hold several blocks
+		if n == 0 {
+			continue
+		}
+		armored, err := armor.Decode(strings.NewReader(begin + block))
 		if err != nil {
 			return fmt.Errorf("reading its keys: %w", err)
 		}
-		keys = append(keys, more...)
+		keys, err := openpgp.ReadKeyRing(armored.Body)
+		if err != nil {
+			return fmt.Errorf("reading its keys: %w", err)
+		}
+		k.keys = append(k.keys, keys...)
 	}
-	k.keys = append(k.keys, keys...)
 	return nil
 }
 
@@ -95,7 +96,9 @@ func (k *Keyring) VerifyInline(data []byte, now time.Time) (Signed, error) {
 	if len(bytes.TrimSpace(rest)) > 0 {
 		return Signed{}, &SignatureError{"something stands behind the signature"}
 	}
-	return k.verify(block.Plaintext, block.Bytes, block.ArmoredSignature.Body, now)
+	// Blanks at the end of a line are not signed, and so are not read.
+	text := append(bytes.ReplaceAll(block.Bytes, []byte("\r\n"), []byte("\n")), '\n')
+	return k.verify(text, block.Bytes, block.ArmoredSignature.Body, now)
 }
 
 // VerifyDetached compares a text with a signature that is a file of its own (Release.gpg), armored or not.
