@@ -38,7 +38,11 @@ type builder struct {
 	dry      bool              // nothing is made: see Plan
 	lowers   map[string]*lower // by platform
 	warnings []string
-	noted    []string // what noteOnce has said
+	// hostMirror is the archive that this machine's own apt uses, for a base that is made of packages and nothing else names
+	// one.
+	hostMirror string
+	baseSets   []*debs  // what a base that is made of packages consists of, for each platform
+	noted      []string // what noteOnce has said
 }
 
 // assemble makes the image, or the index of several.
