@@ -398,7 +398,7 @@ exit 0
 	tree := w.tree()
 	expect(t, tree, map[string]string{
 		"var/lib/dpkg/diversions": "/lib/x\n/lib/x.usr-is-merged\ne\n/lib/y\n/lib/y.usr-is-merged\ne\n",
-		"usr/bin/best": "-> /etc/alternatives/best", "etc/alternatives/best": "-> /usr/bin/a1", "usr/share/man/best.1": "-> /etc/alternatives/best.1",
+		"usr/bin/best":            "-> /etc/alternatives/best", "etc/alternatives/best": "-> /usr/bin/a1", "usr/share/man/best.1": "-> /etc/alternatives/best.1",
 		"etc/alternatives/best.1": "-> /usr/share/a.1", "etc/alternatives/no.1": "absent", "usr/bin/real": "absent", "etc/style": "-> /etc/styles/bold", "var/lib/a": "directory",
 		"var/lib/dpkg/alternatives/best": "auto\n/usr/bin/best\nbest.1\n/usr/share/man/best.1\nno.1\n/usr/share/man/no.1\n\n/usr/bin/a1\n10\n/usr/share/a.1\n/usr/share/none\n/usr/bin/a2\n10\n/usr/share/a.1\n/usr/share/none\n\n",
 	})
