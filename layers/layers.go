@@ -32,6 +32,13 @@ type Layer interface {
 	Close() error
 }
 
+// Part is a layer that is one of several with one name, which are told of as one: those of an environment.
+type Part interface {
+	Layer
+	// Whole says in a few words what all of them hold: "74 packages in 31 layers".
+	Whole() string
+}
+
 // Key is the digest of the canonical form of everything that a layer's bytes depend on: 64 lower-case hex digits.
 type Key string
 

@@ -47,6 +47,7 @@ type buildOptions struct {
 	metadata    string
 	sandbox     string
 	strict      bool
+	checkSteps  bool
 	frozenGiven bool
 	debMirror   string
 	snapshot    string
@@ -108,9 +109,9 @@ What is supported                     uv.lock   pylock.toml   requirements.txt (
   workspace members, conflicts        yes       -             -
   wheels: index, flat index           yes       yes           yes, found in an index by their hashes
   wheels: URL, path, git              yes       yes           yes
-  folders: virtual, editable, built   yes       yes           yes    } where static settings of their
-  git repositories, built             yes       yes           yes    } build backend say it all
-  sdists                              not yet   not yet       not yet
+  folders: virtual, editable, built   yes       yes           yes    } by their build backend where
+  git repositories, built             yes       yes           yes    } its settings are not static
+  sdists                              yes       yes           yes
 
 The result goes where --push and -o say. Standard output has one line for each place, with the
 digest; everything else is on standard error.`,
@@ -128,6 +129,7 @@ digest; everything else is on standard error.`,
 	f.BoolVar(&o.push, "push", false, "push to every tag's registry")
 	f.StringArrayVarP(&o.outputs, "output", "o", nil, "`KIND:PATH` to write: oci:DIR, oci-archive:FILE or docker-archive:FILE; - is standard output; repeatable")
 	f.StringVar(&o.metadata, "metadata-file", "", "`FILE` for digests, tags, layers and times, as JSON")
+	f.BoolVar(&o.checkSteps, "check-steps", false, "run every step twice, collectstatic too, and fail where they make different files (exit code 4)")
 	o.inputFlags(f)
 	return cmd
 }
@@ -198,8 +200,8 @@ func (a *app) prepare(ctx context.Context, o *buildOptions, dir string) (assembl
 	ci := isTrue(a.env("CI"))
 	spec := assemble.Spec{
 		Project: p, Profile: o.profile, Base: o.base, FrozenBase: o.frozenBase, Lock: o.lock, Install: o.install,
-		Build: a.uvBuildOptions(p), Indexes: a.indexes(p), FindLinks: o.findLinks, Push: o.push, Format: output.Format(o.format),
-		Revision: gitRevision(ctx, p.Dir), Jobs: o.jobs, NoCache: o.noCache, Offline: o.offline, CacheFrom: o.cacheFrom, Strict: o.strict, CI: ci,
+		Build: a.uvBuildOptions(p), BuildEnv: a.versionVariables(), Indexes: a.indexes(p), FindLinks: o.findLinks, Push: o.push, Format: output.Format(o.format),
+		Revision: gitRevision(ctx, p.Dir), Jobs: o.jobs, NoCache: o.noCache, Offline: o.offline, CacheFrom: o.cacheFrom, Strict: o.strict, CI: ci, CheckSteps: o.checkSteps,
 		DebMirror: o.debMirror, Snapshot: o.snapshot, StrictScripts: o.strictScripts,
 	}
 	if !o.frozenGiven && ci && exists(filepath.Join(p.Dir, pins.Name)) {
@@ -246,7 +248,7 @@ func (a *app) prepare(ctx context.Context, o *buildOptions, dir string) (assembl
 	if err != nil {
 		return fail(err)
 	}
-	tools := assemble.Tools{Store: store, Registry: client, Fetch: a.fetchClient(store, p, o), Report: a.term.report, Now: a.now, Host: host(), AptDir: "/etc/apt", Stdout: a.stdout}
+	tools := assemble.Tools{Store: store, Registry: client, Fetch: a.fetchClient(store, p, o), Report: a.term.report, Now: a.now, Host: host(), AptDir: "/etc/apt", Stdout: a.stdout, LookupEnv: a.lookupEnv}
 	if a.verbose {
 		tools.StepLog = a.stderr
 	}

@@ -32,20 +32,25 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// fakePython builds the program that stands for Python, once.
-var fakePython = sync.OnceValues(func() ([]byte, error) {
+// fakePython builds the program that stands for Python, and fakeProg one that does what steps may do, once.
+var (
+	fakePython = sync.OnceValues(func() ([]byte, error) { return buildProgram("../../layers/staticfiles/testdata/python") })
+	fakeProg   = sync.OnceValues(func() ([]byte, error) { return buildProgram("../../pkg/sandbox/testdata/prog") })
+)
+
+func buildProgram(source string) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "jubako-test-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "python"), "../../layers/staticfiles/testdata/python")
+	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "program"), source)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%w: %s", err, out)
 	}
-	return os.ReadFile(filepath.Join(dir, "python"))
-})
+	return os.ReadFile(filepath.Join(dir, "program"))
+}
 
 // world is all that a build needs, on loopback and in temporary folders.
 type world struct {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -17,9 +18,10 @@ func (a *app) lockCmd() *cobra.Command {
 	var upgrade, check bool
 	cmd := &cobra.Command{
 		Use:   "lock [DIR]",
-		Short: "Write jubako.lock: the base's digest, and Debian packages with versions and hashes",
-		Long: `Write jubako.lock beside pyproject.toml: the digest of the base, for every platform, and the Debian
-packages that packages and build-packages bring in, with their versions and hashes. Keep it under
+		Short: "Write jubako.lock: the base's digest, Debian packages and build requirements with hashes",
+		Long: `Write jubako.lock beside pyproject.toml: the digest of the base, for every platform, the Debian
+packages that packages and build-packages bring in, with their versions and hashes, and the wheels that
+packages are built with which have no wheel themselves, or whose build backend has to run. Keep it under
 version control. What it pins stays as it is, unless --upgrade asks for what there is today; packages
 are resolved anew when the configuration asks for others.`,
 		Args: cobra.MaximumNArgs(1),
@@ -62,6 +64,9 @@ func (a *app) checkLock(ctx contextT, tools assemble.Tools, spec assemble.Spec, 
 	if err != nil {
 		return err
 	}
+	if fresh.Build, err = assemble.PinBuild(ctx, tools, spec, fresh, nil); err != nil {
+		return err
+	}
 	if old == nil || !bytes.Equal(old.Bytes(), fresh.Bytes()) {
 		if old != nil {
 			a.sayMoved(old, fresh)
@@ -72,15 +77,25 @@ func (a *app) checkLock(ctx contextT, tools assemble.Tools, spec assemble.Spec, 
 	return err
 }
 
-// writeLock writes what there is today, the base as keep has it.
-func (a *app) writeLock(ctx contextT, tools assemble.Tools, spec assemble.Spec, file string, old, keep *pins.File) error {
+// writeLock writes what there is today, the base and what wheels are built with as keep has them.
+func (a *app) writeLock(ctx contextT, tools assemble.Tools, spec assemble.Spec, file string, old, keep *pins.File) (err error) {
+	var fresh *pins.File
+	var keepBuild *pins.Build
+	if keep != nil {
+		keepBuild = keep.Build
+	}
 	if keep != nil && keep.Base.Name == assemble.BaseName(tools, spec) && assemble.Pins(keep, spec) {
-		a.note("%s pins %s already; --upgrade takes what it is today", pins.Name, keep.Base.Name)
-		_, err := fmt.Fprintln(a.stdout, keep.Base.Digest)
+		same := *keep
+		fresh = &same
+	} else if fresh, err = assemble.Pin(ctx, tools, spec, keep); err != nil {
 		return err
 	}
-	fresh, err := assemble.Pin(ctx, tools, spec, keep)
-	if err != nil {
+	if fresh.Build, err = assemble.PinBuild(ctx, tools, spec, fresh, keepBuild); err != nil {
+		return err
+	}
+	if keep != nil && bytes.Equal(keep.Bytes(), fresh.Bytes()) {
+		a.note("%s pins %s already; --upgrade takes what it is today", pins.Name, keep.Base.Name)
+		_, err := fmt.Fprintln(a.stdout, keep.Base.Digest)
 		return err
 	}
 	if old != nil {
@@ -98,7 +113,7 @@ func (a *app) sayMoved(old, fresh *pins.File) {
 	if old.Base.Digest != fresh.Base.Digest {
 		a.note("%s: %s was %s", fresh.Base.Name, fresh.Base.Digest, old.Base.Digest)
 	}
-	for _, line := range pins.Moved(old.Debian, fresh.Debian) {
+	for _, line := range slices.Concat(pins.Moved(old.Debian, fresh.Debian), pins.MovedBuild(old.Build, fresh.Build)) {
 		a.note("%s", line)
 	}
 }

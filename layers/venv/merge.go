@@ -10,6 +10,8 @@ import (
 	"github.com/jubako/jubako/pkg/wheel"
 )
 
+const unmergeable = "the two packages cannot be installed together: leave one out, or pin a version that differs"
+
 // merger puts the trees of the packages together, in the packages' order.
 //
 // Two packages may bring one path: fastapi and fastapi-cli both have bin/fastapi. uv takes whichever it writes last,
@@ -54,7 +56,7 @@ func (m *merger) settle(i int, e fstree.Entry, conflict *fstree.ConflictError) e
 	old := conflict.First
 	j, owned := m.owner[e.Path]
 	if !owned || old.Path != e.Path || old.Kind != fstree.File || e.Kind != fstree.File {
-		return hint.Wrap(conflict, "the two packages cannot be installed together: leave one out, or pin a version that differs")
+		return hint.Wrap(conflict, unmergeable)
 	}
 	same, err := wheel.SameContent(old.Content, e.Content)
 	if err != nil {

@@ -2,7 +2,7 @@
 // and without a Python.
 //
 // A Layer is the environment itself and any number of packages; with Options.NoSkeleton it is packages alone, so that
-// one environment can be a list of layers.
+// one environment can be a list of layers: see Layers and Divide.
 //
 // It imports layers, pkg/base, pkg/fstree, pkg/hint, pkg/pep508 and pkg/wheel.
 package venv
@@ -43,6 +43,11 @@ type Options struct {
 	Jobs int
 	// Warn is told, in one line, what a person should know of the result. It may be nil.
 	Warn func(string)
+
+	// Of a layer among several (Layers): its place among them, what they are together, and what they share.
+	rank   int
+	whole  string
+	claims *claims
 }
 
 // Package is one package to install, and the wheel that was chosen for it.
@@ -50,9 +55,14 @@ type Package struct {
 	Name, Version string
 	Filename      string // the wheel's
 	SHA256        string // of the wheel, 64 hex digits: who opens it has verified it
+	// Build, where it is set, is the key of the wheel's build, in place of Filename and SHA256: the wheel is built from source
+	// when it is opened, and its filename is not known before.
+	Build string
 	// Requires names the packages that this one depends on in the image. It decides whose file is taken where two
 	// packages bring one path.
 	Requires []string
+	// Size is the wheel's in bytes as far as the lock has it, for Divide; it is no part of the key.
+	Size int64
 	// AskWheel says that the wheel's own METADATA tells what it requires: the lock does not.
 	AskWheel bool
 	// DirectURL is set for a package that is not from an index.
@@ -67,6 +77,8 @@ type Opened struct {
 	io.ReaderAt
 	io.Closer
 	Size int64 // in bytes
+	// Filename is the wheel's, where Package does not know it.
+	Filename string
 }
 
 // Layer is the environment. It implements layers.Layer.
@@ -86,7 +98,7 @@ type located struct {
 	filename wheel.Filename
 }
 
-var _ layers.Layer = (*Layer)(nil)
+var _ layers.Part = (*Layer)(nil)
 
 // New describes the layer. It refuses a wheel that bears another package's name or version, and two versions of one
 // package.
@@ -96,7 +108,7 @@ func New(o Options) (*Layer, error) {
 		UID: o.UID, GID: o.GID, Interpreter: o.Python.Path, FullVersion: o.Python.Version,
 	}}
 	for _, p := range o.Packages {
-		f, err := checkPackage(p)
+		f, err := locate(p)
 		if err != nil {
 			return nil, fmt.Errorf("package %q %s: %w", p.Name, p.Version, err)
 		}
@@ -114,14 +126,31 @@ func New(o Options) (*Layer, error) {
 	return l, nil
 }
 
-// checkPackage holds a package against its wheel's filename. A filename's local version may be missing in the lock.
-func checkPackage(p Package) (wheel.Filename, error) {
-	f, err := wheel.ParseFilename(p.Filename)
+// locate takes the filename of a package's wheel apart. Of one that is yet to be built, name and version are known.
+func locate(p Package) (wheel.Filename, error) {
+	if p.Build == "" {
+		if len(p.SHA256) != 64 || strings.Trim(p.SHA256, "0123456789abcdef") != "" {
+			return wheel.Filename{}, fmt.Errorf("the hash of wheel %s is not known", p.Filename)
+		}
+		return checkFilename(p, p.Filename)
+	}
+	if len(p.Build) != 64 || p.SHA256 != "" || p.Filename != "" {
+		return wheel.Filename{}, errors.New("it is yet to be built, and its build has no key, or its wheel one")
+	}
+	return wheel.Filename{Name: pep508.Normalize(p.Name), Version: p.Version}, nil
+}
+
+// checkFilename holds a wheel's filename against its package. A filename's local version may be missing in the lock.
+func checkFilename(p Package, filename string) (wheel.Filename, error) {
+	f, err := wheel.ParseFilename(filename)
 	if err != nil {
 		return f, err
 	}
 	if f.Name != pep508.Normalize(p.Name) {
-		return f, fmt.Errorf("wheel %s is another package's", p.Filename)
+		return f, fmt.Errorf("wheel %s is another package's", filename)
+	}
+	if p.Build != "" && p.Version == "" {
+		return f, nil // of source whose version is computed
 	}
 	want, err := pep508.ParseVersion(p.Version)
 	if err != nil {
@@ -132,10 +161,7 @@ func checkPackage(p Package) (wheel.Filename, error) {
 		return f, err
 	}
 	if want.Compare(got) != 0 && want.Compare(got.Public()) != 0 {
-		return f, fmt.Errorf("wheel %s is of another version", p.Filename)
-	}
-	if len(p.SHA256) != 64 || strings.Trim(p.SHA256, "0123456789abcdef") != "" {
-		return f, fmt.Errorf("the hash of wheel %s is not known", p.Filename)
+		return f, fmt.Errorf("wheel %s is of another version", filename)
 	}
 	return f, nil
 }
@@ -143,13 +169,20 @@ func checkPackage(p Package) (wheel.Filename, error) {
 // Name is the word for the layer: "venv".
 func (l *Layer) Name() string { return cmp.Or(l.options.Name, "venv") }
 
-// Summary says how many packages there are.
+// Summary says which package it is, or how many there are.
 func (l *Layer) Summary() string {
-	if len(l.packages) == 1 {
-		return "1 package"
+	switch n := len(l.packages); {
+	case n == 1:
+		return l.packages[0].Name + " " + l.packages[0].Version
+	case n == 0 && l.options.claims != nil:
+		return "the environment itself"
+	default:
+		return fmt.Sprintf("%d packages", n)
 	}
-	return fmt.Sprintf("%d packages", len(l.packages))
 }
+
+// Whole says what the layer and those that it is one of hold.
+func (l *Layer) Whole() string { return cmp.Or(l.options.whole, l.Summary()) }
 
 // Key holds everything that the bytes depend on; where the wheels come from is no part of it.
 func (l *Layer) Key() layers.Key { return l.key }
@@ -161,6 +194,7 @@ func (l *Layer) makeKey() layers.Key {
 		AskWheel         bool             `json:",omitempty"`
 		DirectURL        *wheel.DirectURL `json:",omitempty"`
 		GitPath          string           `json:",omitempty"`
+		Build            string           `json:",omitempty"`
 	}
 	inputs := struct {
 		Venv       wheel.Venv
@@ -172,7 +206,7 @@ func (l *Layer) makeKey() layers.Key {
 	}
 	requires := l.requires()
 	for i, p := range l.packages {
-		in := pkg{Filename: p.Filename, SHA256: p.SHA256, AskWheel: p.AskWheel, DirectURL: p.DirectURL}
+		in := pkg{Filename: p.Filename, SHA256: p.SHA256, AskWheel: p.AskWheel, DirectURL: p.DirectURL, Build: p.Build}
 		for _, j := range requires[i] {
 			in.Requires = append(in.Requires, l.packages[j].filename.Name)
 		}
@@ -238,6 +272,11 @@ func (l *Layer) Tree(ctx context.Context) (*fstree.Tree, error) {
 			l.options.Warn(w)
 		}
 	}
+	if l.options.claims != nil {
+		if err := l.options.claims.take(l.options.rank, tree, l.options.Warn); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+	}
 	return tree, nil
 }
 
@@ -251,7 +290,14 @@ func (l *Layer) install(ctx context.Context, i int) (*fstree.Tree, error) {
 	l.mu.Lock()
 	l.open = append(l.open, opened)
 	l.mu.Unlock()
-	archive, err := wheel.Open(opened, opened.Size, p.Filename)
+	filename := p.Filename
+	if p.Build != "" {
+		filename = opened.Filename
+		if l.packages[i].filename, err = checkFilename(p.Package, filename); err != nil {
+			return nil, fmt.Errorf("package %q %s: %w", p.Name, p.Version, err)
+		}
+	}
+	archive, err := wheel.Open(opened, opened.Size, filename)
 	if err != nil {
 		return nil, err
 	}

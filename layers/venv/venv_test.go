@@ -123,7 +123,7 @@ func TestPackagesAlone(t *testing.T) {
 	o := options(s.pkg(simple("a")))
 	o.NoSkeleton, o.Name = true, "venv a"
 	l, tree, _ := make1(t, o)
-	if got := l.Name() + ": " + l.Summary(); got != "venv a: 1 package" {
+	if got := l.Name() + ": " + l.Summary(); got != "venv a: a 1.0" {
 		t.Error(got)
 	}
 	if _, ok := tree.Lookup("app/.venv/pyvenv.cfg"); ok {

@@ -3,11 +3,15 @@
 package assemble
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/output"
@@ -16,7 +20,7 @@ import (
 // Build makes the image and brings it to its places: every layer that no cache holds is made, blobs go before manifests,
 // and tags move last of all.
 func Build(ctx context.Context, t Tools, s Spec) (_ *Result, err error) {
-	b := &builder{Tools: t, spec: s}
+	b := newBuilder(t, s)
 	if b.in, err = b.gather(ctx); err != nil {
 		return nil, err
 	}
@@ -29,6 +33,10 @@ func Build(ctx context.Context, t Tools, s Spec) (_ *Result, err error) {
 	return res, b.deliver(ctx, artifact, res)
 }
 
+func newBuilder(t Tools, s Spec) *builder {
+	return &builder{Tools: t, spec: s, turns: semaphore.NewWeighted(int64(cmp.Or(max(s.Jobs, 0), runtime.GOMAXPROCS(0))))}
+}
+
 // builder holds what the parts of one build share.
 type builder struct {
 	Tools
@@ -37,12 +45,21 @@ type builder struct {
 	remote   *remoteCache
 	dry      bool              // nothing is made: see Plan
 	lowers   map[string]*lower // by platform
+	warned   sync.Mutex
 	warnings []string
 	// hostMirror is the archive that this machine's own apt uses, for a base that is made of packages and nothing else names
 	// one.
 	hostMirror string
-	baseSets   []*debs  // what a base that is made of packages consists of, for each platform
-	noted      []string // what noteOnce has said
+	baseSets   []*debs // what a base that is made of packages consists of, for each platform
+	// differing is what --check-steps has found.
+	differing []string
+	noted     []string // what noteOnce has said
+
+	registries []string // the indexes that the lock's packages are from
+	turns      *semaphore.Weighted
+	sitesMu    sync.Mutex
+	sites      map[string]*buildSite // by platform
+	pinning    *buildPinner          // set where jubako.lock is written
 }
 
 // assemble makes the image, or the index of several.
@@ -65,6 +82,9 @@ func (b *builder) assemble(ctx context.Context) (output.Artifact, *Result, error
 		}
 		images = append(images, img)
 		res.Platform = append(res.Platform, r)
+	}
+	if err := b.checkSteps(); err != nil {
+		return output.Artifact{}, nil, err
 	}
 	artifact := output.Single(images[0])
 	if len(images) > 1 {
@@ -102,7 +122,7 @@ func (b *builder) image(ctx context.Context, p v1.Platform) (output.Image, Platf
 	if err != nil {
 		return output.Image{}, PlatformResult{}, err
 	}
-	made, err := b.withStatic(ctx, low)
+	made, err := b.withCommands(ctx, low)
 	if err != nil {
 		return output.Image{}, PlatformResult{}, err
 	}
@@ -131,8 +151,10 @@ func (b *builder) image(ctx context.Context, p v1.Platform) (output.Image, Platf
 	return img, r, nil
 }
 
-// warn says something that is probably not as it was meant, once.
+// warn says something that is probably not as it was meant, once. Layers that are made side by side call it.
 func (b *builder) warn(text string) {
+	b.warned.Lock()
+	defer b.warned.Unlock()
 	for _, w := range b.warnings {
 		if w == text {
 			return

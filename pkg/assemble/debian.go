@@ -83,8 +83,11 @@ func (b *builder) debs(ctx context.Context, img *base.Image, request, over []str
 // noteOnce notes something the first time.
 func (b *builder) noteOnce(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	if !slices.Contains(b.noted, text) {
-		b.noted = append(b.noted, text)
+	b.warned.Lock()
+	said := slices.Contains(b.noted, text)
+	b.noted = append(b.noted, text)
+	b.warned.Unlock()
+	if !said {
 		b.note("%s", text)
 	}
 }

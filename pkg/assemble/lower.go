@@ -7,7 +7,9 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -33,6 +35,11 @@ type lower struct {
 	layout project.Layout
 	maker  *maker
 	made   []madeLayer
+	// commanded is made and the layers of commands upon it, once they are made.
+	commanded []madeLayer
+
+	librariesOnce sync.Once
+	known         map[string]bool // the base's shared libraries
 }
 
 // lower makes the layers of a platform that need no command, once.
@@ -147,7 +154,9 @@ func (b *builder) layersOf(ctx context.Context, l *lower) ([]layers.Layer, error
 	if err := b.settle(l, pk.locked); err != nil {
 		return nil, err
 	}
-	list = append(list, pk.venv)
+	for _, v := range pk.venv {
+		list = append(list, v)
+	}
 	if pk.project != nil {
 		list = append(list, pk.project)
 	}
@@ -199,7 +208,9 @@ func (b *builder) walk() source.Options {
 	if out := c.Staticfiles.Output; out != "" && !path.IsAbs(out) && !c.Staticfiles.Off {
 		exclude = append(exclude, path.Clean(out))
 	}
-	return source.Options{Root: p.SourceDir(), Ignorefile: filepath.Join(p.SourceDir(), ".dockerignore"), Exclude: exclude, Include: c.Include}
+	secret := b.secretFiles()
+	return source.Options{Root: p.SourceDir(), Ignorefile: filepath.Join(p.SourceDir(), ".dockerignore"), Exclude: append(exclude, secret...), Include: c.Include,
+		Skip: func(rel string) bool { return slices.Contains(secret, rel) }} // whatever include says
 }
 
 // app describes the layer of the source and of what is copied in.

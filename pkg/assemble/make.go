@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +39,7 @@ type madeLayer struct {
 	key   layers.Key
 	state LayerState
 	took  time.Duration
+	whole string       // of a layers.Part
 	from  *remoteLayer // set where a registry holds the blob, and this machine does not
 }
 
@@ -55,6 +57,7 @@ type maker struct {
 	remote  *remoteCache
 	report  func(Event)
 	now     func() time.Time
+	written sync.Map // by layer's name: *atomic.Int64, bytes so far
 }
 
 // key is the key of a layer's blob.
@@ -84,11 +87,16 @@ func (m *maker) make(ctx context.Context, l layers.Layer) (_ madeLayer, err erro
 	defer func() { err = errors.Join(err, l.Close()) }()
 	start := m.now()
 	made := madeLayer{name: l.Name(), key: m.key(l)}
-	if d, ok := m.cached(made.key); ok {
+	making := l.Summary()
+	if p, ok := l.(layers.Part); ok {
+		made.whole, making = p.Whole(), p.Whole()
+	}
+	_, anew := l.(fresh)
+	if d, ok := m.cached(made.key); ok && !anew {
 		made.descriptor, made.state = d, Reused
 		return made, nil
 	}
-	if r, ok := m.remote.lookUp(made.key); ok && !m.noCache {
+	if r, ok := m.remote.lookUp(made.key); ok && !m.noCache && !anew {
 		made.descriptor, made.state, made.from = r.descriptor, Reused, &r
 		made.Summary = l.Summary() + ", from the registry"
 		return made, nil
@@ -97,7 +105,7 @@ func (m *maker) make(ctx context.Context, l layers.Layer) (_ madeLayer, err erro
 		made.state, made.Summary, made.Files = ToMake, l.Summary(), 1
 		return made, nil
 	}
-	m.report(Event{Kind: LayerIs, Name: made.name, State: Making, Text: l.Summary()})
+	m.report(Event{Kind: LayerIs, Name: made.name, State: Making, Text: making})
 	tree, err := l.Tree(ctx)
 	if err != nil {
 		return made, fmt.Errorf("making the %s layer: %w", made.name, err)
@@ -119,32 +127,79 @@ func (m *maker) make(ctx context.Context, l layers.Layer) (_ madeLayer, err erro
 	return made, nil
 }
 
-// makeAll makes layers side by side, and reports them in their order in the image.
+// atOnce is how many layers are made side by side, whatever the number of cores: while one waits for a download, another
+// is compressed.
+const atOnce = 4
+
+// makeAll makes layers side by side, and reports them in their order in the image, those of one name as one.
 func (m *maker) makeAll(ctx context.Context, list []layers.Layer) ([]madeLayer, error) {
 	made := make([]madeLayer, len(list))
-	done := make([]chan struct{}, len(list))
+	runs := sameNames(list)
+	done := make([]sync.WaitGroup, len(runs))
+	left := make([]atomic.Int32, len(runs))
+	slots := make(chan struct{}, max(atOnce, m.jobs))
 	g, ctx := errgroup.WithContext(ctx)
-	for i, l := range list {
-		done[i] = make(chan struct{})
-		g.Go(func() (err error) {
-			defer close(done[i])
-			made[i], err = m.make(ctx, l)
-			m.report(Event{Kind: Ended, Name: l.Name()})
-			return err
-		})
+	for r, run := range runs {
+		left[r].Store(int32(run.to - run.from))
+		for i := run.from; i < run.to; i++ {
+			done[r].Add(1)
+			g.Go(func() (err error) {
+				defer done[r].Done()
+				slots <- struct{}{}
+				defer func() { <-slots }()
+				if err := ctx.Err(); err != nil {
+					return errors.Join(err, list[i].Close())
+				}
+				made[i], err = m.make(ctx, list[i])
+				if left[r].Add(-1) == 0 {
+					m.report(Event{Kind: Ended, Name: list[i].Name()})
+				}
+				return err
+			})
+		}
 	}
-	for i := range list {
-		<-done[i]
-		m.finished(made[i])
+	for r, run := range runs {
+		done[r].Wait()
+		m.finished(made[run.from:run.to]...)
 	}
 	return made, g.Wait()
 }
 
-// finished reports a layer that is there; one whose making failed has no state.
-func (m *maker) finished(l madeLayer) {
-	if l.state == Made || l.state == Reused {
-		m.report(Event{Kind: LayerIs, Name: l.name, State: l.state, Text: l.Summary, Size: l.Size, Took: l.took})
+// span is a range of a list.
+type span struct{ from, to int }
+
+// sameNames gives the runs of layers that bear one name.
+func sameNames(list []layers.Layer) (runs []span) {
+	for i, l := range list {
+		if i == 0 || l.Name() != list[i-1].Name() {
+			runs = append(runs, span{from: i})
+		}
+		runs[len(runs)-1].to = i + 1
 	}
+	return runs
+}
+
+// finished reports layers of one name that are there; one whose making failed has no state.
+func (m *maker) finished(all ...madeLayer) {
+	e := Event{Kind: LayerIs, Name: all[0].name, State: Reused, Text: all[0].Summary}
+	anew := 0
+	for _, l := range all {
+		if l.state != Made && l.state != Reused {
+			return
+		}
+		e.Size += l.Size
+		if l.state == Made {
+			anew++
+			e.State, e.Took = Made, max(e.Took, l.took)
+		}
+	}
+	if len(all) > 1 {
+		e.Text = all[0].whole
+		if anew > 0 && anew < len(all) {
+			e.Text += fmt.Sprintf(", %d made", anew)
+		}
+	}
+	m.report(e)
 }
 
 // write writes the tree into the cache.
@@ -155,7 +210,7 @@ func (m *maker) write(ctx context.Context, l layers.Layer, tree *fstree.Tree) (d
 	}
 	defer w.Abort()
 	counter := &progressWriter{w: w, report: func(n int64) {
-		m.report(Event{Kind: Progress, Name: l.Name(), Done: n})
+		m.report(Event{Kind: Progress, Name: l.Name(), Done: m.progress(l.Name(), n)})
 	}}
 	res, err := tarlayer.Write(ctx, counter, tree, tarlayer.Options{Epoch: m.epoch, Jobs: m.jobs})
 	if err != nil {
@@ -169,10 +224,16 @@ func (m *maker) write(ctx context.Context, l layers.Layer, tree *fstree.Tree) (d
 	return descriptor{Digest: digest, DiffID: res.DiffID, Size: res.Size, Tar: res.Tar, Files: files, Summary: l.Summary()}, nil
 }
 
-// progressWriter reports now and then how much has gone through it.
+// progress adds to what has been written under a name, and gives the sum.
+func (m *maker) progress(name string, n int64) int64 {
+	sum, _ := m.written.LoadOrStore(name, new(atomic.Int64))
+	return sum.(*atomic.Int64).Add(n)
+}
+
+// progressWriter reports now and then how much more has gone through it.
 type progressWriter struct {
 	w      io.Writer
-	n, at  atomic.Int64
+	since  int64
 	report func(int64)
 }
 
@@ -181,9 +242,9 @@ const progressStep = 256 << 10
 
 func (p *progressWriter) Write(b []byte) (int, error) {
 	n, err := p.w.Write(b)
-	if total := p.n.Add(int64(n)); total-p.at.Load() >= progressStep {
-		p.at.Store(total)
-		p.report(total)
+	if p.since += int64(n); p.since >= progressStep {
+		p.report(p.since)
+		p.since = 0
 	}
 	return n, err
 }

@@ -8,7 +8,8 @@ import (
 // Plan says what Build would do with each layer, without doing it. Facts about the base are read where the cache lacks
 // them.
 func Plan(ctx context.Context, t Tools, s Spec) (_ []LayerResult, err error) {
-	b := &builder{Tools: t, spec: s, dry: true, lowers: make(map[string]*lower)}
+	b := newBuilder(t, s)
+	b.dry, b.lowers = true, make(map[string]*lower)
 	if b.in, err = b.gather(ctx); err != nil {
 		return nil, err
 	}
@@ -24,7 +25,7 @@ func Plan(ctx context.Context, t Tools, s Spec) (_ []LayerResult, err error) {
 		if err != nil {
 			return nil, err
 		}
-		made, err := b.withStatic(ctx, low)
+		made, err := b.withCommands(ctx, low)
 		if err != nil {
 			return nil, err
 		}

@@ -1,4 +1,5 @@
-// Package pins reads and writes jubako.lock, which pins what the Python lock does not: the base, and Debian packages.
+// Package pins reads and writes jubako.lock, which pins what the Python lock does not: the base, Debian packages,
+// and what wheels are built with that are built from source.
 //
 // The file has a section for each. A section that a project does not need is absent. Its bytes are the same for the same
 // pins, and made to be read in a diff: one line a package.
@@ -34,6 +35,7 @@ type File struct {
 	Version int     `toml:"version"`
 	Base    Base    `toml:"base"`
 	Debian  *Debian `toml:"debian"`
+	Build   *Build  `toml:"build"`
 }
 
 // section is a part of the file that checks and writes itself. A new one has its field in File and its place in sections.
@@ -47,6 +49,9 @@ func (f *File) sections() []section {
 	all := []section{&f.Base}
 	if f.Debian != nil {
 		all = append(all, f.Debian)
+	}
+	if f.Build != nil {
+		all = append(all, f.Build)
 	}
 	return all
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -35,6 +36,13 @@ func do(verb string, args []string) error {
 	switch verb {
 	case "write":
 		return os.WriteFile(args[0], []byte(args[1]), 0o600)
+	case "random":
+		b := make([]byte, 16)
+		_, _ = rand.Read(b)
+		return os.WriteFile(args[0], b, 0o600)
+	case "copy":
+		b, err := os.ReadFile(args[0])
+		return errors.Join(err, os.WriteFile(args[1], b, 0o600))
 	case "append":
 		f, err := os.OpenFile(args[0], os.O_APPEND|os.O_WRONLY, 0)
 		if err != nil {
