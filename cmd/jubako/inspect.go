@@ -297,6 +297,11 @@ func (a *app) verifyRebuilt(ctx context.Context, opened *base.Opened, o *buildOp
 	}
 	defer tools.Store.Close()
 	spec.Tags = nil
+	if len(o.compression) == 0 {
+		if spec.Compression.All, err = compressionOf(ctx, opened); err != nil {
+			return err
+		}
+	}
 	res, err := assemble.Build(ctx, tools, spec)
 	if err != nil {
 		return err
