@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -30,13 +31,19 @@ func (b *builder) deliver(ctx context.Context, all artifacts, res *Result) error
 		return nil
 	}
 	var err error
-	res.Push, err = output.Push(ctx, output.PushOptions{Client: b.Registry, Jobs: b.spec.Jobs, Progress: func(blob output.Blob, done int64) {
+	res.Push, err = output.Push(ctx, output.PushOptions{Client: b.Registry, Jobs: b.spec.Jobs, Earlier: b.remote.seen(), Progress: func(blob output.Blob, done int64) {
 		b.Report(Event{Kind: Progress, Name: "push " + blob.Name, Done: done, Total: blob.Size})
 	}}, all[b.spec.Compression.For(toPush)], b.spec.Tags)
 	if err != nil {
 		return err
 	}
 	res.Pushed = true
+	// The next build looks for layers in this image: its config then needs not to come back.
+	for _, img := range all[b.spec.Compression.For(toPush)].Images {
+		if _, _, err := b.Store.Put(strings.NewReader(string(img.Config)), ""); err != nil {
+			return err
+		}
+	}
 	b.Report(Event{Kind: Pushed, Text: PushText(res.Push), Size: res.Push.Bytes})
 	return nil
 }

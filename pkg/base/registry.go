@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -28,7 +29,7 @@ const mediaTypes = "mediatype"
 type registrySource struct {
 	repo    name.Repository
 	o       Options
-	options []remote.Option
+	options func() []remote.Option // made once: they hold what the registry has granted
 }
 
 func openRegistry(ctx context.Context, src Source, o Options) (*Opened, error) {
@@ -52,7 +53,7 @@ func openRegistry(ctx context.Context, src Source, o Options) (*Opened, error) {
 	}
 	s := &registrySource{repo: from.Context(), o: o}
 	s.options = remoteOptions(ctx, o.Client)
-	desc, err := remote.Get(from, s.options...)
+	desc, err := remote.Get(from, s.options()...)
 	if err != nil {
 		return nil, regclient.Explain(err, "pulling "+src.Ref)
 	}
@@ -64,10 +65,17 @@ func openRegistry(ctx context.Context, src Source, o Options) (*Opened, error) {
 	return &Opened{Raw: desc.Manifest, MediaType: desc.MediaType, Repository: &repo, blobs: s}, nil
 }
 
-// remoteOptions leaves patience to the client's transport: the library's own on top of it would multiply both.
-func remoteOptions(ctx context.Context, c *regclient.Client) []remote.Option {
-	return []remote.Option{remote.WithAuthFromKeychain(c.Keychain()), remote.WithTransport(c.Transport()), remote.WithContext(ctx),
-		remote.WithRetryBackoff(remote.Backoff{Steps: 1}), remote.WithRetryStatusCodes()}
+// remoteOptions leaves patience to the client's transport: the library's own on top of it would multiply both. What is asked
+// with the same options is asked with the same token.
+func remoteOptions(ctx context.Context, c *regclient.Client) func() []remote.Option {
+	return sync.OnceValue(func() []remote.Option {
+		all := []remote.Option{remote.WithAuthFromKeychain(c.Keychain()), remote.WithTransport(c.Transport()), remote.WithContext(ctx),
+			remote.WithRetryBackoff(remote.Backoff{Steps: 1}), remote.WithRetryStatusCodes()}
+		if puller, err := remote.NewPuller(all...); err == nil {
+			all = append(all, remote.Reuse(puller))
+		}
+		return all
+	})
 }
 
 // keep stores a manifest with its media type.
@@ -87,7 +95,7 @@ func (s *registrySource) keep(d *remote.Descriptor) error {
 }
 
 // fromStore opens a pinned reference that the store knows; nil where it does not.
-func fromStore(_ context.Context, ref name.Digest, repo name.Repository, o Options) *Opened {
+func fromStore(ctx context.Context, ref name.Digest, repo name.Repository, o Options) *Opened {
 	h, err := v1.NewHash(ref.DigestStr())
 	if err != nil {
 		return nil
@@ -105,7 +113,7 @@ func fromStore(_ context.Context, ref name.Digest, repo name.Repository, o Optio
 	if err != nil {
 		return nil
 	}
-	return &Opened{Raw: raw, MediaType: types.MediaType(mediaType), Repository: &repo, blobs: &registrySource{repo: repo, o: o}}
+	return &Opened{Raw: raw, MediaType: types.MediaType(mediaType), Repository: &repo, blobs: &registrySource{repo: repo, o: o, options: remoteOptions(ctx, o.Client)}}
 }
 
 // open reads a blob from the store, or else from the registry and on its way into the store.
@@ -119,10 +127,7 @@ func (s *registrySource) open(ctx context.Context, d v1.Descriptor) (io.ReadClos
 	if s.o.Offline {
 		return nil, hint.Wrap(hint.Network(fmt.Errorf("blob %s of %s is not in the cache, and --offline forbids to ask the registry", d.Digest, s.repo)), "build once with a network")
 	}
-	options := s.options
-	if options == nil { // opened from the store
-		options = remoteOptions(ctx, s.o.Client)
-	}
+	options := s.options()
 	doing := fmt.Sprintf("pulling blob %s of %s", d.Digest, s.repo)
 	ref := s.repo.Digest(d.Digest.String())
 	if d.MediaType.IsIndex() || d.MediaType.IsImage() {
