@@ -102,7 +102,7 @@ func (b *builder) blob(m madeLayer) output.Blob {
 	blob := output.Blob{
 		Name: m.name, Digest: v1.Hash{Algorithm: "sha256", Hex: m.Digest}, Size: m.Size, MediaType: m.mediaType(),
 		Annotations: map[string]string{output.KeyAnnotation: string(blobKey(m.key, m.compression))}, From: m.repository(),
-		Open: func(context.Context) (io.ReadCloser, error) { return b.Store.Open(m.Digest) },
+		Open: func(context.Context) (io.ReadCloser, error) { return b.Store.Reader(m.Digest, m.Size) },
 	}
 	if m.from != nil {
 		blob.Open = m.from.open

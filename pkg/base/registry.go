@@ -150,50 +150,41 @@ func (s *registrySource) open(ctx context.Context, d v1.Descriptor) (io.ReadClos
 	if err != nil {
 		return nil, regclient.Explain(err, doing)
 	}
+	blob := &remoteBlob{r: r, digest: d.Digest.Hex, size: d.Size, doing: doing}
 	if s.o.Store == nil {
-		return r, nil
+		return blob, nil
 	}
-	w, err := s.o.Store.NewWriter()
-	if err != nil {
-		return nil, errors.Join(err, r.Close())
-	}
-	return &keeper{r: r, w: w, want: d.Digest.Hex, doing: doing}, nil
+	return s.o.Store.Tee(blob, d.Digest.Hex)
 }
 
-// keeper stores what is read through it, once it was read to its end and has its digest.
-type keeper struct {
-	r     io.ReadCloser
-	w     *cas.Writer
-	want  string
-	doing string
-	kept  bool
+// remoteBlob is a blob on its way here. The client library compares its digest, and knows no size (remote.Layer).
+type remoteBlob struct {
+	r       io.ReadCloser
+	digest  string
+	n, size int64
+	doing   string
 }
 
-func (k *keeper) Read(p []byte) (int, error) {
-	n, err := k.r.Read(p)
-	if n > 0 {
-		if _, werr := k.w.Write(p[:n]); werr != nil {
-			return n, werr
-		}
-	}
+// Verifies implements cas.Verifying.
+func (b *remoteBlob) Verifies(digest string, size int64) bool {
+	return b.digest == digest && b.size == size
+}
+
+func (b *remoteBlob) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	b.n += int64(n)
 	switch {
-	case errors.Is(err, io.EOF):
-		if !k.kept && k.w.Digest() == k.want { // a reader may ask again at the end
-			k.kept = true
-			if _, cerr := k.w.Commit(k.want); cerr != nil {
-				return n, cerr
-			}
-		}
-	case err != nil:
-		err = regclient.Explain(err, k.doing)
+	case b.n > b.size:
+		return 0, fmt.Errorf("%s: it is longer than the %d bytes of its descriptor", b.doing, b.size)
+	case err == io.EOF && b.n < b.size:
+		return n, fmt.Errorf("%s: it ends after %d bytes of %d: %w", b.doing, b.n, b.size, io.ErrUnexpectedEOF)
+	case err != nil && err != io.EOF:
+		err = regclient.Explain(err, b.doing)
 	}
 	return n, err
 }
 
-func (k *keeper) Close() error {
-	k.w.Abort()
-	return k.r.Close()
-}
+func (b *remoteBlob) Close() error { return b.r.Close() }
 
 func digestOf(b []byte) v1.Hash {
 	sum := sha256.Sum256(b)
