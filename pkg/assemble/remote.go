@@ -133,8 +133,9 @@ func note(img *base.Image, all map[layers.Key]remoteLayer) error {
 	if err != nil || len(conf.RootFS.DiffIDs) != len(m.Layers) {
 		return err
 	}
+	comments := conf.LayerComments()
 	for i, d := range m.Layers {
-		key := layers.Key(d.Annotations[output.KeyAnnotation])
+		key := layers.Key(output.KeyOf(d.Annotations, comments[i]))
 		diffID, err := v1.NewHash(conf.RootFS.DiffIDs[i])
 		if key == "" || err != nil {
 			continue
