@@ -119,8 +119,12 @@ func inspectImage(img *base.Image) (inspected, error) {
 		}
 	}
 	one := inspected{Platform: img.Platform.String(), Manifest: img.Digest.String(), Config: img.Config}
+	comments := conf.LayerComments()
 	for i, d := range m.Layers {
 		l := inspectedLayer{MediaType: string(d.MediaType), Digest: d.Digest.String(), Size: d.Size, Key: d.Annotations[output.KeyAnnotation]}
+		if i < len(comments) {
+			l.Key = output.KeyOf(d.Annotations, comments[i])
+		}
 		if i < len(conf.RootFS.DiffIDs) {
 			l.DiffID = conf.RootFS.DiffIDs[i]
 		}
@@ -297,6 +301,11 @@ func (a *app) verifyRebuilt(ctx context.Context, opened *base.Opened, o *buildOp
 	}
 	defer tools.Store.Close()
 	spec.Tags = nil
+	if len(o.compression) == 0 {
+		if spec.Compression.All, err = compressionOf(ctx, opened); err != nil {
+			return err
+		}
+	}
 	res, err := assemble.Build(ctx, tools, spec)
 	if err != nil {
 		return err
