@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -40,6 +41,16 @@ type Command struct {
 	// MemoryLimit bounds the private memory of each of the command's processes, in bytes; 0 is without bound. It must be
 	// at least MinMemoryLimit.
 	MemoryLimit int64
+	// User is who runs the command; nil is root, without any of its privileges. A rung that cannot have another user says
+	// so in Choice.Notes.
+	User *User
+	// Owners gives the paths that do not belong to root, for a rung that has more than one user.
+	Owners func(context.Context) ([]Owned, error)
+	// Started, where it is set, makes the command a service: it is called once the command has started, with a context that
+	// ends with the command, and Run returns only after it has.
+	Started func(ctx context.Context, s *Service)
+	// Stdin is the command's standard input; nil is an empty one.
+	Stdin *os.File
 	// Stdout and Stderr take what the command prints; nil drops it. One writer given for both gets one write at a time.
 	Stdout, Stderr io.Writer
 	// Rung is the one rung to use; Auto takes the first that works.
@@ -85,6 +96,12 @@ type step struct {
 	Command
 	scratch string
 	tries   int
+
+	// What is known of the attempt that is under way, for a Service's Choice.
+	rung    Rung
+	refused []*Refusal
+	detail  string
+	notes   []string
 }
 
 // attemptDir makes a new folder for one attempt, so that what a refused one left does not disturb the next.
@@ -139,6 +156,7 @@ func climb(ctx context.Context, c Command, rungs []rung) (_ *Result, err error) 
 	s := &step{Command: c, scratch: scratch}
 	var refused []*Refusal
 	for _, r := range rungs {
+		s.rung, s.refused = r.name(), refused
 		out, err := runBounded(ctx, r, s)
 		if refusal, ok := errors.AsType[*Refusal](err); ok {
 			refusal.Rung = r.name()
