@@ -143,7 +143,7 @@ func launch(ctx context.Context, s *step, attr *syscall.SysProcAttr, cfg config)
 	case st.Done == nil:
 		return fmt.Errorf("running a step: its first process ended unexpectedly: %w", waitErr)
 	case st.Done.Signal != 0:
-		return &ExitError{Signal: syscall.Signal(st.Done.Signal).String()}
+		return &ExitError{Signal: syscall.Signal(st.Done.Signal).String(), signal: syscall.Signal(st.Done.Signal)}
 	case st.Done.Code != 0:
 		return &ExitError{Code: st.Done.Code}
 	case waitErr != nil:

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jubako/jubako/pkg/cas"
@@ -198,6 +199,16 @@ type ExitError struct {
 	Code   int    // 1 to 255; 0 when a signal ended it
 	Signal string // the name of the signal that ended it: "killed"
 	Choice Choice
+
+	signal syscall.Signal
+}
+
+// Status is how a shell would give it: the exit code, or 128 and the signal's number.
+func (e *ExitError) Status() int {
+	if e.signal != 0 {
+		return 128 + int(e.signal)
+	}
+	return e.Code
 }
 
 func (e *ExitError) Error() string {
