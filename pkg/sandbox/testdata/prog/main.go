@@ -122,6 +122,12 @@ func do(verb string, args []string) error {
 		}
 	case "serve":
 		return serve(args[0])
+	case "probe":
+		c, err := net.DialTimeout("tcp", args[0], 2*time.Second)
+		if err != nil {
+			return err
+		}
+		return c.Close()
 	case "id":
 		return id()
 	case "deaf":
