@@ -117,7 +117,7 @@ func (a *app) root() *cobra.Command {
 	p.StringVar(&a.cacheDir, "cache-dir", "", "the cache's folder (default $XDG_CACHE_HOME/jubako)")
 	p.StringArrayVar(&a.plainHTTP, "plain-http", nil, "a registry `HOST` without TLS, repeatable; loopback needs no flag")
 	p.StringArrayVar(&a.mirrors, "registry-mirror", nil, "`REGISTRY=MIRROR`: ask the mirror in place of the registry, repeatable")
-	root.AddCommand(a.buildCmd(), a.planCmd(), a.runCmd(), a.pushCmd(), a.inspectCmd(), a.verifyCmd(), a.lockCmd(), a.registryCmd(),
+	root.AddCommand(a.buildCmd(), a.planCmd(), a.runCmd(), a.pushCmd(), a.inspectCmd(), a.diffCmd(), a.verifyCmd(), a.lockCmd(), a.registryCmd(),
 		a.loginCmd(), a.logoutCmd(), a.cacheCmd(), a.versionCmd())
 	return root
 }
