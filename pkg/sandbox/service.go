@@ -44,10 +44,9 @@ type request struct {
 }
 
 type reply struct {
-	Error string       `json:",omitempty"`
-	Start *StartError  `json:",omitempty"`
-	Exit  *exit        `json:",omitempty"`
-	conn  *net.TCPConn // goes as a descriptor
+	Error string      `json:",omitempty"`
+	Start *StartError `json:",omitempty"`
+	Exit  *exit       `json:",omitempty"`
 }
 
 // Signal sends the command's first process a signal.

@@ -73,14 +73,13 @@ func TestRunUnhealthy(t *testing.T) {
 		args []string
 		want []string
 	}{
-		"it does not start": {nil, []string{"it ended before it was healthy", "SECRET_KEY"}},
+		"it ends": {[]string{img.ref(), "--", "python", "manage.py", "check"}, []string{"it ended before it was healthy: exit status 1", "Set the SECRET_KEY environment variable"}},
+		// uvicorn starts its workers again and again.
+		"it does not start": {[]string{"--health-timeout", "20s", img.ref()}, []string{"it was not healthy within 20", "Set the SECRET_KEY environment variable"}},
 		"another port": {[]string{"-e", "SECRET_KEY=e2e", "--health-timeout", "20s", img.ref(), "--", "uvicorn", "bento.asgi:application", "--port", "8001"},
 			[]string{"it was not healthy within 20", "the health check printed:", "Connection refused", "the service printed last:", "Uvicorn running on http://127.0.0.1:8001"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if test.args == nil {
-				test.args = []string{img.ref()}
-			}
 			out, log, err := runs(t, "root", append([]string{"--health"}, test.args...)...).try(t)
 			exit, ok := err.(*exec.ExitError)
 			if !ok || exit.ExitCode() != 1 || out != "" {
