@@ -157,6 +157,10 @@ func climb(ctx context.Context, c Command, rungs []rung) (_ *Result, err error) 
 	s := &step{Command: c, scratch: scratch}
 	var refused []*Refusal
 	for _, r := range rungs {
+		if _, ok := r.(serving); s.Started != nil && !ok {
+			refused = append(refused, &Refusal{Rung: r.name(), Reason: "it runs a step to its end, and no service"})
+			continue
+		}
 		s.rung, s.refused = r.name(), refused
 		out, err := runBounded(ctx, r, s)
 		if refusal, ok := errors.AsType[*Refusal](err); ok {

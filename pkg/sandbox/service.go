@@ -26,6 +26,12 @@ type Service struct {
 	control *net.UnixConn
 }
 
+// serving is a rung that can run a Service.
+type serving interface{ serves() }
+
+func (usernsRung) serves() {}
+func (chrootRung) serves() {}
+
 // containerAddress is what a service has beside its loopback, in a network of its own. It is reached there as a
 // container is in an engine's: a program that listens on 127.0.0.1 alone is not to be reached from outside.
 var containerAddress = [4]byte{172, 17, 0, 2}
