@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -131,7 +132,17 @@ func start(cfg config, files ...uintptr) (pid int, failed *StartError) {
 		return 0, failed
 	}
 	attr := &syscall.ProcAttr{Dir: dir, Env: cfg.Env, Files: files, Sys: &syscall.SysProcAttr{Setpgid: true, Credential: cfg.Switch.credential()}}
-	pid, err := withMemoryLimit(cfg.Memory, func() (int, error) { return syscall.ForkExec(name, cfg.Argv, attr) })
+	pid, err := withMemoryLimit(cfg.Memory, func() (pid int, err error) {
+		// In a tree that was copied a moment ago, a file may still be open for writing in a process that another step was
+		// just then starting, until that executes its own program.
+		for range 200 {
+			if pid, err = syscall.ForkExec(name, cfg.Argv, attr); !errors.Is(err, syscall.ETXTBSY) {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		return pid, err
+	})
 	switch {
 	case pid != 0 && err != nil:
 		_ = syscall.Kill(pid, syscall.SIGKILL) // it must not run without its limit

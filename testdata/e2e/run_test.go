@@ -119,14 +119,15 @@ func TestRunServes(t *testing.T) {
 		t.Run(way, func(t *testing.T) {
 			mark := fmt.Sprintf("E2E_MARK=%d", time.Now().UnixNano())
 			x := runs(t, way, "-p", "0:8000", "-e", "SECRET_KEY=e2e", "-e", mark, img.ref(), "--", "sh", "-c",
-				"python manage.py migrate --noinput >&2 && exec uvicorn bento.asgi:application --host 0.0.0.0 --port 8000").exec(t.Context())
+				"python manage.py migrate --noinput >&2 && exec uvicorn bento.asgi:application --host 0.0.0.0 --port 8000 --workers 2").exec(t.Context())
+			x.Cancel = func() error { return x.Process.Signal(syscall.SIGTERM) }
 			var log lines
 			x.Stdout, x.Stderr = &log, &log
 			if err := x.Start(); err != nil {
 				t.Fatal(err)
 			}
 			address := "http://127.0.0.1:8000" // where it shares this machine's network
-			eventually(t, "the service", time.Minute, func() error {
+			eventually(t, "the service", 3*time.Minute, func() error {
 				if m := regexp.MustCompile(`(http://127\.0\.0\.1:\d+) leads to the image's port 8000`).FindStringSubmatch(log.String()); m != nil {
 					address = m[1]
 				}
