@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"encoding/binary"
 	"maps"
 	"os"
 	"unsafe"
@@ -61,9 +62,17 @@ func (t *tracer) handlers() map[uint64]handler {
 	}
 	h[sysNewfstatat] = func(c *call) (verdict, error) { return c.fstatat(0, 1, 2, c.fd(3)) }
 	h[unix.SYS_FSTAT] = func(c *call) (verdict, error) { return c.fstat(0, 1) }
-	if t.uid != 0 || t.gid != 0 {
-		h[unix.SYS_GETRESUID] = (*call).getres
-		h[unix.SYS_GETRESGID] = (*call).getres
+	if t.hides() {
+		h[unix.SYS_GETRESUID] = func(c *call) (verdict, error) { return c.getres(c.shown.UID) }
+		h[unix.SYS_GETRESGID] = func(c *call) (verdict, error) { return c.getres(c.shown.GID) }
+	}
+	if t.shown.UID != 0 || t.shown.GID != 0 { // else the filter answers
+		for _, nr := range []uint64{unix.SYS_GETUID, unix.SYS_GETEUID} {
+			h[nr] = func(c *call) (verdict, error) { return answered(c.shown.UID) }
+		}
+		for _, nr := range []uint64{unix.SYS_GETGID, unix.SYS_GETEGID} {
+			h[nr] = func(c *call) (verdict, error) { return answered(c.shown.GID) }
+		}
 	}
 	maps.Copy(h, oldCalls())
 	return h
@@ -113,10 +122,10 @@ func (c *call) writable(at *place, truncate bool) error {
 // seen makes of what this machine says of a file what the step is to see.
 func (c *call) seen(st *unix.Stat_t) {
 	if int(st.Uid) == c.uid {
-		st.Uid = 0
+		st.Uid = uint32(c.shown.UID)
 	}
 	if int(st.Gid) == c.gid {
-		st.Gid = 0
+		st.Gid = uint32(c.shown.GID)
 	}
 	if c.tree.isBorrowed(st) {
 		st.Nlink = 1
@@ -328,10 +337,10 @@ func (c *call) watch() (verdict, error) {
 	return asItIs, c.setPath(1, at.host)
 }
 
-// getres gives the ids that getresuid(2) and getresgid(2) ask for, which are 0.
-func (c *call) getres() (verdict, error) {
+// getres gives the three ids that getresuid(2) and getresgid(2) ask for.
+func (c *call) getres(id int) (verdict, error) {
 	for _, addr := range c.args[:3] {
-		if err := writeMem(c.task.tid, addr, make([]byte, 4)); err != nil {
+		if err := writeMem(c.task.tid, addr, binary.NativeEndian.AppendUint32(nil, uint32(id))); err != nil {
 			return verdict{}, err
 		}
 	}

@@ -62,10 +62,10 @@ func refusedCalls() map[uint64]unix.Errno {
 }
 
 // wellDone are calls that change the owner of something or the step's user: all of them succeed and do nothing.
-func wellDone(ordinary bool) []uint64 {
+func wellDone(asRoot bool) []uint64 {
 	nrs := []uint64{unix.SYS_FCHOWN, unix.SYS_SETUID, unix.SYS_SETGID, unix.SYS_SETREUID, unix.SYS_SETREGID, unix.SYS_SETRESUID,
 		unix.SYS_SETRESGID, unix.SYS_SETFSUID, unix.SYS_SETFSGID, unix.SYS_SETGROUPS, unix.SYS_GETGROUPS}
-	if ordinary { // and who asks is told that they are root
+	if asRoot { // and who asks is told that they are root
 		nrs = append(nrs, unix.SYS_GETUID, unix.SYS_GETEUID, unix.SYS_GETGID, unix.SYS_GETEGID)
 	}
 	return nrs
@@ -123,7 +123,7 @@ func (b *bpf) sockets() {
 }
 
 // traceFilter stops the calls that the tracer is to answer, and lets all run that it need not know of.
-func traceFilter(traced []uint64, ordinary, network bool) ([]unix.SockFilter, error) {
+func traceFilter(traced []uint64, asRoot, network bool) ([]unix.SockFilter, error) {
 	arch, ok := auditArch[runtime.GOARCH]
 	if !ok {
 		return nil, fmt.Errorf("no filter for system calls is known for %s", runtime.GOARCH)
@@ -146,7 +146,7 @@ func traceFilter(traced []uint64, ordinary, network bool) ([]unix.SockFilter, er
 	for _, nr := range slices.Sorted(slices.Values(traced)) {
 		b.on(nr, unix.SECCOMP_RET_TRACE)
 	}
-	for _, nr := range wellDone(ordinary) {
+	for _, nr := range wellDone(asRoot) {
 		b.on(nr, retErrno(0))
 	}
 	refused := refusedCalls()

@@ -33,6 +33,7 @@ type config struct {
 	Memory        int64
 
 	Control bool    // it is a service, with a socket for requests
+	User    *User   // whom the command is to believe itself to be, where that is not for the kernel to say
 	Switch  *User   // whom the command is started as, where that is another than the first process's user
 	Owners  []Owned // the files that are not root's, then
 }

@@ -67,7 +67,11 @@ func (loaderRung) run(ctx context.Context, s *step) (outcome, error) {
 	if err == nil {
 		err = links.restore(root)
 	}
-	notes := append(sharedNotes(s.Network), "Python alone: an absolute path is this machine's")
+	notes := sharedNotes(s.Network)
+	if s.User != nil {
+		notes = append(notes, "it runs as the user who builds")
+	}
+	notes = append(notes, "Python alone: an absolute path is this machine's")
 	return outcome{after: rootfs.NewView(root), detail: "a copy of the tree", notes: notes, foreign: root}, err
 }
 
@@ -256,7 +260,7 @@ func (p *python) command(t *tree) (ld string, argv []string, err error) {
 	}
 	argv = []string{p.interp, "--library-path", strings.Join(libraryPath(t), ":")}
 	called := t.hostPath(p.called)
-	if newTracer(t).knowsArgv0(&at) {
+	if newTracer(t, nil).knowsArgv0(&at) {
 		argv = append(argv, "--argv0", called)
 	}
 	argv = append(argv, t.root+p.file)

@@ -35,9 +35,9 @@ func (ptraceRung) run(ctx context.Context, s *step) (outcome, error) {
 	}
 	root := filepath.Join(dir, "root")
 	cfg := s.config(root)
-	cfg.Rung, cfg.System = Ptrace, filepath.Join(dir, "system")
+	cfg.Rung, cfg.System, cfg.User = Ptrace, filepath.Join(dir, "system"), s.User
 	out := outcome{after: rootfs.NewView(append(append([]string(nil), s.Trees...), root)...), detail: "links to the tree's files",
-		notes: sharedNotes(s.Network)}
+		notes: append(sharedNotes(s.Network), s.User.oneUserNote()...)}
 	if cfg.Lazy, err = takesMarks(root); err != nil {
 		return outcome{}, err
 	}
@@ -123,7 +123,7 @@ func tracedInit(cfg config, h *host) status {
 		}
 		begin.Argv = cfg.Argv
 	}
-	st := trace(cfg, newTracer(t), begin)
+	st := trace(cfg, newTracer(t, cfg.User), begin)
 	if cfg.Lazy && st.Done != nil {
 		if err := t.hideGone(lower); err != nil {
 			return status{Trouble: err.Error()}
@@ -216,7 +216,7 @@ type traced struct {
 func trace(cfg config, t *tracer, begin traced) status {
 	defer t.removeShortcuts()
 	var err error
-	begin.Filter, err = traceFilter(slices.Collect(maps.Keys(t.calls)), t.uid != 0 || t.gid != 0, cfg.Network)
+	begin.Filter, err = traceFilter(slices.Collect(maps.Keys(t.calls)), t.hides() && t.shown.UID == 0 && t.shown.GID == 0, cfg.Network)
 	if err != nil {
 		return status{Refused: newSetupError(stageTrace, err)}
 	}

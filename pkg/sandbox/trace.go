@@ -16,8 +16,9 @@ import (
 type tracer struct {
 	tree  *tree
 	calls map[uint64]handler
-	uid   int // that the step runs with; what it sees is 0
+	uid   int // that the step runs with
 	gid   int
+	shown User // the ids that it sees in their place
 
 	tasks   map[int]*task
 	early   map[int]bool // threads that have stopped before their parent told of them
@@ -68,14 +69,20 @@ type atExit struct {
 const traceOptions = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACESECCOMP | unix.PTRACE_O_TRACEFORK |
 	unix.PTRACE_O_TRACEVFORK | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEEXEC | unix.PTRACE_O_EXITKILL
 
-func newTracer(t *tree) *tracer {
+func newTracer(t *tree, user *User) *tracer {
 	tr := &tracer{tree: t, uid: os.Geteuid(), gid: os.Getegid(), tasks: make(map[int]*task), early: make(map[int]bool), adopted: make(map[int]bool),
 		argv0: make(map[uint64]bool), shortcuts: make(map[string]string), sockets: make(map[string]string),
 		scoped: landlockVersion() >= landlockScope}
+	if user != nil {
+		tr.shown = *user
+	}
 	t.procs = tr
 	tr.calls = tr.handlers()
 	return tr
 }
+
+// hides says whether the step sees other ids than it has.
+func (t *tracer) hides() bool { return t.uid != t.shown.UID || t.gid != t.shown.GID }
 
 // seize begins with the step's first process.
 func (t *tracer) seize(pid, tid int) error {
