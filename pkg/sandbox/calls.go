@@ -84,6 +84,9 @@ const sysFchmodat2 = 452
 const noArg = -1
 
 func (c *call) open(dirArg, pathArg, flagsArg int) (verdict, error) {
+	if c.task.scratch.size == 0 {
+		return verdict{}, needScratch(scratchSize / 2) // first, since a file must not be made the step's own twice
+	}
 	flags := unix.O_CREAT | unix.O_WRONLY | unix.O_TRUNC // as creat(2) has them
 	if flagsArg != noArg {
 		flags = c.fd(flagsArg)

@@ -118,6 +118,9 @@ func TestPtraceWalls(t *testing.T) {
 		t.Errorf("it has escaped:\n%s", out)
 	}
 	before := fingerprint(t, w)
+	if _, out := w.run("stale manage.py"); out != "fchmod: true\nopen: true\n" {
+		t.Errorf("%q", out)
+	}
 	w.run("fchange static/old.css ; reopen static/same.css x ; cat static/same.css")
 	if d := cmp.Diff(before, fingerprint(t, w)); d != "" {
 		t.Errorf("the trees have changed: %s", d)

@@ -196,7 +196,8 @@ func (t *tree) isBorrowed(st *unix.Stat_t) bool {
 	if _, ok := t.borrowed[st.Ino]; !ok || st.Dev != t.dev {
 		return false
 	}
-	return st.Mode&unix.S_IFMT == unix.S_IFREG && st.Nlink > 1
+	// Not by the number of its names: one whose name here was given to a copy has none but its own.
+	return st.Mode&unix.S_IFMT == unix.S_IFREG
 }
 
 // own makes a file the step's own before something changes it: its content, unless all of that is about to go, its mode

@@ -50,6 +50,17 @@ func doMore(verb string, args []string) error {
 		}
 		_, err = w.WriteString(args[1])
 		return errors.Join(err, w.Close())
+	case "stale": // as reopen, when the name has come to mean another file
+		f, err := os.Open(args[0])
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := errors.Join(os.Truncate(args[0], 1), f.Chmod(0o600)); err != nil {
+			fmt.Println("fchmod:", errors.Is(err, os.ErrPermission))
+		}
+		_, err = os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), os.O_WRONLY|os.O_TRUNC, 0)
+		fmt.Println("open:", errors.Is(err, os.ErrPermission))
 	case "xattr":
 		if err := unix.Setxattr(args[0], "user.test", []byte("y"), 0); err != nil {
 			return err
