@@ -155,6 +155,24 @@ func TestLockMoves(t *testing.T) {
 	}
 }
 
+// TestLockOfProfiles pins what the other profiles ask for as well.
+func TestLockOfProfiles(t *testing.T) {
+	m := newMarket(t)
+	m.write("pyproject.toml", pyproject+"\n[tool.jubako]\npackages = [\"hello\"]\n[tool.jubako.profile.dev]\npackages = [\"newer\", \"hello\"]\n")
+	code, _, log := m.jubako("lock", "--base", m.base, m.dir)
+	expect(t, "lock", code, 0, log)
+	f, err := pins.Read(filepath.Join(m.dir, pins.Name))
+	if err != nil || len(f.Debian.Closures) != 2 {
+		t.Fatalf("%+v, %v", f, err)
+	}
+	for _, profile := range []string{"prod", "dev"} {
+		code, _, log = m.jubako("build", "--base", m.base, m.dir, "-p", profile, "--frozen-base", "--set", "staticfiles=false")
+		expect(t, profile, code, 0, log)
+	}
+	code, _, log = m.jubako("lock", "--base", m.base, m.dir, "-p", "dev")
+	expect(t, "the lock of another profile", code, 0, log, "already")
+}
+
 // TestPlaces looks for a locked package on the mirror, in the archive and in the snapshot.
 func TestPlaces(t *testing.T) {
 	m := newMarket(t)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/pins"
+	"github.com/jubako/jubako/pkg/project"
 )
 
 // Pin describes for jubako.lock what Build would take today: the base, and Debian packages for its platforms. Where keep is
@@ -89,7 +90,8 @@ func pinned(ctx context.Context, o *base.Opened, asked []v1.Platform, host v1.Pl
 // pinDebian resolves what the configuration asks for; nil where it asks for no packages.
 func (b *builder) pinDebian(ctx context.Context, o *base.Opened, platforms []v1.Platform) (*pins.Debian, error) {
 	c := b.spec.Project.Config.Debian
-	if len(c.Packages)+len(c.BuildPackages) == 0 {
+	requests := b.spec.debRequests()
+	if len(requests) == 0 {
 		return nil, nil
 	}
 	d := &pins.Debian{Exclude: c.ExcludePackages}
@@ -102,10 +104,7 @@ func (b *builder) pinDebian(ctx context.Context, o *base.Opened, platforms []v1.
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range []struct{ request, over []string }{{c.Packages, nil}, {c.BuildPackages, c.Packages}} {
-			if len(r.request) == 0 {
-				continue
-			}
+		for _, r := range requests {
 			set, err := b.resolveDebs(ctx, img, dpkg, installed, r.request, r.over)
 			if err != nil {
 				return nil, fmt.Errorf("platform %s: %w", img.Platform, err)
@@ -117,9 +116,26 @@ func (b *builder) pinDebian(ctx context.Context, o *base.Opened, platforms []v1.
 		}
 	}
 	slices.SortStableFunc(d.Closures, func(x, y pins.Closure) int {
-		return cmp.Or(cmp.Compare(x.Platform, y.Platform), cmp.Compare(len(x.Over), len(y.Over)))
+		return cmp.Or(cmp.Compare(x.Platform, y.Platform), cmp.Compare(len(x.Over), len(y.Over)), slices.Compare(x.Request, y.Request), slices.Compare(x.Over, y.Over))
 	})
 	return d, nil
+}
+
+// debRequest is a request, and the one whose packages are there already.
+type debRequest struct{ request, over []string }
+
+// debRequests are those of all profiles, each once.
+func (s *Spec) debRequests() []debRequest {
+	var all []debRequest
+	for _, c := range append([]project.Debian{s.Project.Config.Debian}, s.AlsoPin...) {
+		for _, r := range []debRequest{{c.Packages, nil}, {c.BuildPackages, c.Packages}} {
+			known := slices.ContainsFunc(all, func(o debRequest) bool { return slices.Equal(o.request, r.request) && slices.Equal(o.over, r.over) })
+			if len(r.request) > 0 && !known {
+				all = append(all, r)
+			}
+		}
+	}
+	return all
 }
 
 // addClosure takes a set over, whose sources are counted anew.
@@ -143,7 +159,8 @@ func addClosure(d *pins.Debian, set *debs) {
 // Pins says whether a lock has what the configuration asks for on the platforms that it was made for.
 func Pins(f *pins.File, s Spec) bool {
 	c := s.Project.Config.Debian
-	if len(c.Packages)+len(c.BuildPackages) == 0 {
+	requests := s.debRequests()
+	if len(requests) == 0 {
 		return f.Debian == nil
 	}
 	if f.Debian == nil || !slices.Equal(f.Debian.Exclude, c.ExcludePackages) || len(f.Debian.Closures) == 0 {
@@ -157,8 +174,8 @@ func Pins(f *pins.File, s Spec) bool {
 		platforms = append(platforms, cl.Platform)
 	}
 	for _, p := range platforms {
-		for _, r := range []struct{ request, over []string }{{c.Packages, nil}, {c.BuildPackages, c.Packages}} {
-			if _, ok := f.Debian.Closure(p, r.request, r.over); !ok && len(r.request) > 0 {
+		for _, r := range requests {
+			if _, ok := f.Debian.Closure(p, r.request, r.over); !ok {
 				return false
 			}
 		}
