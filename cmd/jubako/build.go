@@ -248,7 +248,7 @@ func (a *app) prepare(ctx context.Context, o *buildOptions, dir string) (assembl
 	if err != nil {
 		return fail(err)
 	}
-	tools := assemble.Tools{Store: store, Registry: client, Fetch: a.fetchClient(store, p, o), Report: a.term.report, Now: a.now, Host: host(), Stdout: a.stdout, LookupEnv: a.lookupEnv}
+	tools := assemble.Tools{Store: store, Registry: client, Fetch: a.fetchClient(store, p, o), Report: a.term.report, Now: a.now, Host: host(), AptDir: "/etc/apt", Stdout: a.stdout, LookupEnv: a.lookupEnv}
 	if a.verbose {
 		tools.StepLog = a.stderr
 	}

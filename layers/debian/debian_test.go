@@ -392,10 +392,13 @@ exit 0
 `}})
 	w.add("b 1", debfiletest.Deb{Members: map[string]string{"postinst": "#!/bin/sh\nmake-something --now /usr\n"}})
 	w.add("c 1", debfiletest.Deb{Members: map[string]string{"postinst": "#!/usr/bin/perl\nprint 1;\n"}})
+	w.add("e 1", debfiletest.Deb{Members: map[string]string{"preinst": "#!/bin/sh\nfor l in x y; do dpkg-divert --package e --no-rename --divert /lib/$l.usr-is-merged --add /lib/$l; done\n"}})
+	w.add("f 1", debfiletest.Deb{Members: map[string]string{"preinst": "#!/bin/sh\ndpkg-divert --package f --rename --divert /lib/a.old --add /lib/a\n"}})
 	w.add("d 1", debfiletest.Deb{Members: map[string]string{"postinst": "#!/bin/sh\nif which no-such-program >/dev/null; then no-such-program; fi\nset -e\n"}})
 	tree := w.tree()
 	expect(t, tree, map[string]string{
-		"usr/bin/best": "-> /etc/alternatives/best", "etc/alternatives/best": "-> /usr/bin/a1", "usr/share/man/best.1": "-> /etc/alternatives/best.1",
+		"var/lib/dpkg/diversions": "/lib/x\n/lib/x.usr-is-merged\ne\n/lib/y\n/lib/y.usr-is-merged\ne\n",
+		"usr/bin/best":            "-> /etc/alternatives/best", "etc/alternatives/best": "-> /usr/bin/a1", "usr/share/man/best.1": "-> /etc/alternatives/best.1",
 		"etc/alternatives/best.1": "-> /usr/share/a.1", "etc/alternatives/no.1": "absent", "usr/bin/real": "absent", "etc/style": "-> /etc/styles/bold", "var/lib/a": "directory",
 		"var/lib/dpkg/alternatives/best": "auto\n/usr/bin/best\nbest.1\n/usr/share/man/best.1\nno.1\n/usr/share/man/no.1\n\n/usr/bin/a1\n10\n/usr/share/a.1\n/usr/share/none\n/usr/bin/a2\n10\n/usr/share/a.1\n/usr/share/none\n\n",
 	})
@@ -407,7 +410,7 @@ exit 0
 	for _, s := range effects.Scripts {
 		classes = append(classes, s.Package+" "+string(s.Class))
 	}
-	if got := strings.Join(classes, ", "); got != "a handled, b unhandled, c unhandled, d noop" {
+	if got := strings.Join(classes, ", "); got != "a handled, b unhandled, c unhandled, d noop, e handled, f unhandled" {
 		t.Error(got)
 	}
 	said := strings.Join(w.said, "\n")

@@ -225,7 +225,7 @@ func (s *scriptRun) command(c maintscript.Command) error {
 		}
 		return nil
 	case "dpkg-divert":
-		if slices.Contains(args, "--remove") || slices.Contains(args, "--list") || slices.Contains(args, "--truename") || c.Maybe {
+		if slices.Contains(args, "--remove") || slices.Contains(args, "--list") || slices.Contains(args, "--truename") || c.Maybe || s.diversion(args) {
 			return nil
 		}
 	case "dpkg-statoverride":
@@ -297,6 +297,38 @@ func (s *scriptRun) missing(c maintscript.Command) bool {
 		case s.b.test('e', a.Text) || s.b.test('h', a.Text) || strings.ContainsAny(a.Text, "*?["):
 			return false
 		}
+	}
+	return true
+}
+
+// diversion enters in dpkg's list a diversion that guards the move to a merged /usr: one by which no file is moved. It is
+// false for any other.
+func (s *scriptRun) diversion(args []string) bool {
+	d := diversion{pkg: s.p.Name}
+	for i := 1; i < len(args); i++ {
+		switch {
+		case args[i] == "--package" && i+1 < len(args):
+			i++
+			d.pkg = args[i]
+		case args[i] == "--divert" && i+1 < len(args):
+			i++
+			d.to = args[i]
+		case strings.HasPrefix(args[i], "/"):
+			d.from = args[i]
+		}
+	}
+	for _, p := range []string{d.from, d.to} {
+		if path.Clean(p) != p || !path.IsAbs(p) || strings.Contains(p, "\n") {
+			return false
+		}
+	}
+	if !strings.HasSuffix(d.to, ".usr-is-merged") || strings.ContainsAny(d.pkg, "\n/") {
+		return false
+	}
+	s.handled()
+	record := d.from + "\n" + d.to + "\n" + d.pkg + "\n"
+	if at := "var/lib/dpkg/diversions"; !strings.Contains("\n"+string(s.b.dpkg.Files[at])+string(s.b.guards), "\n"+record) {
+		s.b.guards = append(s.b.guards, record...)
 	}
 	return true
 }

@@ -47,6 +47,10 @@ type builder struct {
 	lowers   map[string]*lower // by platform
 	warned   sync.Mutex
 	warnings []string
+	// hostMirror is the archive that this machine's own apt uses, for a base that is made of packages and nothing else names
+	// one.
+	hostMirror string
+	baseSets   []*debs // what a base that is made of packages consists of, for each platform
 	// differing is what --check-steps has found.
 	differing []string
 	noted     []string // what noteOnce has said

@@ -29,8 +29,9 @@ func Pin(ctx context.Context, t Tools, s Spec, keep *pins.File) (_ *pins.File, e
 	if err != nil {
 		return nil, err
 	}
-	src, _ = keep.Pinned(src)
-	opened, err := base.Open(ctx, src, base.Options{Client: t.Registry, Store: t.Store, Offline: s.Offline})
+	b.in.pins = keep
+	src, b.in.pinned = keep.Pinned(src)
+	opened, err := b.open(ctx, src)
 	if err != nil {
 		return nil, err
 	}
@@ -41,6 +42,7 @@ func Pin(ctx context.Context, t Tools, s Spec, keep *pins.File) (_ *pins.File, e
 	}
 	f := pins.New(pins.BaseOf(name, opened, single))
 	f.Debian, err = b.pinDebian(ctx, opened, platforms)
+	f.Debian = b.pinBase(f.Debian)
 	return f, err
 }
 
@@ -161,7 +163,8 @@ func Pins(f *pins.File, s Spec) bool {
 	c := s.Project.Config.Debian
 	requests := s.debRequests()
 	if len(requests) == 0 {
-		return f.Debian == nil
+		// What a base of packages is made of belongs to the base.
+		return f.Debian == nil || !slices.ContainsFunc(f.Debian.Closures, func(c pins.Closure) bool { return !slices.Equal(c.Request, baseRequest[:]) })
 	}
 	if f.Debian == nil || !slices.Equal(f.Debian.Exclude, c.ExcludePackages) || len(f.Debian.Closures) == 0 {
 		return false

@@ -59,6 +59,8 @@ func Open(ctx context.Context, src Source, o Options) (*Opened, error) {
 		opened, err = openRegistry(ctx, src, o)
 	case Layout:
 		opened, err = openLayout(ctx, src)
+	case Packages:
+		return nil, hint.Wrap(hint.Usage(fmt.Errorf("%s means a base made of Debian packages, and an image is wanted", src)), "for the image of that name write library/%s", src)
 	default:
 		opened, err = openArchive(ctx, src)
 	}

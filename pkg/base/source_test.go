@@ -31,6 +31,7 @@ func TestSourcesOfOthers(t *testing.T) {
 	for s, want := range map[string]Source{
 		"docker:27-cli":       {Kind: Registry, Ref: "docker:27-cli"},
 		"oci:a:reg:5000/x:1":  {Kind: Layout, Path: "a", Tag: "reg:5000/x:1"},
+		"debian:trixie":       {Kind: Packages, Path: "trixie"},
 		"library/debian:sid":  {Kind: Registry, Ref: "library/debian:sid"},
 		"reg.example/oci:1.4": {Kind: Registry, Ref: "reg.example/oci:1.4"},
 	} {
