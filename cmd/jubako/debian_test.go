@@ -268,6 +268,7 @@ func TestOtherBase(t *testing.T) {
 // TestBadPackages asks for what cannot be, of archives that are not what they should be.
 func TestBadPackages(t *testing.T) {
 	const inRelease = "/debian/dists/trixie/InRelease"
+	shared := newMarket(t) // of the cases that change nothing
 	for name, tc := range map[string]struct {
 		prepare func(*market)
 		want    string // packages
@@ -295,10 +296,12 @@ func TestBadPackages(t *testing.T) {
 		"older than the one": {nil, "libc6=1", nil, 2, []string{"there is no libc6=1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := newMarket(t)
+			m := shared
 			if tc.prepare != nil {
+				m = newMarket(t)
 				tc.prepare(m)
 			}
+			t.Setenv("JUBAKO_CACHE_DIR", t.TempDir())
 			archive := filepath.Join(t.TempDir(), "app.tar")
 			code, stdout, log := m.jubako(append([]string{"build", "--base", m.base, m.dir, "-o", "oci-archive:" + archive, "--set", fmt.Sprintf("packages=[%q]", tc.want)}, tc.args...)...)
 			expect(t, name, code, tc.code, log, tc.said...)

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"path"
 	"slices"
 	"time"
 
@@ -145,6 +146,11 @@ func (b *builder) resolveFor(ctx context.Context, p place, request, over []strin
 	sources, err := b.debSources(p.os, p.dpkg)
 	if err != nil {
 		return nil, err
+	}
+	for name := range p.dpkg.Files {
+		if name == "etc/apt/preferences" || path.Dir(name) == "etc/apt/preferences.d" {
+			b.warn(fmt.Sprintf("/%s of the base is not read: jubako takes the newest version of a package, or the one that packages names with =VERSION or /SUITE", name))
+		}
 	}
 	client := &archive.Client{Fetch: b.Fetch, Now: b.Now, Note: func(s string) { b.debug("%s", s) }}
 	suites := make([]*archive.Suite, len(sources))

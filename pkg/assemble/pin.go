@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -144,9 +145,10 @@ func (s *Spec) debRequests() []debRequest {
 func addClosure(d *pins.Debian, set *debs) {
 	number := make([]int, len(set.Sources))
 	for i, s := range set.Sources {
-		number[i] = slices.IndexFunc(d.Sources, func(o pins.Source) bool { return o.URI == s.URI && o.Suite == s.Suite })
+		number[i] = slices.IndexFunc(d.Sources, func(o pins.Source) bool { return o.URI == withoutUser(s.URI) && o.Suite == s.Suite })
 		if number[i] < 0 {
 			number[i] = len(d.Sources)
+			s.URI, s.Snapshot = withoutUser(s.URI), withoutUser(s.Snapshot) // a lock is no place for a password: .netrc is
 			d.Sources = append(d.Sources, s)
 		}
 	}
@@ -156,6 +158,16 @@ func addClosure(d *pins.Debian, set *debs) {
 		c.Packages[i].Source = number[c.Packages[i].Source]
 	}
 	d.Closures = append(d.Closures, c)
+}
+
+// withoutUser takes the credentials out of a URL.
+func withoutUser(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.User == nil {
+		return text
+	}
+	u.User = nil
+	return u.String()
 }
 
 // Pins says whether a lock has what the configuration asks for on the platforms that it was made for.
