@@ -50,6 +50,8 @@ type Spec struct {
 	Push    bool
 	Outputs []Output
 	Format  output.Format
+	// Compression of the layers, for each place.
+	Compression Compression
 	// Epoch is the time of everything in the image, in seconds since 1970.
 	Epoch int64
 	// Revision is the commit that the source is at, "" where it is unknown.
@@ -90,7 +92,8 @@ type Tools struct {
 
 // Result is what was built, and where it went.
 type Result struct {
-	Digest   v1.Hash // of the manifest, or of the index
+	Digest   v1.Hash   // of the manifest, or of the index; where places have different ones, of what is pushed
+	Outputs  []v1.Hash // the digests of what Spec.Outputs hold
 	Platform []PlatformResult
 	Push     output.PushResult
 	Pushed   bool

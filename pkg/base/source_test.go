@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -388,25 +386,5 @@ func TestChoose(t *testing.T) {
 		} else if err != nil || d.Digest != digestOf([]byte(tt.got)) {
 			t.Errorf("%s: %v, %v", tt.want, d.Platform, err)
 		}
-	}
-}
-
-// TestKeeperAtTheEnd reads beyond the end, as decompressors do.
-func TestKeeperAtTheEnd(t *testing.T) {
-	store := openStore(t)
-	w, err := store.NewWriter()
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := &keeper{r: io.NopCloser(strings.NewReader("blob")), w: w, want: digestOf([]byte("blob")).Hex}
-	defer k.Close()
-	if _, err := io.ReadAll(k); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := k.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-		t.Errorf("at the end once more: %v", err)
-	}
-	if !store.Has(k.want, 4) {
-		t.Error("the blob was not kept")
 	}
 }
