@@ -60,10 +60,14 @@ func (b *builder) debs(ctx context.Context, img *base.Image, request, over []str
 	if err != nil {
 		return nil, err
 	}
-	if b.in.pins != nil && b.in.pins.Debian != nil && b.in.pinned {
+	if b.in.pins != nil && b.in.pins.Debian != nil {
 		d := b.in.pins.Debian
 		if c, ok := d.Closure(img.Platform.String(), request, over); ok && slices.Equal(d.Exclude, b.spec.Project.Config.ExcludePackages) {
-			return b.fromLock(ctx, img, &debs{Sources: d.Sources, Closure: c}, installed)
+			set := &debs{Sources: d.Sources, Closure: c}
+			if c.Installed == deb.InstalledDigest(installed) {
+				return set, nil
+			}
+			return b.again(ctx, img, set, installed)
 		}
 	}
 	if b.spec.FrozenBase {
@@ -107,14 +111,6 @@ func (b *builder) installed(ctx context.Context, img *base.Image) (*base.Dpkg, [
 		err = hint.Wrap(hint.Usage(fmt.Errorf("the base %s has no Debian packages, so that none can be added to it", img.Source)), "choose a base that is made of Debian packages, such as python:3.12-slim, or leave packages out")
 	}
 	return dpkg, installed, err
-}
-
-// fromLock takes a locked set, if it is what the base needs.
-func (b *builder) fromLock(_ context.Context, img *base.Image, set *debs, installed []*deb.Package) (*debs, error) {
-	if got := deb.InstalledDigest(installed); got != set.Installed {
-		return nil, hint.Wrap(hint.Check(fmt.Errorf("%s pins Debian packages for a base with other packages than %s has for %s", pins.Name, img.Source, img.Platform)), "jubako lock --upgrade resolves them for this base")
-	}
-	return set, nil
 }
 
 // place is what packages are resolved for.
