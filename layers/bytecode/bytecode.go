@@ -51,7 +51,7 @@ type Options struct {
 	UID, GID int
 	Epoch    int64
 	// System gives the layers that the interpreter lies in, lowest first, and Sources those that are compiled. They are
-	// asked only when something is to be compiled. SourceKeys are the keys of Sources' layers.
+	// asked only when something is to be compiled. SourceKeys are the keys or digests of Sources' layers.
 	System, Sources func() ([]rootfs.Group, error)
 	SourceKeys      []string
 

@@ -1,6 +1,7 @@
 package assemble
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path"
@@ -94,7 +95,8 @@ func (s *stage) bytecodeOf(o bytecode.Options, part []madeLayer) layers.Layer {
 	b := s.b
 	var names []string
 	for _, m := range part {
-		o.SourceKeys = append(o.SourceKeys, string(m.key))
+		// The bytes themselves, where they are known: a step that ran again and made the same compiles to the same.
+		o.SourceKeys = append(o.SourceKeys, cmp.Or(m.DiffID, string(m.key)))
 		name := m.name
 		if m.whole != "" {
 			name += " (" + m.Summary + ")"
