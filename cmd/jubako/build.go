@@ -43,6 +43,7 @@ type buildOptions struct {
 	noCache     bool
 	offline     bool
 	format      string
+	compression []string
 	jobs        int
 	metadata    string
 	sandbox     string
@@ -90,6 +91,7 @@ func (o *buildOptions) inputFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.frozenBase, "frozen-base", false, "fail unless jubako.lock pins the base and Debian packages (on where CI is set and the file exists)")
 	f.BoolVar(&o.offline, "offline", false, "no network: what the cache and local files hold has to do")
 	f.StringVar(&o.format, "format", "oci", "media types: oci or docker")
+	f.StringSliceVar(&o.compression, "compression", nil, "of layers: gzip or zstd, for all places or for one, as in push=`zstd` (default gzip; a docker-archive stays gzip)")
 	f.IntVar(&o.jobs, "jobs", 0, "parallel work (default the cores)")
 	f.StringVar(&o.sandbox, "sandbox", "auto", "how commands are isolated: auto, userns or chroot")
 	f.BoolVar(&o.strict, "strict", false, "what is probably not meant is an error (exit code 4)")
@@ -172,11 +174,11 @@ func (a *app) printResult(spec assemble.Spec, res *assemble.Result) error {
 			lines = append(lines, t.String()+"@"+res.Digest.String())
 		}
 	}
-	for _, o := range spec.Outputs {
+	for i, o := range spec.Outputs {
 		if o.Path == "-" {
 			return nil // standard output is the image itself
 		}
-		lines = append(lines, o.Kind+":"+o.Path+"@"+res.Digest.String())
+		lines = append(lines, o.Kind+":"+o.Path+"@"+res.Outputs[i].String())
 	}
 	if len(lines) == 0 {
 		lines = append(lines, res.Digest.String())
@@ -209,6 +211,9 @@ func (a *app) prepare(ctx context.Context, o *buildOptions, dir string) (assembl
 	}
 	if spec.Format != output.OCI && spec.Format != output.Docker {
 		return fail(hint.Usage(fmt.Errorf("--format is oci or docker, not %q", o.format)))
+	}
+	if spec.Compression, err = parseCompression(o.compression); err != nil {
+		return fail(err)
 	}
 	if spec.Rung, err = rung(o.sandbox); err != nil {
 		return fail(err)
@@ -248,7 +253,7 @@ func (a *app) prepare(ctx context.Context, o *buildOptions, dir string) (assembl
 	if err != nil {
 		return fail(err)
 	}
-	tools := assemble.Tools{Store: store, Registry: client, Fetch: a.fetchClient(store, p, o), Report: a.term.report, Now: a.now, Host: host(), Stdout: a.stdout, LookupEnv: a.lookupEnv}
+	tools := assemble.Tools{Store: store, Registry: client, Fetch: a.fetchClient(store, p, o), Report: a.term.report, Now: a.now, Host: host(), AptDir: "/etc/apt", Stdout: a.stdout, LookupEnv: a.lookupEnv}
 	if a.verbose {
 		tools.StepLog = a.stderr
 	}

@@ -189,6 +189,12 @@ func baseFiles(python []byte) []entry {
 // makeBase writes a base image as an OCI layout.
 func makeBase(t *testing.T, files []entry) string {
 	t.Helper()
+	return makeImage(t, files, runtime.GOARCH, v1.Config{Env: []string{"PATH=/usr/local/bin:/usr/bin"}})
+}
+
+// makeImage writes an image of one layer as an OCI layout.
+func makeImage(t *testing.T, files []entry, arch string, conf v1.Config) string {
+	t.Helper()
 	var b bytes.Buffer
 	tw := tar.NewWriter(&b)
 	for _, f := range files {
@@ -217,7 +223,7 @@ func makeBase(t *testing.T, files []entry) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	img, err = mutate.ConfigFile(img, &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH, Config: v1.Config{Env: []string{"PATH=/usr/local/bin:/usr/bin"}},
+	img, err = mutate.ConfigFile(img, &v1.ConfigFile{OS: "linux", Architecture: arch, Config: conf,
 		RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{must(l.DiffID())}}})
 	if err != nil {
 		t.Fatal(err)

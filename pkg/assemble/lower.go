@@ -25,6 +25,7 @@ import (
 	"github.com/jubako/jubako/pkg/project"
 	"github.com/jubako/jubako/pkg/rootfs"
 	"github.com/jubako/jubako/pkg/source"
+	"github.com/jubako/jubako/pkg/tarlayer"
 )
 
 // lower is an image without the layers that commands make: what a command runs in.
@@ -134,7 +135,10 @@ func (b *builder) maker(l *lower) *maker {
 			parents = append(parents, parent(p))
 		}
 	}
-	return &maker{store: b.Store, epoch: b.spec.Epoch, jobs: b.spec.Jobs, parent: parent, context: parents, noCache: b.spec.NoCache, dry: b.dry, report: b.Report, now: b.Now, remote: b.remote}
+	return &maker{
+		store: b.Store, epoch: b.spec.Epoch, jobs: b.spec.Jobs, parent: parent, context: parents, noCache: b.spec.NoCache, dry: b.dry,
+		report: b.Report, now: b.Now, remote: b.remote, compression: b.spec.forms()[0], encoders: tarlayer.NewEncoders(b.spec.Jobs),
+	}
 }
 
 // layersOf describes the layers that need no command, lowest first.

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -119,6 +120,21 @@ func do(verb string, args []string) error {
 		if err == nil {
 			return l.Close()
 		}
+	case "serve":
+		return serve(args[0])
+	case "probe":
+		c, err := net.DialTimeout("tcp", args[0], 2*time.Second)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	case "id":
+		return id()
+	case "deaf":
+		return deaf()
+	case "stdin":
+		_, err := io.Copy(os.Stdout, os.Stdin)
+		return err
 	case "caps":
 		return caps()
 	case "alloc":
