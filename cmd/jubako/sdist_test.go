@@ -237,6 +237,12 @@ func TestBackendOfProject(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(w.dir, "left-behind")); err == nil {
 		t.Error("the backend has written into the source itself")
 	}
+	w.write("leaves", "compiled.so")
+	if code, _, said := w.jubako("build", "--base", w.base, w.dir); code != 1 || !strings.Contains(said, "compiles /app/compiled.so into the source") || !strings.Contains(said, "--no-editable") {
+		t.Errorf("an extension in the source: %d\n%s", code, said)
+	}
+	w.build("--no-editable")
+	w.write("leaves", "")
 	if code, _, said := w.jubako("lock", "--base", w.base, w.dir); code != 0 {
 		t.Fatal(said)
 	}

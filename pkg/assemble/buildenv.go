@@ -164,7 +164,7 @@ func (b *builder) buildKey(ctx context.Context, l *lower, src *sourceOf) (*build
 		return nil, err
 	}
 	s := src.s
-	name := strings.TrimSpace(s.Name + " " + s.Version)
+	name := src.name()
 	u := b.spec.Project.UV.Building
 	if slices.Contains(u.NoIsolation, "*") || slices.Contains(u.NoIsolation, s.Name) {
 		return nil, hint.Wrap(hint.Usage(fmt.Errorf("package %s is to be built without isolation (no-build-isolation in [tool.uv]), which jubako does not do", name)),

@@ -47,7 +47,7 @@ func main() {
 }
 
 // backend stands for a build backend. The file "needs" of the source lists what it asks for, "imports" what has to be among
-// the build requirements, and "fails" what it prints when it fails. The wheel that it makes lies in the source, in the folder
+// the build requirements, "leaves" what it leaves in the source, and "fails" what it prints when it fails. The wheel that it makes lies in the source, in the folder
 // HOOK. It writes into the source, as backends do.
 func backend(request string) {
 	var r struct{ Hook, Source, Out, Result string }
@@ -67,7 +67,9 @@ func backend(request string) {
 	if text, err := os.ReadFile(filepath.Join(r.Source, "fails")); err == nil {
 		fail(fmt.Errorf("%s", text))
 	}
-	check(os.WriteFile(filepath.Join(r.Source, "left-behind"), []byte("x"), 0o644))
+	for _, name := range append(lines("leaves"), "left-behind") {
+		check(os.WriteFile(filepath.Join(r.Source, name), []byte("x"), 0o644))
+	}
 	var result any = lines("needs")
 	if strings.HasPrefix(r.Hook, "build_") {
 		list, err := os.ReadDir(filepath.Join(r.Source, r.Hook))
