@@ -43,10 +43,12 @@ type buildOptions struct {
 	noCache     bool
 	offline     bool
 	format      string
+	compression []string
 	jobs        int
 	metadata    string
 	sandbox     string
 	strict      bool
+	checkSteps  bool
 	frozenGiven bool
 	debMirror   string
 	snapshot    string
@@ -89,6 +91,7 @@ func (o *buildOptions) inputFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.frozenBase, "frozen-base", false, "fail unless jubako.lock pins the base and Debian packages (on where CI is set and the file exists)")
 	f.BoolVar(&o.offline, "offline", false, "no network: what the cache and local files hold has to do")
 	f.StringVar(&o.format, "format", "oci", "media types: oci or docker")
+	f.StringSliceVar(&o.compression, "compression", nil, "of layers: gzip or zstd, for all places or for one, as in push=`zstd` (default gzip; a docker-archive stays gzip)")
 	f.IntVar(&o.jobs, "jobs", 0, "parallel work (default the cores)")
 	f.StringVar(&o.sandbox, "sandbox", "auto", "how commands are isolated: auto, userns or chroot")
 	f.BoolVar(&o.strict, "strict", false, "what is probably not meant is an error (exit code 4)")
@@ -128,6 +131,7 @@ digest; everything else is on standard error.`,
 	f.BoolVar(&o.push, "push", false, "push to every tag's registry")
 	f.StringArrayVarP(&o.outputs, "output", "o", nil, "`KIND:PATH` to write: oci:DIR, oci-archive:FILE or docker-archive:FILE; - is standard output; repeatable")
 	f.StringVar(&o.metadata, "metadata-file", "", "`FILE` for digests, tags, layers and times, as JSON")
+	f.BoolVar(&o.checkSteps, "check-steps", false, "run every step twice, collectstatic too, and fail where they make different files (exit code 4)")
 	o.inputFlags(f)
 	return cmd
 }
@@ -170,11 +174,11 @@ func (a *app) printResult(spec assemble.Spec, res *assemble.Result) error {
 			lines = append(lines, t.String()+"@"+res.Digest.String())
 		}
 	}
-	for _, o := range spec.Outputs {
+	for i, o := range spec.Outputs {
 		if o.Path == "-" {
 			return nil // standard output is the image itself
 		}
-		lines = append(lines, o.Kind+":"+o.Path+"@"+res.Digest.String())
+		lines = append(lines, o.Kind+":"+o.Path+"@"+res.Outputs[i].String())
 	}
 	if len(lines) == 0 {
 		lines = append(lines, res.Digest.String())
@@ -199,7 +203,7 @@ func (a *app) prepare(ctx context.Context, o *buildOptions, dir string) (assembl
 	spec := assemble.Spec{
 		Project: p, Profile: o.profile, Base: o.base, FrozenBase: o.frozenBase, Lock: o.lock, Install: o.install,
 		Build: a.uvBuildOptions(p), BuildEnv: a.versionVariables(), Indexes: a.indexes(p), FindLinks: o.findLinks, Push: o.push, Format: output.Format(o.format),
-		Revision: gitRevision(ctx, p.Dir), Jobs: o.jobs, NoCache: o.noCache, Offline: o.offline, CacheFrom: o.cacheFrom, Strict: o.strict, CI: ci,
+		Revision: gitRevision(ctx, p.Dir), Jobs: o.jobs, NoCache: o.noCache, Offline: o.offline, CacheFrom: o.cacheFrom, Strict: o.strict, CI: ci, CheckSteps: o.checkSteps,
 		DebMirror: o.debMirror, Snapshot: o.snapshot, StrictScripts: o.strictScripts,
 	}
 	if !o.frozenGiven && ci && exists(filepath.Join(p.Dir, pins.Name)) {
@@ -207,6 +211,9 @@ func (a *app) prepare(ctx context.Context, o *buildOptions, dir string) (assembl
 	}
 	if spec.Format != output.OCI && spec.Format != output.Docker {
 		return fail(hint.Usage(fmt.Errorf("--format is oci or docker, not %q", o.format)))
+	}
+	if spec.Compression, err = parseCompression(o.compression); err != nil {
+		return fail(err)
 	}
 	if spec.Rung, err = rung(o.sandbox); err != nil {
 		return fail(err)
@@ -246,7 +253,7 @@ func (a *app) prepare(ctx context.Context, o *buildOptions, dir string) (assembl
 	if err != nil {
 		return fail(err)
 	}
-	tools := assemble.Tools{Store: store, Registry: client, Fetch: a.fetchClient(store, p, o), Report: a.term.report, Now: a.now, Host: host(), Stdout: a.stdout}
+	tools := assemble.Tools{Store: store, Registry: client, Fetch: a.fetchClient(store, p, o), Report: a.term.report, Now: a.now, Host: host(), AptDir: "/etc/apt", Stdout: a.stdout, LookupEnv: a.lookupEnv}
 	if a.verbose {
 		tools.StepLog = a.stderr
 	}

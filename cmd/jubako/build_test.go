@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,9 +53,20 @@ func TestBuildAndPush(t *testing.T) {
 
 // TestRegistryIsTheCache: a machine with an empty disk makes only what has changed, and fetches no wheel.
 func TestRegistryIsTheCache(t *testing.T) {
+	for _, format := range []string{"oci", "docker"} {
+		t.Run(format, func(t *testing.T) { registryIsTheCache(t, format) })
+	}
+}
+
+func registryIsTheCache(t *testing.T, format string) {
 	w := newWorld(t)
 	tag := w.host() + "/team/site:1"
+	t.Setenv("JUBAKO_FORMAT", format)
 	w.build("-t", tag, "--push")
+	keys := w.inspect(tag).keys
+	if len(keys) != 5 || keys[0] != "" || slices.Contains(keys[1:], "") {
+		t.Errorf("the keys are %q", keys)
+	}
 	t.Setenv("JUBAKO_CACHE_DIR", t.TempDir())
 	w.serve = func(rw http.ResponseWriter, r *http.Request) bool {
 		t.Errorf("%s was fetched", r.URL)

@@ -72,6 +72,15 @@ type inspectedLayer struct {
 	Key       string `json:"key,omitempty"`
 }
 
+// by is what made the layer, in the width of a column.
+func (l inspectedLayer) by() string {
+	by := strings.TrimPrefix(l.CreatedBy, "jubako: ")
+	if len(by) > 40 {
+		by = by[:39] + "…"
+	}
+	return by
+}
+
 func (a *app) inspect(ctx context.Context, o *base.Opened, images []*base.Image, format string, packages bool) error {
 	var all []inspected
 	for _, img := range images {
@@ -119,8 +128,12 @@ func inspectImage(img *base.Image) (inspected, error) {
 		}
 	}
 	one := inspected{Platform: img.Platform.String(), Manifest: img.Digest.String(), Config: img.Config}
+	comments := conf.LayerComments()
 	for i, d := range m.Layers {
 		l := inspectedLayer{MediaType: string(d.MediaType), Digest: d.Digest.String(), Size: d.Size, Key: d.Annotations[output.KeyAnnotation]}
+		if i < len(comments) {
+			l.Key = output.KeyOf(d.Annotations, comments[i])
+		}
 		if i < len(conf.RootFS.DiffIDs) {
 			l.DiffID = conf.RootFS.DiffIDs[i]
 		}
@@ -166,15 +179,11 @@ func (a *app) printImage(img inspected) error {
 	}
 	var total int64
 	for _, l := range img.Layers {
-		by := strings.TrimPrefix(l.CreatedBy, "jubako: ")
-		if len(by) > 40 {
-			by = by[:39] + "…"
-		}
 		key := ""
 		if l.Key != "" {
 			key = "  key " + l.Key[:min(12, len(l.Key))]
 		}
-		line("layer", fmt.Sprintf("%s  %9s  %s%s", l.Digest[:min(19, len(l.Digest))], size(l.Size), by, key))
+		line("layer", fmt.Sprintf("%s  %9s  %s%s", l.Digest[:min(19, len(l.Digest))], size(l.Size), l.by(), key))
 		total += l.Size
 	}
 	for _, p := range img.Packages {
@@ -297,6 +306,11 @@ func (a *app) verifyRebuilt(ctx context.Context, opened *base.Opened, o *buildOp
 	}
 	defer tools.Store.Close()
 	spec.Tags = nil
+	if len(o.compression) == 0 {
+		if spec.Compression.All, err = compressionOf(ctx, opened); err != nil {
+			return err
+		}
+	}
 	res, err := assemble.Build(ctx, tools, spec)
 	if err != nil {
 		return err

@@ -43,6 +43,7 @@ type builder struct {
 
 	rules     []Rule
 	diverted  []diversion
+	guards    []byte // records for dpkg's list of diversions
 	overrides map[string]override
 	links     map[string][]string // of each file with hard links: all of its paths
 	accounts  accounts.Files

@@ -43,6 +43,12 @@ func (b *builder) database() error {
 	if err := b.file("var/lib/dpkg/status", 0o644, b.statusFile()); err != nil {
 		return err
 	}
+	if len(b.guards) > 0 {
+		const at = "var/lib/dpkg/diversions"
+		if err := b.file(at, 0o644, append(slices.Clone(b.dpkg.Files[at]), b.guards...)); err != nil {
+			return err
+		}
+	}
 	if b.scratch() {
 		if err := b.emptyDatabase(); err != nil {
 			return err

@@ -49,6 +49,8 @@ var knownScripts = map[string]known{
 	"ca-certificates": {whole: true}, "tzdata": {whole: true}, "dash": {whole: true}, "bash": {whole: true}, "dpkg": {whole: true}, "debconf": {whole: true},
 	"perl-base": {whole: true}, "python3-minimal": {whole: true}, "python3": {whole: true}, "openssl": {whole: true}, "readline-common": {whole: true},
 	"python3.11-minimal": {whole: true}, "python3.13-minimal": {whole: true}, "python3.11": {whole: true}, "python3.13": {whole: true},
+	// A file that every engine mounts something else over, and one that nothing reads.
+	"netbase": {whole: true},
 	// Links of manual pages, by a function that another package brings.
 	"postgresql-client-*": {whole: true},
 	// A list of font aliases to pass over, for a program of X servers.

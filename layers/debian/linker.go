@@ -138,9 +138,6 @@ func (b *builder) libraryFiles() map[string][]ldcache.File {
 			}
 		}
 		f := ldcache.File{Name: name, Library: lib, Link: s.Kind == fstree.Symlink}
-		if f.Link {
-			f.Target = path.Base(at)
-		}
 		dir := strings.TrimSuffix(strings.TrimSuffix(p, name), "/")
 		found[dir] = append(found[dir], f)
 	}

@@ -40,7 +40,11 @@ func (s Script) String() string {
 // runScripts works out what the scripts that dpkg would run do, and does of it what can be done.
 func (b *builder) runScripts() error {
 	for _, p := range b.pkgs {
-		s := &scriptRun{b: b, p: p, class: None}
+		s := &scriptRun{b: b, p: p, class: None, answers: make(map[string]maintscript.Arg)}
+		if text := p.content.Member("config"); text != nil {
+			// debconf's questions: a script whose only outcome is the answers.
+			_, _ = maintscript.Trace(text, s.machine("config"))
+		}
 		for _, name := range []string{"preinst", "postinst"} {
 			if text := p.content.Member(name); text != nil {
 				if err := s.run(name, text); err != nil {
@@ -58,6 +62,7 @@ type scriptRun struct {
 	p       *pkg
 	class   Class
 	reasons []string
+	answers map[string]maintscript.Arg // to debconf's questions
 }
 
 func (s *scriptRun) handled() {
@@ -128,6 +133,7 @@ func (s *scriptRun) machine(name string) maintscript.Machine {
 		HasProgram: b.hasProgram,
 		Compare:    func(x, y string) int { return deb.Version(x).Compare(deb.Version(y)) },
 		Debconf:    debconf(p.content.Member("templates")),
+		Answers:    s.answers,
 	}
 }
 
@@ -219,7 +225,7 @@ func (s *scriptRun) command(c maintscript.Command) error {
 		}
 		return nil
 	case "dpkg-divert":
-		if slices.Contains(args, "--remove") || slices.Contains(args, "--list") || slices.Contains(args, "--truename") || c.Maybe {
+		if slices.Contains(args, "--remove") || slices.Contains(args, "--list") || slices.Contains(args, "--truename") || c.Maybe || s.diversion(args) {
 			return nil
 		}
 	case "dpkg-statoverride":
@@ -229,6 +235,9 @@ func (s *scriptRun) command(c maintscript.Command) error {
 	case "rm", "rmdir":
 		if s.missing(c) {
 			return nil
+		}
+		if name == "rm" && !c.Maybe && len(args) == len(c.Args) {
+			return s.remove(args[1:])
 		}
 	}
 	if !c.Maybe && len(args) == len(c.Args) {
@@ -290,6 +299,66 @@ func (s *scriptRun) missing(c maintscript.Command) bool {
 		}
 	}
 	return true
+}
+
+// diversion enters in dpkg's list a diversion that guards the move to a merged /usr: one by which no file is moved. It is
+// false for any other.
+func (s *scriptRun) diversion(args []string) bool {
+	d := diversion{pkg: s.p.Name}
+	for i := 1; i < len(args); i++ {
+		switch {
+		case args[i] == "--package" && i+1 < len(args):
+			i++
+			d.pkg = args[i]
+		case args[i] == "--divert" && i+1 < len(args):
+			i++
+			d.to = args[i]
+		case strings.HasPrefix(args[i], "/"):
+			d.from = args[i]
+		}
+	}
+	for _, p := range []string{d.from, d.to} {
+		if path.Clean(p) != p || !path.IsAbs(p) || strings.Contains(p, "\n") {
+			return false
+		}
+	}
+	if !strings.HasSuffix(d.to, ".usr-is-merged") || strings.ContainsAny(d.pkg, "\n/") {
+		return false
+	}
+	s.handled()
+	record := d.from + "\n" + d.to + "\n" + d.pkg + "\n"
+	if at := "var/lib/dpkg/diversions"; !strings.Contains("\n"+string(s.b.dpkg.Files[at])+string(s.b.guards), "\n"+record) {
+		s.b.guards = append(s.b.guards, record...)
+	}
+	return true
+}
+
+// remove is rm of files and links.
+func (s *scriptRun) remove(paths []string) error {
+	for _, p := range paths {
+		if strings.HasPrefix(p, "-") {
+			continue
+		}
+		at, err := s.b.canonical(strings.TrimPrefix(path.Clean(p), "/"))
+		if err != nil || !path.IsAbs(p) || at == "" {
+			s.unhandled("it runs rm %s", p)
+			continue
+		}
+		st, there := s.b.look(at)
+		if there && st.Kind == fstree.Dir {
+			s.unhandled("it runs rm %s, which is a folder", p)
+			continue
+		}
+		if _, base := s.b.base.Files[at]; there && base {
+			if err := s.b.whiteout(at, s.p.String()); err != nil {
+				return err
+			}
+		} else if there {
+			s.b.tree.Remove(at)
+		}
+	}
+	s.handled()
+	return nil
 }
 
 // fileCommand does mkdir, install -d, ln -s, touch, chmod and chown, where they are simple.

@@ -135,6 +135,10 @@ func (b *builder) removeOldOf(p *pkg, kept map[string]bool) (dirs []string, err 
 			delete(conf, c.name)
 		}
 	}
+	above := make(map[string]bool) // what was a folder to the package, also where the base has a link to one there
+	for _, name := range b.lists[p.oldKey] {
+		above[path.Dir(name)] = true
+	}
 	for _, name := range b.lists[p.oldKey] {
 		if name == "/." || conf[name] {
 			continue
@@ -152,6 +156,9 @@ func (b *builder) removeOldOf(p *pkg, kept map[string]bool) (dirs []string, err 
 		}
 		if s.Kind == fstree.Dir {
 			dirs = append(dirs, at)
+			continue
+		}
+		if above[name] && s.Kind == fstree.Symlink {
 			continue
 		}
 		if err := b.whiteout(at, p.String()); err != nil {

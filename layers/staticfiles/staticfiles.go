@@ -210,7 +210,7 @@ func (l *Layer) command(trees, argv []string) step.Command {
 // collect makes the layer's tree of what the command left at the output.
 func (l *Layer) collect(output string) (*fstree.Tree, error) {
 	tree := new(fstree.Tree)
-	err := l.result.Take(tree, output, step.Owner{UID: l.o.UID, GID: l.o.GID, Producer: "collectstatic"})
+	err := l.result.Take(tree, output, step.Taking{UID: l.o.UID, GID: l.o.GID, Producer: "collectstatic"})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, hint.Wrap(fmt.Errorf("there is nothing at %s", output),
 			"set [tool.jubako.staticfiles] output to the folder that the command fills, or staticfiles = false")

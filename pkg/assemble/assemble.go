@@ -15,22 +15,26 @@ import (
 
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/output"
+	"github.com/jubako/jubako/pkg/tarlayer"
 )
 
 // Build makes the image and brings it to its places: every layer that no cache holds is made, blobs go before manifests,
 // and tags move last of all.
 func Build(ctx context.Context, t Tools, s Spec) (_ *Result, err error) {
+	if err := s.Compression.check(s.Format); err != nil {
+		return nil, err
+	}
 	b := newBuilder(t, s)
 	if b.in, err = b.gather(ctx); err != nil {
 		return nil, err
 	}
 	// The base's blobs are read until the last place has them.
 	defer func() { err = errors.Join(err, b.in.base.Close()) }()
-	artifact, res, err := b.assemble(ctx)
+	all, res, err := b.assemble(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return res, b.deliver(ctx, artifact, res)
+	return res, b.deliver(ctx, all, res)
 }
 
 func newBuilder(t Tools, s Spec) *builder {
@@ -47,7 +51,13 @@ type builder struct {
 	lowers   map[string]*lower // by platform
 	warned   sync.Mutex
 	warnings []string
-	noted    []string // what noteOnce has said
+	// hostMirror is the archive that this machine's own apt uses, for a base that is made of packages and nothing else names
+	// one.
+	hostMirror string
+	baseSets   []*debs // what a base that is made of packages consists of, for each platform
+	// differing is what --check-steps has found.
+	differing []string
+	noted     []string // what noteOnce has said
 
 	registries []string // the indexes that the lock's packages are from
 	turns      *semaphore.Weighted
@@ -57,34 +67,34 @@ type builder struct {
 }
 
 // assemble makes the image, or the index of several.
-func (b *builder) assemble(ctx context.Context) (output.Artifact, *Result, error) {
+func (b *builder) assemble(ctx context.Context) (artifacts, *Result, error) {
 	platforms, err := b.platforms()
 	if err != nil {
-		return output.Artifact{}, nil, err
+		return nil, nil, err
 	}
 	b.lowers = make(map[string]*lower)
 	b.remote = b.openRemoteCache(ctx)
 	res := &Result{}
-	var images []output.Image
+	images := make(map[tarlayer.Compression][]output.Image)
 	for _, p := range platforms {
-		img, r, err := b.image(ctx, p)
+		r, err := b.image(ctx, p, images)
 		if err != nil {
 			if len(platforms) > 1 {
 				err = fmt.Errorf("platform %s: %w", p, err)
 			}
-			return output.Artifact{}, nil, err
+			return nil, nil, err
 		}
-		images = append(images, img)
 		res.Platform = append(res.Platform, r)
 	}
-	artifact := output.Single(images[0])
-	if len(images) > 1 {
-		if artifact, err = output.Several(images, b.spec.Format); err != nil {
-			return output.Artifact{}, nil, err
-		}
+	if err := b.checkSteps(); err != nil {
+		return nil, nil, err
 	}
-	res.Digest, res.Warnings = artifact.Digest, b.warnings
-	return artifact, res, nil
+	all, err := b.combine(images)
+	if err != nil {
+		return nil, nil, err
+	}
+	res.Digest, res.Outputs, res.Warnings = all[b.spec.mainForm()].Digest, b.outputDigests(all), b.warnings
+	return all, res, nil
 }
 
 // platforms are those asked for; else the host's, where the base has it; else the base's only one.
@@ -107,39 +117,52 @@ func (b *builder) platforms() ([]v1.Platform, error) {
 	return nil, hint.Wrap(hint.Usage(fmt.Errorf("the base %s is not there for this machine's platform, %s", b.in.base.Source, b.Host)), "choose with --platform from %v", there)
 }
 
-// image makes the image for one platform.
-func (b *builder) image(ctx context.Context, p v1.Platform) (output.Image, PlatformResult, error) {
+// image makes the image for one platform, in every form that is wanted.
+func (b *builder) image(ctx context.Context, p v1.Platform, images map[tarlayer.Compression][]output.Image) (PlatformResult, error) {
 	low, err := b.lower(ctx, p)
 	if err != nil {
-		return output.Image{}, PlatformResult{}, err
+		return PlatformResult{}, err
 	}
-	made, err := b.withStatic(ctx, low)
+	made, err := b.withCommands(ctx, low)
 	if err != nil {
-		return output.Image{}, PlatformResult{}, err
+		return PlatformResult{}, err
 	}
 	config, err := b.config(low, made)
 	if err != nil {
-		return output.Image{}, PlatformResult{}, err
+		return PlatformResult{}, err
 	}
 	baseBlobs, err := output.BlobsOf(low.image.Image, low.image.Repository)
 	if err != nil {
-		return output.Image{}, PlatformResult{}, err
+		return PlatformResult{}, err
 	}
 	r := PlatformResult{Platform: low.image.Platform, BaseName: b.in.baseName, BaseDigest: low.image.Digest}
-	var blobs []output.Blob
-	for _, m := range made {
-		blobs = append(blobs, b.blob(m))
-		r.Layers = append(r.Layers, m.result())
-	}
-	img, err := output.Assemble(output.Base{Layers: baseBlobs, Name: b.in.annotationName(), Digest: b.in.base.Digest}, blobs, config, low.image.Platform, b.spec.Format)
-	if err != nil {
-		return output.Image{}, PlatformResult{}, fmt.Errorf("assembling the image: %w", err)
+	onBase := output.Base{Layers: baseBlobs, Name: b.in.annotationName(), Digest: b.in.base.Digest}
+	for i, form := range b.spec.forms() {
+		if i > 0 {
+			if made, err = low.maker.reform(ctx, made, form); err != nil {
+				return PlatformResult{}, err
+			}
+		}
+		var blobs []output.Blob
+		for _, m := range made {
+			blobs = append(blobs, b.blob(m))
+		}
+		img, err := output.Assemble(onBase, blobs, config, low.image.Platform, b.spec.Format)
+		if err != nil {
+			return PlatformResult{}, fmt.Errorf("assembling the image: %w", err)
+		}
+		images[form] = append(images[form], img)
+		if form == b.spec.mainForm() {
+			r.Manifest = img.Digest
+			for _, m := range made {
+				r.Layers = append(r.Layers, m.result())
+			}
+		}
 	}
 	if w := output.PodmanWarning(config, b.spec.Format); w != "" && b.delivers() {
 		b.warn(w)
 	}
-	r.Manifest = img.Digest
-	return img, r, nil
+	return r, nil
 }
 
 // warn says something that is probably not as it was meant, once. Layers that are made side by side call it.

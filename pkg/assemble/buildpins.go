@@ -189,7 +189,11 @@ func PinBuild(ctx context.Context, t Tools, s Spec, f *pins.File, keep *pins.Bui
 		return nil, err
 	}
 	src, _ = f.Pinned(src)
-	if b.in.base, err = base.Open(ctx, src, base.Options{Client: t.Registry, Store: t.Store, Offline: s.Offline}); err != nil {
+	mine := b.in.pins
+	b.in.pins, b.in.pinned = f, true // a base that is made of packages is made of those that were locked
+	b.in.base, err = b.open(ctx, src)
+	b.in.pins, b.in.pinned = mine, false
+	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.in.base.Close()) }()

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/jubako/jubako/pkg/imageconf"
+	"github.com/jubako/jubako/pkg/output"
 )
 
 // Labels that the OCI image-spec defines (annotations.md).
@@ -43,7 +44,11 @@ func (b *builder) config(l *lower, made []madeLayer) ([]byte, error) {
 		s.Healthcheck = &imageconf.Healthcheck{Test: h.Test(), Interval: h.Interval, Timeout: h.Timeout, StartPeriod: h.StartPeriod, StartInterval: h.StartIntvl, Retries: h.Retries}
 	}
 	for _, m := range made {
-		s.Layers = append(s.Layers, imageconf.Layer{Name: m.name, DiffID: "sha256:" + m.DiffID})
+		layer := imageconf.Layer{Name: m.name, DiffID: "sha256:" + m.DiffID}
+		if b.spec.Format == output.Docker {
+			layer.Comment = output.KeyComment + string(m.key)
+		}
+		s.Layers = append(s.Layers, layer)
 	}
 	return imageconf.Build(l.image.Config, s)
 }

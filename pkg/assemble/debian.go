@@ -60,10 +60,14 @@ func (b *builder) debs(ctx context.Context, img *base.Image, request, over []str
 	if err != nil {
 		return nil, err
 	}
-	if b.in.pins != nil && b.in.pins.Debian != nil && b.in.pinned {
+	if b.in.pins != nil && b.in.pins.Debian != nil {
 		d := b.in.pins.Debian
 		if c, ok := d.Closure(img.Platform.String(), request, over); ok && slices.Equal(d.Exclude, b.spec.Project.Config.ExcludePackages) {
-			return b.fromLock(ctx, img, &debs{Sources: d.Sources, Closure: c}, installed)
+			set := &debs{Sources: d.Sources, Closure: c}
+			if c.Installed == deb.InstalledDigest(installed) {
+				return set, nil
+			}
+			return b.again(ctx, img, set, installed)
 		}
 	}
 	if b.spec.FrozenBase {
@@ -109,21 +113,31 @@ func (b *builder) installed(ctx context.Context, img *base.Image) (*base.Dpkg, [
 	return dpkg, installed, err
 }
 
-// fromLock takes a locked set, if it is what the base needs.
-func (b *builder) fromLock(_ context.Context, img *base.Image, set *debs, installed []*deb.Package) (*debs, error) {
-	if got := deb.InstalledDigest(installed); got != set.Installed {
-		return nil, hint.Wrap(hint.Check(fmt.Errorf("%s pins Debian packages for a base with other packages than %s has for %s", pins.Name, img.Source, img.Platform)), "jubako lock --upgrade resolves them for this base")
-	}
-	return set, nil
+// place is what packages are resolved for.
+type place struct {
+	platform  v1.Platform
+	os        base.OS
+	dpkg      *base.Dpkg
+	installed []*deb.Package
+	exclude   []string // packages that count as fulfilled
 }
 
-// resolveDebs asks the archives. The answer is kept, for as long as the archives' releases are the same.
+// resolveDebs asks the archives for what is to be added to an image.
 func (b *builder) resolveDebs(ctx context.Context, img *base.Image, dpkg *base.Dpkg, installed []*deb.Package, request, over []string) (*debs, error) {
 	facts, err := img.Facts(ctx, b.Store)
 	if err != nil {
 		return nil, err
 	}
-	sources, err := b.debSources(facts.OS, dpkg)
+	exclude := b.spec.Project.Config.ExcludePackages
+	if img.Source.Kind == base.Packages {
+		exclude = append(slices.Clone(baseExclude[:]), exclude...)
+	}
+	return b.resolveFor(ctx, place{img.Platform, facts.OS, dpkg, installed, exclude}, request, over)
+}
+
+// resolveFor asks the archives. The answer is kept, for as long as the archives' releases are the same.
+func (b *builder) resolveFor(ctx context.Context, p place, request, over []string) (*debs, error) {
+	sources, err := b.debSources(p.os, p.dpkg)
 	if err != nil {
 		return nil, err
 	}
@@ -141,21 +155,21 @@ func (b *builder) resolveDebs(ctx context.Context, img *base.Image, dpkg *base.D
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	set := &debs{Closure: pins.Closure{Platform: img.Platform.String(), Request: request, Over: over, Installed: deb.InstalledDigest(installed)}}
+	set := &debs{Closure: pins.Closure{Platform: p.platform.String(), Request: request, Over: over, Installed: deb.InstalledDigest(p.installed)}}
 	for i, s := range suites {
 		set.Sources = append(set.Sources, pins.Source{
 			URI: sources[i].URI, Suite: sources[i].Suite, Components: sources[i].Components, Date: s.Release.Date, InRelease: "sha256:" + s.SHA256,
 			SignedBy: s.SignedBy, Snapshot: sources[i].fallback(s.Release.Date),
 		})
 	}
-	key := b.debKey(set)
+	key := debKey(set, p.exclude)
 	if kept, err := b.Store.Record(debRecords, key); err == nil && !b.spec.NoCache {
 		var known debs
 		if json.Unmarshal(kept, &known) == nil {
 			return &known, nil
 		}
 	}
-	if err := b.solve(ctx, client, suites, debArch(img.Platform), installed, set); err != nil {
+	if err := b.solve(ctx, client, suites, p, set); err != nil {
 		return nil, err
 	}
 	record, err := json.Marshal(set)
@@ -166,12 +180,12 @@ func (b *builder) resolveDebs(ctx context.Context, img *base.Image, dpkg *base.D
 }
 
 // debKey holds everything that the answer depends on.
-func (b *builder) debKey(set *debs) string {
+func debKey(set *debs, exclude []string) string {
 	in, err := json.Marshal(struct {
 		Version int
 		Exclude []string
 		Set     *debs
-	}{resolverVersion, b.spec.Project.Config.ExcludePackages, set})
+	}{resolverVersion, exclude, set})
 	if err != nil {
 		panic(fmt.Sprintf("assemble: the key of a request for packages: %v", err)) // plain data
 	}
@@ -179,7 +193,8 @@ func (b *builder) debKey(set *debs) string {
 }
 
 // solve reads the lists of packages, and resolves the request.
-func (b *builder) solve(ctx context.Context, client *archive.Client, suites []*archive.Suite, arch string, installed []*deb.Package, set *debs) error {
+func (b *builder) solve(ctx context.Context, client *archive.Client, suites []*archive.Suite, p place, set *debs) error {
+	arch := debArch(p.platform)
 	start := b.Now()
 	lists := make([]deb.List, len(suites))
 	g, gctx := errgroup.WithContext(ctx)
@@ -192,13 +207,13 @@ func (b *builder) solve(ctx context.Context, client *archive.Client, suites []*a
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	problem := deb.Problem{Universe: deb.NewUniverse(arch, lists), Installed: installed, Exclude: b.spec.Project.Config.ExcludePackages}
+	problem := deb.Problem{Universe: deb.NewUniverse(arch, lists), Installed: p.installed, Exclude: p.exclude}
 	if len(set.Over) > 0 {
 		below, err := answer(problem, set.Over)
 		if err != nil {
 			return err
 		}
-		problem.Installed = below.Over(installed)
+		problem.Installed = below.Over(p.installed)
 	}
 	res, err := answer(problem, set.Request)
 	if err != nil {

@@ -1,6 +1,7 @@
 package assemble
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -69,7 +70,7 @@ func (s *Spec) snapshot() string {
 
 // mirrorSources are Debian's suites on the mirror, for a base without apt.
 func (b *builder) mirrorSources(o base.OS) ([]deb.Source, error) {
-	mirror := strings.TrimRight(b.spec.debMirror(), "/")
+	mirror := strings.TrimRight(cmp.Or(b.spec.debMirror(), b.hostMirror), "/")
 	remedy := `name the archive with --deb-mirror URL, or every suite with deb-sources = ["deb URL SUITE main"]`
 	if mirror == "" {
 		return nil, hint.Wrap(errors.New("the base has no apt sources, and so nothing says where Debian packages come from"), "%s", remedy)
@@ -77,8 +78,12 @@ func (b *builder) mirrorSources(o base.OS) ([]deb.Source, error) {
 	if o.ID != "debian" || o.Codename == "" {
 		return nil, hint.Wrap(fmt.Errorf("the base has no apt sources, and its os-release does not say of which Debian it is (%s %s)", o.ID, o.VersionID), "%s", remedy)
 	}
+	main := deb.Source{URI: mirror, Suite: o.Codename, Components: []string{"main"}, From: "deb-mirror"}
+	if o.Codename == "sid" || o.Codename == "unstable" {
+		return []deb.Source{main}, nil // which has neither updates nor fixes of its own
+	}
 	return []deb.Source{
-		{URI: mirror, Suite: o.Codename, Components: []string{"main"}, From: "deb-mirror"},
+		main,
 		{URI: mirror, Suite: o.Codename + "-updates", Components: []string{"main"}, From: "deb-mirror"},
 		{URI: mirror + "-security", Suite: o.Codename + "-security", Components: []string{"main"}, From: "deb-mirror"},
 	}, nil

@@ -4,21 +4,25 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/output"
+	"github.com/jubako/jubako/pkg/tarlayer"
 )
 
 // delivers says whether the image goes anywhere.
 func (b *builder) delivers() bool { return b.spec.Push || len(b.spec.Outputs) > 0 }
 
 // deliver brings the image to its places: files first, registries last.
-func (b *builder) deliver(ctx context.Context, a output.Artifact, res *Result) error {
+func (b *builder) deliver(ctx context.Context, all artifacts, res *Result) error {
 	for _, o := range b.spec.Outputs {
-		if err := b.write(ctx, a, o); err != nil {
+		if o.Kind == toDockerArchive && b.spec.Compression.All == tarlayer.Zstd {
+			b.note("%s:%s has its layers compressed with gzip, which every docker load takes", o.Kind, o.Path)
+		}
+		if err := b.write(ctx, all[b.spec.Compression.For(o.Kind)], o); err != nil {
 			return err
 		}
 		b.Report(Event{Kind: Written, Text: fmt.Sprintf("%s:%s", o.Kind, o.Path)})
@@ -27,13 +31,19 @@ func (b *builder) deliver(ctx context.Context, a output.Artifact, res *Result) e
 		return nil
 	}
 	var err error
-	res.Push, err = output.Push(ctx, output.PushOptions{Client: b.Registry, Jobs: b.spec.Jobs, Progress: func(blob output.Blob, done int64) {
+	res.Push, err = output.Push(ctx, output.PushOptions{Client: b.Registry, Jobs: b.spec.Jobs, Earlier: b.remote.seen(), Progress: func(blob output.Blob, done int64) {
 		b.Report(Event{Kind: Progress, Name: "push " + blob.Name, Done: done, Total: blob.Size})
-	}}, a, b.spec.Tags)
+	}}, all[b.spec.Compression.For(toPush)], b.spec.Tags)
 	if err != nil {
 		return err
 	}
 	res.Pushed = true
+	// The next build looks for layers in this image: its config then needs not to come back.
+	for _, img := range all[b.spec.Compression.For(toPush)].Images {
+		if _, _, err := b.Store.Put(strings.NewReader(string(img.Config)), ""); err != nil {
+			return err
+		}
+	}
 	b.Report(Event{Kind: Pushed, Text: PushText(res.Push), Size: res.Push.Bytes})
 	return nil
 }
@@ -90,9 +100,9 @@ func (b *builder) write(ctx context.Context, a output.Artifact, o Output) error 
 // blob gives a layer as it goes out.
 func (b *builder) blob(m madeLayer) output.Blob {
 	blob := output.Blob{
-		Name: m.name, Digest: v1.Hash{Algorithm: "sha256", Hex: m.Digest}, Size: m.Size, MediaType: types.OCILayer,
-		Annotations: map[string]string{output.KeyAnnotation: string(m.key)}, From: m.repository(),
-		Open: func(context.Context) (io.ReadCloser, error) { return b.Store.Open(m.Digest) },
+		Name: m.name, Digest: v1.Hash{Algorithm: "sha256", Hex: m.Digest}, Size: m.Size, MediaType: m.mediaType(),
+		Annotations: map[string]string{output.KeyAnnotation: string(blobKey(m.key, m.compression))}, From: m.repository(),
+		Open: func(context.Context) (io.ReadCloser, error) { return b.Store.Reader(m.Digest, m.Size) },
 	}
 	if m.from != nil {
 		blob.Open = m.from.open
@@ -102,5 +112,5 @@ func (b *builder) blob(m madeLayer) output.Blob {
 
 // result is what a caller learns of a layer.
 func (m madeLayer) result() LayerResult {
-	return LayerResult{Name: m.name, Key: m.key, Digest: m.Digest, DiffID: m.DiffID, Size: m.Size, Summary: m.Summary, State: m.state, Took: m.took}
+	return LayerResult{Name: m.name, Key: blobKey(m.key, m.compression), Digest: m.Digest, DiffID: m.DiffID, Size: m.Size, Summary: m.Summary, State: m.state, Took: m.took}
 }

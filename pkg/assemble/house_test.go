@@ -17,7 +17,7 @@ var floors = []struct {
 	prefix string
 	floor  int
 }{
-	{"cmd/", 6}, {"pkg/assemble", 5},
+	{"cmd/", 6}, {"pkg/assemble", 5}, {"pkg/runimage", 5},
 	{"layers/", 4}, {"pkg/output", 4}, {"pkg/imageconf", 3}, {"pkg/pins", 4},
 	{"layers", 3}, {"pkg/base", 3}, {"pkg/step", 3},
 	{"pkg/project", 2}, {"pkg/uvlock", 3}, {"pkg/pylock", 3}, {"pkg/requirements", 3}, {"pkg/locked", 2}, {"pkg/checkout", 2}, {"pkg/pybuild", 2}, {"pkg/rootfs", 1}, {"pkg/sandbox", 2}, {"pkg/fetch", 2}, {"pkg/source", 1}, {"pkg/sdist", 2}, {"pkg/buildreq", 2}, {"pkg/pep517", 4},

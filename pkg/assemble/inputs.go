@@ -142,7 +142,7 @@ func (b *builder) openBase(ctx context.Context, in *inputs) error {
 	if !in.pinned && b.spec.FrozenBase {
 		return hint.Wrap(hint.Usage(fmt.Errorf("the base %s is not pinned by %s", in.baseName, pins.Name)), "jubako lock pins it")
 	}
-	if in.base, err = base.Open(ctx, src, base.Options{Client: b.Registry, Store: b.Store, Offline: b.spec.Offline}); err != nil {
+	if in.base, err = b.open(ctx, src); err != nil {
 		return err
 	}
 	if in.pinned {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -24,6 +25,7 @@ import (
 	"github.com/jubako/jubako/pkg/project"
 	"github.com/jubako/jubako/pkg/rootfs"
 	"github.com/jubako/jubako/pkg/source"
+	"github.com/jubako/jubako/pkg/tarlayer"
 )
 
 // lower is an image without the layers that commands make: what a command runs in.
@@ -34,6 +36,8 @@ type lower struct {
 	layout project.Layout
 	maker  *maker
 	made   []madeLayer
+	// commanded is made and the layers of commands upon it, once they are made.
+	commanded []madeLayer
 
 	librariesOnce sync.Once
 	known         map[string]bool // the base's shared libraries
@@ -131,7 +135,10 @@ func (b *builder) maker(l *lower) *maker {
 			parents = append(parents, parent(p))
 		}
 	}
-	return &maker{store: b.Store, epoch: b.spec.Epoch, jobs: b.spec.Jobs, parent: parent, context: parents, noCache: b.spec.NoCache, dry: b.dry, report: b.Report, now: b.Now, remote: b.remote}
+	return &maker{
+		store: b.Store, epoch: b.spec.Epoch, jobs: b.spec.Jobs, parent: parent, context: parents, noCache: b.spec.NoCache, dry: b.dry,
+		report: b.Report, now: b.Now, remote: b.remote, compression: b.spec.forms()[0], encoders: tarlayer.NewEncoders(b.spec.Jobs),
+	}
 }
 
 // layersOf describes the layers that need no command, lowest first.
@@ -205,7 +212,9 @@ func (b *builder) walk() source.Options {
 	if out := c.Staticfiles.Output; out != "" && !path.IsAbs(out) && !c.Staticfiles.Off {
 		exclude = append(exclude, path.Clean(out))
 	}
-	return source.Options{Root: p.SourceDir(), Ignorefile: filepath.Join(p.SourceDir(), ".dockerignore"), Exclude: exclude, Include: c.Include}
+	secret := b.secretFiles()
+	return source.Options{Root: p.SourceDir(), Ignorefile: filepath.Join(p.SourceDir(), ".dockerignore"), Exclude: append(exclude, secret...), Include: c.Include,
+		Skip: func(rel string) bool { return slices.Contains(secret, rel) }} // whatever include says
 }
 
 // app describes the layer of the source and of what is copied in.

@@ -36,11 +36,13 @@ type descriptor struct {
 type madeLayer struct {
 	descriptor
 	name  string
-	key   layers.Key
+	key   layers.Key // of its tar: see blobKey
 	state LayerState
 	took  time.Duration
 	whole string       // of a layers.Part
 	from  *remoteLayer // set where a registry holds the blob, and this machine does not
+	// compression is the blob's.
+	compression tarlayer.Compression
 }
 
 // maker turns layers into blobs.
@@ -54,13 +56,16 @@ type maker struct {
 	context any
 	noCache bool
 	dry     bool
-	remote  *remoteCache
-	report  func(Event)
-	now     func() time.Time
-	written sync.Map // by layer's name: *atomic.Int64, bytes so far
+	// compression is the form in which layers are made, with the encoders that they share.
+	compression tarlayer.Compression
+	encoders    *tarlayer.Encoders
+	remote      *remoteCache
+	report      func(Event)
+	now         func() time.Time
+	written     sync.Map // by layer's name: *atomic.Int64, bytes so far
 }
 
-// key is the key of a layer's blob.
+// key is the key of a layer's tar.
 func (m *maker) key(l layers.Layer) layers.Key {
 	return layers.KeyOf("blob", struct {
 		Layer   layers.Key
@@ -86,16 +91,18 @@ func (m *maker) cached(key layers.Key) (descriptor, bool) {
 func (m *maker) make(ctx context.Context, l layers.Layer) (_ madeLayer, err error) {
 	defer func() { err = errors.Join(err, l.Close()) }()
 	start := m.now()
-	made := madeLayer{name: l.Name(), key: m.key(l)}
+	made := madeLayer{name: l.Name(), key: m.key(l), compression: m.compression}
+	key := blobKey(made.key, m.compression)
 	making := l.Summary()
 	if p, ok := l.(layers.Part); ok {
 		made.whole, making = p.Whole(), p.Whole()
 	}
-	if d, ok := m.cached(made.key); ok {
+	_, anew := l.(fresh)
+	if d, ok := m.cached(key); ok && !anew {
 		made.descriptor, made.state = d, Reused
 		return made, nil
 	}
-	if r, ok := m.remote.lookUp(made.key); ok && !m.noCache {
+	if r, ok := m.remote.lookUp(key); ok && !m.noCache && !anew {
 		made.descriptor, made.state, made.from = r.descriptor, Reused, &r
 		made.Summary = l.Summary() + ", from the registry"
 		return made, nil
@@ -105,6 +112,10 @@ func (m *maker) make(ctx context.Context, l layers.Layer) (_ madeLayer, err erro
 		return made, nil
 	}
 	m.report(Event{Kind: LayerIs, Name: made.name, State: Making, Text: making})
+	if d, ok := m.fromGzip(ctx, made.key); ok {
+		made.descriptor, made.state, made.took = d, Made, m.now().Sub(start)
+		return made, m.remember(key, d)
+	}
 	tree, err := l.Tree(ctx)
 	if err != nil {
 		return made, fmt.Errorf("making the %s layer: %w", made.name, err)
@@ -115,11 +126,7 @@ func (m *maker) make(ctx context.Context, l layers.Layer) (_ madeLayer, err erro
 	if made.descriptor, err = m.write(ctx, l, tree); err != nil {
 		return made, fmt.Errorf("making the %s layer: %w", made.name, err)
 	}
-	record, err := json.Marshal(made.descriptor)
-	if err != nil {
-		return made, err
-	}
-	if err := m.store.PutRecord(layerRecords, string(made.key), record); err != nil {
+	if err := m.remember(key, made.descriptor); err != nil {
 		return made, err
 	}
 	made.state, made.took = Made, m.now().Sub(start)
@@ -211,7 +218,7 @@ func (m *maker) write(ctx context.Context, l layers.Layer, tree *fstree.Tree) (d
 	counter := &progressWriter{w: w, report: func(n int64) {
 		m.report(Event{Kind: Progress, Name: l.Name(), Done: m.progress(l.Name(), n)})
 	}}
-	res, err := tarlayer.Write(ctx, counter, tree, tarlayer.Options{Epoch: m.epoch, Jobs: m.jobs})
+	res, err := tarlayer.Write(ctx, counter, tree, m.options(m.compression))
 	if err != nil {
 		return descriptor{}, err
 	}
@@ -221,6 +228,10 @@ func (m *maker) write(ctx context.Context, l layers.Layer, tree *fstree.Tree) (d
 	}
 	files, _ := tree.Files()
 	return descriptor{Digest: digest, DiffID: res.DiffID, Size: res.Size, Tar: res.Tar, Files: files, Summary: l.Summary()}, nil
+}
+
+func (m *maker) options(c tarlayer.Compression) tarlayer.Options {
+	return tarlayer.Options{Epoch: m.epoch, Jobs: m.jobs, Compression: c, Encoders: m.encoders}
 }
 
 // progress adds to what has been written under a name, and gives the sum.

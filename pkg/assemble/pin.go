@@ -28,8 +28,9 @@ func Pin(ctx context.Context, t Tools, s Spec, keep *pins.File) (_ *pins.File, e
 	if err != nil {
 		return nil, err
 	}
-	src, _ = keep.Pinned(src)
-	opened, err := base.Open(ctx, src, base.Options{Client: t.Registry, Store: t.Store, Offline: s.Offline})
+	b.in.pins = keep
+	src, b.in.pinned = keep.Pinned(src)
+	opened, err := b.open(ctx, src)
 	if err != nil {
 		return nil, err
 	}
@@ -40,6 +41,7 @@ func Pin(ctx context.Context, t Tools, s Spec, keep *pins.File) (_ *pins.File, e
 	}
 	f := pins.New(pins.BaseOf(name, opened, single))
 	f.Debian, err = b.pinDebian(ctx, opened, platforms)
+	f.Debian = b.pinBase(f.Debian)
 	return f, err
 }
 

@@ -25,7 +25,7 @@ func Plan(ctx context.Context, t Tools, s Spec) (_ []LayerResult, err error) {
 		if err != nil {
 			return nil, err
 		}
-		made, err := b.withStatic(ctx, low)
+		made, err := b.withCommands(ctx, low)
 		if err != nil {
 			return nil, err
 		}

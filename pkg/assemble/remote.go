@@ -18,9 +18,10 @@ import (
 // remoteCache finds layers by their keys in images that were pushed before: the ones that the tags lead to, and those of
 // --cache-from. A registry is asked once, and only when this machine lacks a layer.
 type remoteCache struct {
-	once sync.Once
-	find func() map[layers.Key]remoteLayer
-	all  map[layers.Key]remoteLayer
+	once    sync.Once
+	find    func() map[layers.Key]remoteLayer
+	all     map[layers.Key]remoteLayer
+	earlier map[string]output.Earlier // what was read, by reference; set by find
 }
 
 // remoteLayer is a layer that a registry holds.
@@ -55,30 +56,47 @@ func (b *builder) openRemoteCache(ctx context.Context) *remoteCache {
 	if len(refs) == 0 {
 		return nil
 	}
-	return &remoteCache{find: func() map[layers.Key]remoteLayer {
+	c := &remoteCache{earlier: make(map[string]output.Earlier)}
+	c.find = func() map[layers.Key]remoteLayer {
 		all := make(map[layers.Key]remoteLayer)
 		for _, ref := range refs {
 			n := len(all)
-			if err := b.readEarlier(ctx, ref, all); err != nil {
+			e, err := b.readEarlier(ctx, ref, all)
+			if err != nil {
 				b.debug("no layers are reused from %s: %v", ref, err)
 				continue
 			}
 			b.debug("%s holds %d layers with keys", ref, len(all)-n)
+			if r, err := b.Registry.Reference(ref); err == nil {
+				if _, mirrored := b.Registry.Mirror(r); !mirrored { // a mirror does not say what the registry holds
+					c.earlier[r.Name()] = e
+				}
+			}
 		}
 		return all
-	}}
+	}
+	return c
+}
+
+// seen is what references were found to lead to in the course of the build.
+func (c *remoteCache) seen() map[string]output.Earlier {
+	if c == nil {
+		return nil
+	}
+	return c.earlier
 }
 
 // readEarlier notes the layers of an image, and of every image of an index, by their keys.
-func (b *builder) readEarlier(ctx context.Context, ref string, all map[layers.Key]remoteLayer) error {
+func (b *builder) readEarlier(ctx context.Context, ref string, all map[layers.Key]remoteLayer) (e output.Earlier, err error) {
 	src, err := base.ParseSource(ref)
 	if err != nil {
-		return err
+		return e, err
 	}
 	opened, err := base.Open(ctx, src, base.Options{Client: b.Registry, Store: b.Store})
 	if err != nil {
-		return err
+		return e, err
 	}
+	e.Digest = opened.Digest
 	platforms := opened.Platforms()
 	if !opened.IsIndex() {
 		platforms = []v1.Platform{{}}
@@ -86,13 +104,20 @@ func (b *builder) readEarlier(ctx context.Context, ref string, all map[layers.Ke
 	for _, p := range platforms {
 		img, err := opened.Image(ctx, p)
 		if err != nil {
-			return err
+			return e, err
 		}
 		if err := note(img, all); err != nil {
-			return err
+			return e, err
+		}
+		m, err := img.Manifest()
+		if err != nil {
+			return e, err
+		}
+		for _, d := range append(m.Layers, m.Config) {
+			e.Blobs = append(e.Blobs, d.Digest)
 		}
 	}
-	return nil
+	return e, nil
 }
 
 func note(img *base.Image, all map[layers.Key]remoteLayer) error {
@@ -108,8 +133,9 @@ func note(img *base.Image, all map[layers.Key]remoteLayer) error {
 	if err != nil || len(conf.RootFS.DiffIDs) != len(m.Layers) {
 		return err
 	}
+	comments := conf.LayerComments()
 	for i, d := range m.Layers {
-		key := layers.Key(d.Annotations[output.KeyAnnotation])
+		key := layers.Key(output.KeyOf(d.Annotations, comments[i]))
 		diffID, err := v1.NewHash(conf.RootFS.DiffIDs[i])
 		if key == "" || err != nil {
 			continue

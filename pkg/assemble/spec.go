@@ -48,6 +48,8 @@ type Spec struct {
 	Push    bool
 	Outputs []Output
 	Format  output.Format
+	// Compression of the layers, for each place.
+	Compression Compression
 	// Epoch is the time of everything in the image, in seconds since 1970.
 	Epoch int64
 	// Revision is the commit that the source is at, "" where it is unknown.
@@ -60,6 +62,8 @@ type Spec struct {
 	// Strict makes findings errors. CI makes a lock that is out of step one.
 	Strict, CI bool
 	Rung       sandbox.Rung
+	// CheckSteps runs every command twice, and makes it an error when what they make differs.
+	CheckSteps bool
 }
 
 // Output is a file or folder to write.
@@ -77,13 +81,17 @@ type Tools struct {
 	Report   func(Event)
 	Now      func() time.Time
 	Host     v1.Platform // the machine that builds
+	AptDir   string      // where this machine keeps its apt sources, /etc/apt; "" for nowhere
 	Stdout   io.Writer
 	StepLog  io.Writer // what steps print; nil drops it
+	// LookupEnv finds the variables that are secrets of steps; nil for none.
+	LookupEnv func(name string) (string, bool)
 }
 
 // Result is what was built, and where it went.
 type Result struct {
-	Digest   v1.Hash // of the manifest, or of the index
+	Digest   v1.Hash   // of the manifest, or of the index; where places have different ones, of what is pushed
+	Outputs  []v1.Hash // the digests of what Spec.Outputs hold
 	Platform []PlatformResult
 	Push     output.PushResult
 	Pushed   bool

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -28,7 +29,7 @@ const mediaTypes = "mediatype"
 type registrySource struct {
 	repo    name.Repository
 	o       Options
-	options []remote.Option
+	options func() []remote.Option // made once: they hold what the registry has granted
 }
 
 func openRegistry(ctx context.Context, src Source, o Options) (*Opened, error) {
@@ -52,7 +53,7 @@ func openRegistry(ctx context.Context, src Source, o Options) (*Opened, error) {
 	}
 	s := &registrySource{repo: from.Context(), o: o}
 	s.options = remoteOptions(ctx, o.Client)
-	desc, err := remote.Get(from, s.options...)
+	desc, err := remote.Get(from, s.options()...)
 	if err != nil {
 		return nil, regclient.Explain(err, "pulling "+src.Ref)
 	}
@@ -64,10 +65,17 @@ func openRegistry(ctx context.Context, src Source, o Options) (*Opened, error) {
 	return &Opened{Raw: desc.Manifest, MediaType: desc.MediaType, Repository: &repo, blobs: s}, nil
 }
 
-// remoteOptions leaves patience to the client's transport: the library's own on top of it would multiply both.
-func remoteOptions(ctx context.Context, c *regclient.Client) []remote.Option {
-	return []remote.Option{remote.WithAuthFromKeychain(c.Keychain()), remote.WithTransport(c.Transport()), remote.WithContext(ctx),
-		remote.WithRetryBackoff(remote.Backoff{Steps: 1}), remote.WithRetryStatusCodes()}
+// remoteOptions leaves patience to the client's transport: the library's own on top of it would multiply both. What is asked
+// with the same options is asked with the same token.
+func remoteOptions(ctx context.Context, c *regclient.Client) func() []remote.Option {
+	return sync.OnceValue(func() []remote.Option {
+		all := []remote.Option{remote.WithAuthFromKeychain(c.Keychain()), remote.WithTransport(c.Transport()), remote.WithContext(ctx),
+			remote.WithRetryBackoff(remote.Backoff{Steps: 1}), remote.WithRetryStatusCodes()}
+		if puller, err := remote.NewPuller(all...); err == nil {
+			all = append(all, remote.Reuse(puller))
+		}
+		return all
+	})
 }
 
 // keep stores a manifest with its media type.
@@ -87,7 +95,7 @@ func (s *registrySource) keep(d *remote.Descriptor) error {
 }
 
 // fromStore opens a pinned reference that the store knows; nil where it does not.
-func fromStore(_ context.Context, ref name.Digest, repo name.Repository, o Options) *Opened {
+func fromStore(ctx context.Context, ref name.Digest, repo name.Repository, o Options) *Opened {
 	h, err := v1.NewHash(ref.DigestStr())
 	if err != nil {
 		return nil
@@ -105,7 +113,7 @@ func fromStore(_ context.Context, ref name.Digest, repo name.Repository, o Optio
 	if err != nil {
 		return nil
 	}
-	return &Opened{Raw: raw, MediaType: types.MediaType(mediaType), Repository: &repo, blobs: &registrySource{repo: repo, o: o}}
+	return &Opened{Raw: raw, MediaType: types.MediaType(mediaType), Repository: &repo, blobs: &registrySource{repo: repo, o: o, options: remoteOptions(ctx, o.Client)}}
 }
 
 // open reads a blob from the store, or else from the registry and on its way into the store.
@@ -119,10 +127,7 @@ func (s *registrySource) open(ctx context.Context, d v1.Descriptor) (io.ReadClos
 	if s.o.Offline {
 		return nil, hint.Wrap(hint.Network(fmt.Errorf("blob %s of %s is not in the cache, and --offline forbids to ask the registry", d.Digest, s.repo)), "build once with a network")
 	}
-	options := s.options
-	if options == nil { // opened from the store
-		options = remoteOptions(ctx, s.o.Client)
-	}
+	options := s.options()
 	doing := fmt.Sprintf("pulling blob %s of %s", d.Digest, s.repo)
 	ref := s.repo.Digest(d.Digest.String())
 	if d.MediaType.IsIndex() || d.MediaType.IsImage() {
@@ -145,50 +150,41 @@ func (s *registrySource) open(ctx context.Context, d v1.Descriptor) (io.ReadClos
 	if err != nil {
 		return nil, regclient.Explain(err, doing)
 	}
+	blob := &remoteBlob{r: r, digest: d.Digest.Hex, size: d.Size, doing: doing}
 	if s.o.Store == nil {
-		return r, nil
+		return blob, nil
 	}
-	w, err := s.o.Store.NewWriter()
-	if err != nil {
-		return nil, errors.Join(err, r.Close())
-	}
-	return &keeper{r: r, w: w, want: d.Digest.Hex, doing: doing}, nil
+	return s.o.Store.Tee(blob, d.Digest.Hex)
 }
 
-// keeper stores what is read through it, once it was read to its end and has its digest.
-type keeper struct {
-	r     io.ReadCloser
-	w     *cas.Writer
-	want  string
-	doing string
-	kept  bool
+// remoteBlob is a blob on its way here. The client library compares its digest, and knows no size (remote.Layer).
+type remoteBlob struct {
+	r       io.ReadCloser
+	digest  string
+	n, size int64
+	doing   string
 }
 
-func (k *keeper) Read(p []byte) (int, error) {
-	n, err := k.r.Read(p)
-	if n > 0 {
-		if _, werr := k.w.Write(p[:n]); werr != nil {
-			return n, werr
-		}
-	}
+// Verifies implements cas.Verifying.
+func (b *remoteBlob) Verifies(digest string, size int64) bool {
+	return b.digest == digest && b.size == size
+}
+
+func (b *remoteBlob) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	b.n += int64(n)
 	switch {
-	case errors.Is(err, io.EOF):
-		if !k.kept && k.w.Digest() == k.want { // a reader may ask again at the end
-			k.kept = true
-			if _, cerr := k.w.Commit(k.want); cerr != nil {
-				return n, cerr
-			}
-		}
-	case err != nil:
-		err = regclient.Explain(err, k.doing)
+	case b.n > b.size:
+		return 0, fmt.Errorf("%s: it is longer than the %d bytes of its descriptor", b.doing, b.size)
+	case err == io.EOF && b.n < b.size:
+		return n, fmt.Errorf("%s: it ends after %d bytes of %d: %w", b.doing, b.n, b.size, io.ErrUnexpectedEOF)
+	case err != nil && err != io.EOF:
+		err = regclient.Explain(err, b.doing)
 	}
 	return n, err
 }
 
-func (k *keeper) Close() error {
-	k.w.Abort()
-	return k.r.Close()
-}
+func (b *remoteBlob) Close() error { return b.r.Close() }
 
 func digestOf(b []byte) v1.Hash {
 	sum := sha256.Sum256(b)

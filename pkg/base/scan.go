@@ -90,6 +90,7 @@ type node struct {
 	found   string // what scanning the content for its pattern gave
 	library *ldcache.Library
 	md5     string
+	sum     string // of a file, where digests are wanted
 }
 
 type scanner struct {
@@ -98,6 +99,9 @@ type scanner struct {
 	kept    int64           // bytes that were kept for Dpkg
 	fresh   map[string]bool // paths that the current layer has made: its own whiteouts spare them
 	below   map[string]bool // paths of which the current layer hides everything that lies lower, once it is read
+
+	sums bool           // every file's digest is wanted, and nothing else of its content
+	keep map[string]int // files that are then kept whole, each with its bound in bytes
 }
 
 // layer applies one layer's tar to the tree (image-spec layer.md). Whiteouts hide what lower layers have, wherever in the
@@ -223,6 +227,10 @@ func (s *scanner) node(name string, h *tar.Header, content io.Reader) (*node, er
 		n.Kind = fstree.Dir
 	case tar.TypeReg:
 		n.Kind, n.Size = fstree.File, h.Size
+		if s.sums {
+			err := s.sum(&n, name, content)
+			return &n, err
+		}
 		if err := s.learn(&n, name, h.Size, content); err != nil {
 			return nil, err
 		}

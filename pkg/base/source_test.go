@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -31,6 +29,7 @@ func TestSourcesOfOthers(t *testing.T) {
 	for s, want := range map[string]Source{
 		"docker:27-cli":       {Kind: Registry, Ref: "docker:27-cli"},
 		"oci:a:reg:5000/x:1":  {Kind: Layout, Path: "a", Tag: "reg:5000/x:1"},
+		"debian:trixie":       {Kind: Packages, Path: "trixie"},
 		"library/debian:sid":  {Kind: Registry, Ref: "library/debian:sid"},
 		"reg.example/oci:1.4": {Kind: Registry, Ref: "reg.example/oci:1.4"},
 	} {
@@ -387,25 +386,5 @@ func TestChoose(t *testing.T) {
 		} else if err != nil || d.Digest != digestOf([]byte(tt.got)) {
 			t.Errorf("%s: %v, %v", tt.want, d.Platform, err)
 		}
-	}
-}
-
-// TestKeeperAtTheEnd reads beyond the end, as decompressors do.
-func TestKeeperAtTheEnd(t *testing.T) {
-	store := openStore(t)
-	w, err := store.NewWriter()
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := &keeper{r: io.NopCloser(strings.NewReader("blob")), w: w, want: digestOf([]byte("blob")).Hex}
-	defer k.Close()
-	if _, err := io.ReadAll(k); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := k.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-		t.Errorf("at the end once more: %v", err)
-	}
-	if !store.Has(k.want, 4) {
-		t.Error("the blob was not kept")
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -31,6 +32,9 @@ var ErrNotFound = errors.New("not in the cache")
 type Store struct {
 	dir   string
 	inUse *flock.Flock
+
+	mu    sync.Mutex
+	sound map[string]os.FileInfo // blobs that this process has hashed, as their files were then: see open
 }
 
 // Open opens the cache in dir and makes the folder where there is none. Until Close, no other process prunes it.
@@ -93,42 +97,34 @@ func (s *Store) Has(digest string, size int64) bool {
 	return true
 }
 
-// Open opens a blob. Its content is not compared with the digest: see Verified.
+// Open opens a blob. Its content is not compared with the digest: see Verified and Reader.
 func (s *Store) Open(digest string) (*os.File, error) {
-	if !validDigest(digest) {
-		return nil, fmt.Errorf("blob %q: %w", digest, ErrNotFound)
-	}
-	f, err := os.Open(s.BlobPath(digest))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("blob sha256:%s: %w", digest, ErrNotFound)
-	}
-	if err != nil {
-		return nil, err
-	}
-	now := time.Now()
-	_ = os.Chtimes(f.Name(), now, now) // the last use, for Prune; a read-only cache still serves
-	return f, nil
+	f, _, _, err := s.open(digest)
+	return f, err
 }
 
-// Verified opens a blob after reading it once to compare it with its digest. A damaged blob is discarded and reported as
-// ErrNotFound.
-func (s *Store) Verified(digest string) (*os.File, error) {
-	f, err := s.Open(digest)
+// Verified opens a blob after reading it once to compare it with its digest, unless this process has done so before. A
+// damaged blob is discarded and reported as ErrNotFound.
+func (s *Store) Verified(digest string) (*File, error) {
+	f, fi, sound, err := s.open(digest)
 	if err != nil {
 		return nil, err
 	}
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return nil, errors.Join(fmt.Errorf("reading blob sha256:%s: %w", digest, err), f.Close())
+	if !sound {
+		h := sha256.New()
+		if _, err := io.Copy(h, f); err != nil {
+			return nil, errors.Join(fmt.Errorf("reading blob sha256:%s: %w", digest, err), f.Close())
+		}
+		if got := hex.EncodeToString(h.Sum(nil)); got != digest {
+			s.Discard(digest)
+			return nil, errors.Join(fmt.Errorf("blob sha256:%s was damaged: %w", digest, ErrNotFound), f.Close())
+		}
+		s.compared(digest, f)
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
 	}
-	if got := hex.EncodeToString(h.Sum(nil)); got != digest {
-		s.Discard(digest)
-		return nil, errors.Join(fmt.Errorf("blob sha256:%s was damaged: %w", digest, ErrNotFound), f.Close())
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
+	return &File{f, digest, fi.Size()}, nil
 }
 
 // Discard removes a blob that turned out to be damaged.
@@ -139,7 +135,7 @@ func (s *Store) Discard(digest string) { _ = os.Remove(s.BlobPath(digest)) }
 type Writer struct {
 	store *Store
 	f     *os.File
-	h     hash.Hash
+	h     hash.Hash // nil where the bytes are verified on their way here
 	n     int64
 	done  bool
 }
@@ -155,7 +151,9 @@ func (s *Store) NewWriter() (*Writer, error) {
 
 func (w *Writer) Write(p []byte) (int, error) {
 	n, err := w.f.Write(p)
-	w.h.Write(p[:n])
+	if w.h != nil {
+		w.h.Write(p[:n])
+	}
 	w.n += int64(n)
 	if err != nil {
 		return n, fmt.Errorf("writing to the cache: %w", err)
@@ -175,22 +173,28 @@ func (w *Writer) Commit(want string) (digest string, err error) {
 	if w.done {
 		return "", errors.New("the blob is committed already")
 	}
-	defer w.Abort()
+	defer w.Abort() // where it is not committed
 	digest = w.Digest()
 	if want != "" && digest != want {
 		return digest, &DigestError{Want: want, Got: digest}
 	}
+	return digest, w.commit(digest)
+}
+
+// commit puts the blob into its place, under a digest that it has.
+func (w *Writer) commit(digest string) error {
 	if err := w.f.Chmod(0o644); err != nil {
-		return "", fmt.Errorf("writing to the cache: %w", err)
+		return fmt.Errorf("writing to the cache: %w", err)
 	}
+	w.store.compared(digest, w.f)
 	if err := w.f.Close(); err != nil {
-		return "", fmt.Errorf("writing to the cache: %w", err)
+		return fmt.Errorf("writing to the cache: %w", err)
 	}
 	if err := place(w.f.Name(), w.store.BlobPath(digest)); err != nil {
-		return "", fmt.Errorf("writing to the cache: %w", err)
+		return fmt.Errorf("writing to the cache: %w", err)
 	}
 	w.done = true
-	return digest, nil
+	return nil
 }
 
 // Abort gives the blob up, unless it was committed.

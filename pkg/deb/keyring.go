@@ -96,7 +96,9 @@ func (k *Keyring) VerifyInline(data []byte, now time.Time) (Signed, error) {
 	if len(bytes.TrimSpace(rest)) > 0 {
 		return Signed{}, &SignatureError{"something stands behind the signature"}
 	}
-	return k.verify(block.Plaintext, block.Bytes, block.ArmoredSignature.Body, now)
+	// Blanks at the end of a line are not signed, and so are not read.
+	text := append(bytes.ReplaceAll(block.Bytes, []byte("\r\n"), []byte("\n")), '\n')
+	return k.verify(text, block.Bytes, block.ArmoredSignature.Body, now)
 }
 
 // VerifyDetached compares a text with a signature that is a file of its own (Release.gpg), armored or not.

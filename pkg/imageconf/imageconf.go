@@ -32,8 +32,9 @@ type Healthcheck struct {
 
 // Layer is a layer that the image has beside its base's.
 type Layer struct {
-	Name   string // for the history
-	DiffID string // "sha256:…"
+	Name    string // for the history
+	DiffID  string // "sha256:…"
+	Comment string // for the history; none where it is ""
 }
 
 // Settings is what changes against the base's config. Nil slices and empty strings leave the base's values.
@@ -267,7 +268,7 @@ func appendLayers(top object, layers []Layer, created string) error {
 	}
 	for _, l := range layers {
 		diffIDs = append(diffIDs, l.DiffID)
-		entry, err := marshal(historyEntry{created, "jubako: " + l.Name})
+		entry, err := marshal(historyEntry{created, "jubako: " + l.Name, l.Comment})
 		if err != nil {
 			return err
 		}
@@ -297,7 +298,7 @@ func padHistory(history []json.RawMessage, layers int, created string) ([]json.R
 		}
 	}
 	for range layers {
-		entry, err := marshal(historyEntry{created, "the base"})
+		entry, err := marshal(historyEntry{Created: created, CreatedBy: "the base"})
 		if err != nil {
 			return nil, err
 		}
@@ -309,6 +310,7 @@ func padHistory(history []json.RawMessage, layers int, created string) ([]json.R
 type historyEntry struct {
 	Created   string `json:"created"`
 	CreatedBy string `json:"created_by"`
+	Comment   string `json:"comment,omitempty"`
 }
 
 // Config is what of a config other parts of jubako read.
@@ -328,6 +330,7 @@ type Config struct {
 		Volumes      map[string]struct{}
 		StopSignal   string
 		Healthcheck  *Healthcheck
+		Shell        []string // what CMD-SHELL is run by; nil is /bin/sh -c
 		OnBuild      []string // triggers that a Dockerfile build on this image would run
 	} `json:"config"`
 	RootFS struct {
@@ -336,8 +339,22 @@ type Config struct {
 	History []struct {
 		Created    time.Time `json:"created"`
 		CreatedBy  string    `json:"created_by"`
+		Comment    string    `json:"comment"`
 		EmptyLayer bool      `json:"empty_layer"`
 	} `json:"history"`
+}
+
+// LayerComments gives the comment of each layer's entry in the history, as far as that goes.
+func (c *Config) LayerComments() []string {
+	all := make([]string, len(c.RootFS.DiffIDs))
+	i := 0
+	for _, h := range c.History {
+		if !h.EmptyLayer && i < len(all) {
+			all[i] = h.Comment
+			i++
+		}
+	}
+	return all
 }
 
 // Parse reads a config.

@@ -21,7 +21,7 @@ func TestBuild(t *testing.T) {
 		WorkingDir:  "/app", User: "app", Ports: []string{"8000/tcp"},
 		Healthcheck: &Healthcheck{Test: []string{"CMD-SHELL", "curl -f x || exit 1"}, Interval: 30 * time.Second, Timeout: 3 * time.Second, StartInterval: time.Second, Retries: 2},
 		Cmd:         []string{"uvicorn", "a & b"}, Labels: map[string]string{"b": "2"}, Volumes: []string{"/app/data"}, StopSignal: "SIGQUIT",
-		Layers: []Layer{{"venv", "sha256:bb"}, {"app", "sha256:cc"}},
+		Layers: []Layer{{Name: "venv", DiffID: "sha256:bb"}, {Name: "app", DiffID: "sha256:cc", Comment: "k=1"}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +30,7 @@ func TestBuild(t *testing.T) {
 		`"ExposedPorts":{"8000/tcp":{}},"Healthcheck":{"Test":["CMD-SHELL","curl -f x || exit 1"],"Interval":30000000000,"Timeout":3000000000,"StartInterval":1000000000,"Retries":2},` +
 		`"Labels":{"a":"1","b":"2"},"Shell":["/bin/bash","-c"],"StopSignal":"SIGQUIT","User":"app","Volumes":{"/app/data":{}},"WorkingDir":"/app"},` +
 		`"created":"1970-01-01T00:00:00Z","docker_version":"28","history":[{"created":"2025-11-01T00:00:00Z","created_by":"FROM <x>"},` +
-		`{"created":"1970-01-01T00:00:00Z","created_by":"jubako: venv"},{"created":"1970-01-01T00:00:00Z","created_by":"jubako: app"}],` +
+		`{"created":"1970-01-01T00:00:00Z","created_by":"jubako: venv"},{"created":"1970-01-01T00:00:00Z","created_by":"jubako: app","comment":"k=1"}],` +
 		`"os":"linux","rootfs":{"diff_ids":["sha256:aa","sha256:bb","sha256:cc"],"type":"layers"}}`
 	if d := cmp.Diff(want, string(got)); d != "" {
 		t.Error(d)
@@ -71,7 +71,7 @@ func TestNoPathInBase(t *testing.T) {
 func TestLeftBehind(t *testing.T) {
 	const odd = `{"config":{"OnBuild":["RUN x"],"Env":["PATH=/a","A=1","PATH=/b"]},"rootfs":{"diff_ids":["sha256:aa","sha256:bb"]},
 	 "history":[{"created_by":"one"},{"created_by":"ENV","empty_layer":true}]}`
-	got, err := Build([]byte(odd), Settings{PathPrepend: "/v/bin", Layers: []Layer{{"app", "sha256:cc"}}})
+	got, err := Build([]byte(odd), Settings{PathPrepend: "/v/bin", Layers: []Layer{{Name: "app", DiffID: "sha256:cc"}}})
 	want := `{"config":{"Env":["PATH=/v/bin:/b","A=1"]},"created":"1970-01-01T00:00:00Z","history":[{"created_by":"one"},{"created_by":"ENV","empty_layer":true},` +
 		`{"created":"1970-01-01T00:00:00Z","created_by":"the base"},{"created":"1970-01-01T00:00:00Z","created_by":"jubako: app"}],` +
 		`"rootfs":{"diff_ids":["sha256:aa","sha256:bb","sha256:cc"],"type":"layers"}}`
@@ -110,4 +110,22 @@ func FuzzBuild(f *testing.F) {
 		}
 		_, _ = Parse(once)
 	})
+}
+
+// TestLayerComments goes through layers and history side by side, whatever a stranger's config says of either.
+func TestLayerComments(t *testing.T) {
+	for text, want := range map[string][]string{
+		`{"rootfs":{"diff_ids":["a","b"]},"history":[{"comment":"1"},{"comment":"-","empty_layer":true},{"comment":"2"},{"comment":"3"}]}`: {"1", "2"},
+		`{"rootfs":{"diff_ids":["a","b"]},"history":[{"comment":"1"}]}`:                                                                    {"1", ""},
+		`{"rootfs":{"diff_ids":["a"]}}`: {""},
+		`{"history":[{"comment":"1"}]}`: {},
+	} {
+		c, err := Parse([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, c.LayerComments()); d != "" {
+			t.Errorf("%s: %s", text, d)
+		}
+	}
 }

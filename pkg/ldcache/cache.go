@@ -10,9 +10,8 @@ import (
 // File is a library's file, or a link to one, in a folder that ldconfig looks through.
 type File struct {
 	Name string // in its folder
-	// Link says that Name is a symlink; Target is then the last part of the path of the file that it leads to.
+	// Link says that Name is a symlink; Library is then that of the file which it leads to.
 	Link    bool
-	Target  string
 	Library Library
 }
 
@@ -40,9 +39,13 @@ func Folder(dir string, files []File) ([]Entry, []Link) {
 		if c.soname == "" {
 			c.soname = f.Name
 		}
-		// A link that is neither the soname's own nor one for the linker counts as a file.
-		if c.Link && c.Target != c.soname && !(strings.HasSuffix(c.Target, ".so") && strings.HasPrefix(c.soname, c.Target)) {
+		// A link of the soname's own name, or one for the linker (libz.so), is entered under its own name; any other counts
+		// as a file.
+		if c.Link && c.Name != c.soname && !(strings.HasSuffix(c.Name, ".so") && strings.HasPrefix(c.soname, c.Name)) {
 			c.Link = false
+		}
+		if c.Link {
+			c.soname = c.Name
 		}
 		i := slices.IndexFunc(all, func(o candidate) bool { return o.soname == c.soname && o.Library.Flags == c.Library.Flags })
 		switch {

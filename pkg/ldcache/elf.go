@@ -75,7 +75,9 @@ func ReadELF(r io.Reader) (Library, error) {
 	}
 	for _, s := range segments {
 		if s.kind == ptLoad && strtab >= s.vaddr && strtab < s.vaddr+s.size {
-			l.Soname = cString(w.prefix.Bytes(), s.off+strtab-s.vaddr+soname)
+			if l.Soname, err = w.text(r, s.off+strtab-s.vaddr+soname); err != nil {
+				return Library{}, err
+			}
 			break
 		}
 	}
@@ -88,7 +90,7 @@ func ReadELF(r io.Reader) (Library, error) {
 // window is what has been read of a file: its first bytes, up to maxPrefix.
 type window struct {
 	prefix *bytes.Buffer
-	at     int64 // of the reader, once it is beyond the prefix
+	at     int64 // of the reader, once it has left a gap behind the prefix; else 0
 }
 
 // fill reads until the prefix holds n bytes.
@@ -124,9 +126,24 @@ func (w *window) read(r io.Reader, off, size int64) ([]byte, error) {
 	if _, err := io.CopyN(io.Discard, r, off-int64(w.prefix.Len())); err != nil {
 		return nil, noSuch(err)
 	}
+	w.at = off + size
 	b := make([]byte, size)
 	_, err := io.ReadFull(r, b)
 	return b, noSuch(err)
+}
+
+// text gives the text at an offset, up to its NUL; "" where there is none, or it lies too far behind.
+func (w *window) text(r io.Reader, at int64) (string, error) {
+	const longest = 4096
+	if at < 0 || at+longest < 0 {
+		return "", nil
+	}
+	if w.at == 0 && at+longest <= maxPrefix {
+		if err := w.fill(r, at+longest); err != nil && !errors.Is(err, ErrNotELF) {
+			return "", err
+		}
+	}
+	return cString(w.prefix.Bytes(), at), nil
 }
 
 // noSuch makes of a file that is cut one that is no ELF file, as ldconfig passes over it.

@@ -34,10 +34,14 @@ func (t *tracer) run(args []Arg) truth {
 	case "set", "shift", "local", "export", "unset", "readonly", "read", "umask", "cd", "trap", "echo", "printf", "sleep":
 		return t.builtin(name, args)
 	case "db_get":
-		t.vars["RET"] = Arg{}
-		if len(args) > 1 && args[1].Known && t.m.Debconf != nil {
-			answer, ok := t.m.Debconf(args[1].Text)
-			t.vars["RET"] = Arg{answer, ok}
+		t.vars["RET"] = t.answer(args)
+		return yes
+	case "db_set":
+		if len(args) > 2 && args[1].Known && t.m.Answers != nil {
+			t.m.Answers[args[1].Text] = args[2]
+			if t.maybe > 0 {
+				t.m.Answers[args[1].Text] = Arg{}
+			}
 		}
 		return yes
 	case "exec":
@@ -48,6 +52,21 @@ func (t *tracer) run(args []Arg) truth {
 	}
 	t.commands = append(t.commands, c)
 	return open
+}
+
+// answer is what db_get finds.
+func (t *tracer) answer(args []Arg) Arg {
+	if len(args) < 2 || !args[1].Known {
+		return Arg{}
+	}
+	if a, ok := t.m.Answers[args[1].Text]; ok {
+		return a
+	}
+	if t.m.Debconf == nil {
+		return Arg{}
+	}
+	answer, ok := t.m.Debconf(args[1].Text)
+	return Arg{answer, ok}
 }
 
 // builtin is for commands that change nothing but the shell.

@@ -26,6 +26,9 @@ type Machine struct {
 	Compare func(a, b string) int
 	// Debconf gives the answer to a question of debconf(7) that nobody has answered: its default.
 	Debconf func(question string) (string, bool)
+	// Answers are those that scripts have given (db_set); they go before Debconf's. Scripts that share a map see one
+	// another's, as a package's config and postinst do. It may be nil.
+	Answers map[string]Arg
 }
 
 // Command is a command that would run.

@@ -27,6 +27,21 @@ import (
 // KeyAnnotation carries a layer's key on its descriptor, so that a later build can find the layer by it.
 const KeyAnnotation = "dev.jubako.key"
 
+// KeyComment begins the comment in the config's history that carries the key in an image of Docker's format, whose
+// descriptors have no annotations.
+const KeyComment = KeyAnnotation + "="
+
+// KeyOf gives a layer's key, "" where it has none: from its descriptor, or the comment in the history.
+func KeyOf(annotations map[string]string, comment string) string {
+	if key := annotations[KeyAnnotation]; key != "" {
+		return key
+	}
+	if key, ok := strings.CutPrefix(comment, KeyComment); ok {
+		return key
+	}
+	return ""
+}
+
 // Format says which media types an image has.
 type Format string
 

@@ -37,6 +37,15 @@ type PushOptions struct {
 	Progress func(b Blob, done int64)
 	// Sleep waits between attempts; it is for tests. A timer where it is nil.
 	Sleep func(context.Context, time.Duration) error
+	// Earlier is what references were found to lead to a while ago, by their names (name.Reference.Name): these are not
+	// asked for again.
+	Earlier map[string]Earlier
+}
+
+// Earlier is what a reference leads to in a registry.
+type Earlier struct {
+	Digest v1.Hash
+	Blobs  []v1.Hash // layers and configs
 }
 
 // PushResult says what a push moved.
@@ -56,32 +65,55 @@ func Push(ctx context.Context, o PushOptions, a Artifact, refs []name.Reference)
 	if o.Sleep == nil {
 		o.Sleep = patience.Sleep
 	}
-	var res PushResult
-	pushers := make(map[string]*pusher)
-	var order []*pusher
-	for _, ref := range refs {
-		key := ref.Context().Name()
-		p := pushers[key]
-		if p == nil {
-			var err error
-			if p, err = newPusher(ctx, o, ref.Context(), a); err != nil {
-				return res, regclient.Explain(err, "pushing to "+ref.Context().Name())
-			}
-			pushers[key] = p
-			order = append(order, p)
-		}
-		p.refs = append(p.refs, ref)
+	pushers, err := preparePushers(ctx, o, a, refs)
+	if err != nil {
+		return PushResult{}, err
 	}
-	for _, p := range order {
-		if err := p.content(ctx, a); err != nil {
-			return res, explain(err, "pushing to "+p.repo.Name())
+	for _, p := range pushers {
+		if err := p.content(ctx, a, len(refs) == 1); err != nil {
+			return sum(pushers), explain(err, "pushing to "+p.repo.Name())
 		}
+	}
+	err = moveTags(ctx, pushers, a)
+	return sum(pushers), err
+}
+
+func sum(pushers []*pusher) (res PushResult) {
+	for _, p := range pushers {
 		res.Pushed += p.res.Pushed
 		res.Bytes += p.res.Bytes
 		res.Mounted += p.res.Mounted
 		res.Present += p.res.Present
 	}
-	return res, moveTags(ctx, order, a)
+	return res
+}
+
+// preparePushers makes a pusher for every repository and asks, at once, where all references lead.
+func preparePushers(ctx context.Context, o PushOptions, a Artifact, refs []name.Reference) ([]*pusher, error) {
+	var all []*pusher
+	for _, ref := range refs {
+		same := func(p *pusher) bool { return p.repo.Name() == ref.Context().Name() }
+		at := slices.IndexFunc(all, same)
+		if at < 0 {
+			p := &pusher{o: o, repo: ref.Context(), leads: make(map[string]v1.Hash), known: make(map[v1.Hash]bool)}
+			if i := slices.IndexFunc(all, func(q *pusher) bool { return q.repo.RegistryStr() == p.repo.RegistryStr() }); i >= 0 {
+				p.sibling = &all[i].repo
+			}
+			at, all = len(all), append(all, p)
+		}
+		all[at].refs = append(all[at].refs, ref)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, p := range all {
+		g.Go(func() error {
+			err := p.connect(ctx, a)
+			if err == nil {
+				err = p.look(ctx, a)
+			}
+			return regclient.Explain(err, "pushing to "+p.repo.Name())
+		})
+	}
+	return all, g.Wait()
 }
 
 // moveTags points every reference to the artifact. Where one fails, the error says which have moved before it.
@@ -89,15 +121,15 @@ func moveTags(ctx context.Context, pushers []*pusher, a Artifact) error {
 	var moved []string
 	for _, p := range pushers {
 		for _, ref := range p.refs {
-			if p.there[ref.Identifier()] {
+			if p.leads[ref.Identifier()] == a.Digest {
 				continue
 			}
-			if err := p.putManifest(ctx, ref.Identifier(), a.top(), a.MediaType, a.Digest); err != nil {
+			if err := p.put(ctx, a, ref.Identifier(), a.top(), a.MediaType, a.Digest); err != nil {
 				doing := "tagging " + ref.Name()
 				if len(moved) > 0 {
 					doing += " (moved already: " + strings.Join(moved, ", ") + ")"
 				}
-				return regclient.Explain(err, doing)
+				return explain(err, doing)
 			}
 			moved = append(moved, ref.Name())
 		}
@@ -128,76 +160,108 @@ func (a Artifact) top() []byte {
 
 // pusher pushes to one repository.
 type pusher struct {
-	o      PushOptions
-	repo   name.Repository
-	refs   []name.Reference
-	client *http.Client
-	there  map[string]bool // references that lead to the artifact already
+	o       PushOptions
+	repo    name.Repository
+	sibling *name.Repository // of the same registry, which has got every blob before this one
+	refs    []name.Reference
+	client  *http.Client
+	leads   map[string]v1.Hash // where references lead
+
+	// known are the blobs that an image in the repository is made of: they are there.
+	known map[v1.Hash]bool
 
 	mu  sync.Mutex
 	res PushResult
 }
 
-func newPusher(ctx context.Context, o PushOptions, repo name.Repository, a Artifact) (*pusher, error) {
-	auth, err := authn.Resolve(ctx, o.Client.Keychain(), repo)
+// connect finds out how the registry wants to be spoken to.
+func (p *pusher) connect(ctx context.Context, a Artifact) error {
+	auth, err := authn.Resolve(ctx, p.o.Client.Keychain(), p.repo)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	scopes := []string{repo.Scope(transport.PushScope)}
+	scopes := []string{p.repo.Scope(transport.PushScope)}
 	for _, b := range a.blobs() {
-		if from := mountable(b, repo); from != nil && !slices.Contains(scopes, from.Scope(transport.PullScope)) {
+		if from := p.mountable(b); from != nil && !slices.Contains(scopes, from.Scope(transport.PullScope)) {
 			scopes = append(scopes, from.Scope(transport.PullScope))
 		}
 	}
-	rt, err := transport.NewWithContext(ctx, repo.Registry, auth, o.Client.Transport(), scopes)
-	if err != nil {
-		return nil, err
-	}
-	return &pusher{o: o, repo: repo, client: &http.Client{Transport: rt}, there: make(map[string]bool)}, nil
+	rt, err := transport.NewWithContext(ctx, p.repo.Registry, auth, p.o.Client.Transport(), scopes)
+	p.client = &http.Client{Transport: rt}
+	return err
 }
 
 // mountable gives the repository of the same registry from which a blob can be mounted.
-func mountable(b Blob, repo name.Repository) *name.Repository {
-	if b.From == nil || b.From.RegistryStr() != repo.RegistryStr() || b.From.RepositoryStr() == repo.RepositoryStr() {
+func (p *pusher) mountable(b Blob) *name.Repository {
+	if p.sibling != nil {
+		return p.sibling
+	}
+	if b.From == nil || b.From.RegistryStr() != p.repo.RegistryStr() || b.From.RepositoryStr() == p.repo.RepositoryStr() {
 		return nil
 	}
 	return b.From
 }
 
-// content brings everything but the tags. Where every reference leads to the artifact already, nothing needs to move.
-func (p *pusher) content(ctx context.Context, a Artifact) error {
+// content brings everything but the tags. Where every reference leads to the artifact already, nothing needs to move. The top
+// manifest may be left to the tag: where there is but one reference, nothing else can fail before it moves.
+func (p *pusher) content(ctx context.Context, a Artifact, tagOnly bool) error {
 	blobs := a.blobs()
-	for _, ref := range p.refs {
-		digest, err := p.head(ctx, ref.Identifier())
-		if err != nil {
-			return err
-		}
-		p.there[ref.Identifier()] = digest == a.Digest
-	}
-	if !slices.ContainsFunc(p.refs, func(r name.Reference) bool { return !p.there[r.Identifier()] }) {
+	if !slices.ContainsFunc(p.refs, func(r name.Reference) bool { return p.leads[r.Identifier()] != a.Digest }) {
 		p.res.Present = len(blobs)
 		return nil
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(p.o.Jobs)
-	for _, b := range blobs {
-		g.Go(func() error { return p.pushBlob(gctx, b) })
-	}
-	if err := g.Wait(); err != nil {
+	if err := p.pushBlobs(ctx, blobs); err != nil {
 		return err
 	}
 	for _, img := range a.Images {
-		if err := p.putManifest(ctx, img.Digest.String(), img.Manifest, img.MediaType, img.Digest); err != nil {
+		if tagOnly && a.Index == nil {
+			return nil
+		}
+		if err := p.put(ctx, a, img.Digest.String(), img.Manifest, img.MediaType, img.Digest); err != nil {
 			return fmt.Errorf("manifest %s: %w", img.Digest, err)
 		}
 	}
-	if a.Index == nil {
+	if a.Index == nil || tagOnly {
 		return nil
 	}
-	if err := p.putManifest(ctx, a.Digest.String(), a.Index, a.MediaType, a.Digest); err != nil {
+	if err := p.put(ctx, a, a.Digest.String(), a.Index, a.MediaType, a.Digest); err != nil {
 		return fmt.Errorf("index %s: %w", a.Digest, err)
 	}
 	return nil
+}
+
+func (p *pusher) pushBlobs(ctx context.Context, blobs []Blob) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(p.o.Jobs)
+	for _, b := range blobs {
+		if p.known[b.Digest] {
+			p.count(func(r *PushResult) { r.Present++ })
+			continue
+		}
+		g.Go(func() error { return p.pushBlob(ctx, b) })
+	}
+	return g.Wait()
+}
+
+// put puts a manifest. A registry that then misses a blob is asked for every one that was taken to be there.
+func (p *pusher) put(ctx context.Context, a Artifact, ref string, b []byte, mediaType types.MediaType, digest v1.Hash) error {
+	err := p.putManifest(ctx, ref, b, mediaType, digest)
+	te, ok := errors.AsType[*transport.Error](err)
+	if len(p.known) == 0 || !ok || te.StatusCode != http.StatusBadRequest && te.StatusCode != http.StatusNotFound {
+		return err
+	}
+	var doubtful []Blob
+	for _, blob := range a.blobs() {
+		if p.known[blob.Digest] {
+			doubtful = append(doubtful, blob)
+		}
+	}
+	clear(p.known)
+	p.res.Present -= len(doubtful)
+	if err := p.pushBlobs(ctx, doubtful); err != nil {
+		return err
+	}
+	return p.putManifest(ctx, ref, b, mediaType, digest)
 }
 
 func (p *pusher) url(format string, args ...any) *url.URL {
@@ -217,32 +281,6 @@ func (p *pusher) do(req *http.Request, want ...int) (*http.Response, error) {
 	}
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
 	return resp, nil
-}
-
-// accepted are the manifests that jubako reads.
-var accepted = []string{string(types.OCIManifestSchema1), string(types.OCIImageIndex), string(types.DockerManifestSchema2), string(types.DockerManifestList)}
-
-// head asks where a reference leads; the zero hash where it leads nowhere.
-func (p *pusher) head(ctx context.Context, ref string) (v1.Hash, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, p.url("/manifests/%s", ref).String(), nil)
-	if err != nil {
-		return v1.Hash{}, err
-	}
-	for _, t := range accepted {
-		req.Header.Add("Accept", t)
-	}
-	resp, err := p.do(req, http.StatusOK)
-	if resp != nil && resp.StatusCode == http.StatusNotFound {
-		return v1.Hash{}, nil
-	}
-	if err != nil {
-		return v1.Hash{}, err
-	}
-	h, err := v1.NewHash(resp.Header.Get("Docker-Content-Digest"))
-	if err != nil {
-		return v1.Hash{}, nil // the registry does not say: then the manifest is put once more
-	}
-	return h, nil
 }
 
 // pushBlob brings one blob, in as many attempts as passing faults need.
@@ -296,7 +334,7 @@ func (p *pusher) tryBlob(ctx context.Context, b Blob) error {
 		return err
 	}
 	start := p.url("/blobs/uploads/")
-	if from := mountable(b, p.repo); from != nil {
+	if from := p.mountable(b); from != nil {
 		start.RawQuery = url.Values{"mount": {b.Digest.String()}, "from": {from.RepositoryStr()}}.Encode()
 	}
 	resp, err = p.start(ctx, start)

@@ -167,6 +167,71 @@ func TestPushMounts(t *testing.T) {
 	})
 }
 
+// TestPushSecondRepository: what one repository has got, another of the same registry mounts; and what a tag's image is made of
+// is not asked for blob by blob.
+func TestPushSecondRepository(t *testing.T) {
+	var heads atomic.Int32
+	fault := func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodHead && strings.Contains(r.URL.Path, "/blobs/") {
+			heads.Add(1)
+		}
+		return false
+	}
+	onEach(t, fault, func(t *testing.T, host string) {
+		a := Single(testImage(t, OCI, amd64))
+		one, two := ref(t, host+"/team/app:1"), ref(t, host+"/team/job:1")
+		res := mustPush(t, a, one, two)
+		if strings.HasSuffix(t.Name(), "own") && (res.Pushed != 3 || res.Mounted != 3) { // ggcr's knows a blob in every repository
+			t.Errorf("got %+v, want 3 pushed and 3 mounted", res)
+		}
+		heads.Store(0)
+		next := Single(testImage(t, OCI, amd64, "base of amd64", "changed"))
+		o, _ := options()
+		o.Earlier = map[string]Earlier{two.Name(): {Digest: a.Digest, Blobs: []v1.Hash{next.Images[0].Layers[0].Digest}}}
+		if _, err := Push(context.Background(), o, next, []name.Reference{one, two}); err != nil {
+			t.Fatal(err)
+		}
+		if n := heads.Load(); n != 4 {
+			t.Errorf("%d blobs were asked for, want the new layer and config in each repository", n)
+		}
+		if at(t, one) != next.Digest || at(t, two) != next.Digest {
+			t.Error("a tag leads to the wrong place")
+		}
+		o.Earlier = map[string]Earlier{one.Name(): {Digest: a.Digest}}
+		if res, err := Push(context.Background(), o, a, []name.Reference{one}); err != nil || res.Present != 3 {
+			t.Errorf("the tag was seen at the image, and %+v, %v", res, err)
+		}
+	})
+}
+
+// TestPushLostBlob: where the registry has lost a blob of the earlier image, it goes up again.
+func TestPushLostBlob(t *testing.T) {
+	h := httptest.NewServer(registries["own"](t))
+	defer h.Close()
+	host := strings.TrimPrefix(h.URL, "http://")
+	a := Single(testImage(t, OCI, amd64))
+	tag := ref(t, host+"/team/app:1")
+	mustPush(t, a, tag)
+	lost := a.Images[0].Layers[0].Digest
+	req, err := http.NewRequest(http.MethodDelete, h.URL+"/v2/team/app/blobs/"+lost.String(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp, err := http.DefaultClient.Do(req); err != nil || resp.StatusCode != http.StatusAccepted {
+		t.Fatalf("%v %v", resp, err)
+	}
+	next := Single(testImage(t, OCI, amd64, "base of amd64", "changed"))
+	if next.Images[0].Layers[0].Digest != lost {
+		t.Fatal("the images share no layer")
+	}
+	if res := mustPush(t, next, tag); res.Pushed != 3 || res.Present != 0 {
+		t.Errorf("%+v, want all three pushed", res)
+	}
+	if resp, err := http.Head(h.URL + "/v2/team/app/blobs/" + lost.String()); err != nil || resp.StatusCode != http.StatusOK || at(t, tag) != next.Digest {
+		t.Errorf("the image is not whole: %v %v", resp, err)
+	}
+}
+
 func TestPushIndexAndSeveralRegistries(t *testing.T) {
 	onEach(t, nil, func(t *testing.T, host string) {
 		other := httptest.NewServer(registries["ggcr"](t))

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
@@ -40,6 +38,8 @@ type Config struct {
 	StopSignal  string
 	Staticfiles Staticfiles
 	Copy        []Copy
+	Steps       []Step
+	Bytecode    bool
 	Mirrors     map[string]string
 	Index       string
 	Debian
@@ -119,7 +119,7 @@ type (
 		StopSignal    string                `toml:"stop-signal"`
 		Staticfiles   any                   `toml:"staticfiles"`
 		Copy          []rawCopy             `toml:"copy"`
-		Step          []map[string]any      `toml:"step"`
+		Step          []rawStep             `toml:"step"`
 		Mirrors       map[string]string     `toml:"mirrors"`
 		Index         string                `toml:"index"`
 		Profile       map[string]rawProfile `toml:"profile"`
@@ -154,12 +154,6 @@ type (
 		} `toml:"tool"`
 	}
 )
-
-// notYet are keys whose work is not built: to use one is an error, so that nothing is left out in silence.
-var notYet = map[string]string{
-	"bytecode": "compiling bytecode is not supported by this version",
-	"step":     "steps beside collectstatic are not supported by this version",
-}
 
 // configFor reads [tool.jubako] of a document for a profile, with further settings over it, each KEY=VALUE in TOML.
 func configFor(file string, data []byte, profile string, sets []string) (*Config, places, error) {
@@ -214,12 +208,6 @@ func configFor(file string, data []byte, profile string, sets []string) (*Config
 
 // resolve checks values and gives them their types. merged tells what was written.
 func (r *rawConfig) resolve(merged map[string]any) (*Config, error) {
-	for _, key := range slices.Sorted(maps.Keys(notYet)) {
-		used := map[string]bool{"bytecode": r.Bytecode, "step": len(r.Step) > 0}[key]
-		if used {
-			return nil, hint.Wrap(badKey(key, "%s", notYet[key]), "remove the key, or build on a base that has what you need")
-		}
-	}
 	if len(r.Profile) > 0 {
 		return nil, badKey("profile", "a profile cannot hold profiles")
 	}
@@ -227,7 +215,7 @@ func (r *rawConfig) resolve(merged map[string]any) (*Config, error) {
 		Image: r.Image, Base: r.Base, Workdir: cmp.Or(r.Workdir, "/app"), Source: cmp.Or(r.Source, "."), Manage: r.Manage, Venv: cmp.Or(r.Venv, ".venv"),
 		NumericUser: r.NumericUser, Owner: r.Owner, Extras: r.Extras, Groups: r.Groups, Exclude: r.Exclude, Include: r.Include, Env: r.Env,
 		Entrypoint: r.Entrypoint, Cmd: r.Cmd, Labels: r.Labels, Volumes: r.Volumes, Writable: r.Writable, StopSignal: r.StopSignal,
-		Mirrors: r.Mirrors, Index: r.Index,
+		Mirrors: r.Mirrors, Index: r.Index, Bytecode: r.Bytecode,
 	}
 	if c.Env == nil {
 		c.Env = map[string]string{}
@@ -254,5 +242,11 @@ func (r *rawConfig) resolve(merged map[string]any) (*Config, error) {
 	if c.Staticfiles, err = readStaticfiles(merged["staticfiles"]); err != nil {
 		return nil, err
 	}
-	return c, c.checkPaths()
+	if c.Steps, err = readSteps(r.Step); err != nil {
+		return nil, err
+	}
+	if err := c.checkPaths(); err != nil {
+		return nil, err
+	}
+	return c, c.checkSteps()
 }

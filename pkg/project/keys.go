@@ -100,8 +100,13 @@ var topKeys = []string{"image", "base", "workdir", "source", "manage", "venv", "
 func unknownKey(place string, key []string) error {
 	last := key[len(key)-1]
 	known := topKeys
-	if len(key) > 1 && key[len(key)-2] == "copy" {
-		known = []string{"from", "to"}
+	if len(key) > 1 {
+		switch key[len(key)-2] {
+		case "copy":
+			known = []string{"from", "to"}
+		case "step":
+			known = stepKeys
+		}
 	}
 	return unknownName(place, strings.Join(key, "."), last, known)
 }

@@ -132,7 +132,6 @@ func TestRefused(t *testing.T) {
 		"deb-sources":                      {"[tool.jubako]\ndeb-sources = [\"http://x y main\"]\n", "", "", []string{":2:", "deb-sources"}},
 		"deb-mirror":                       {"[tool.jubako]\ndeb-mirror = \"mirror.example\"\n", "", "", []string{":2:", "no URL"}},
 		"snapshot":                         {"[tool.jubako]\nsnapshot = \"yesterday\"\n", "", "", []string{":2:", "20260301T000000Z"}},
-		"bytecode":                         {"", "bytecode=true", "", []string{"bytecode is not supported"}},
 		"set without =":                    {"", "image", "", []string{"there is no ="}},
 		"group cycle":                      {"[dependency-groups]\na = [{ include-group = \"b\" }]\nb = [{ include-group = \"a\" }]\n", "", "", []string{"includes itself"}},
 		"type in a table":                  {"[tool.jubako.user]\nuid = \"x\"\n", "", "", []string{"f.toml:2:1", "a number is wanted"}},

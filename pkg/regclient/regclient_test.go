@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -244,4 +246,49 @@ func FuzzConfigFile(f *testing.F) {
 		}
 		_, _ = cf.find(context.Background(), authn.Resource(r))
 	})
+}
+
+// TestPing: what a registry says of itself is asked once, by however many; a fault is not remembered.
+func TestPing(t *testing.T) {
+	var asked atomic.Int32
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) == 1 {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	defer s.Close()
+	c := New(Options{})
+	reg, err := name.NewRegistry(strings.TrimPrefix(s.URL, "http://"), name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := transport.Ping(context.Background(), reg, c.Transport()); err == nil {
+		t.Error("403 is no answer")
+	}
+	asked.Store(1)
+	var all sync.WaitGroup
+	for range 5 {
+		all.Go(func() {
+			got, err := transport.Ping(context.Background(), reg, c.Transport())
+			if err != nil || got.Scheme != "basic" && got.Scheme != "Basic" || !got.Insecure {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
+	}
+	all.Wait()
+	if n := asked.Load(); n != 2 {
+		t.Errorf("asked %d times in all, want 2", n)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	other, err := name.NewRegistry("127.0.0.1:1", name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := transport.Ping(ctx, other, c.Transport()); err == nil {
+		t.Error("nothing listens there")
+	}
 }

@@ -24,7 +24,10 @@ const maxResumes = 5
 
 // retrier makes a request again when it failed for a passing reason and can be repeated: a body, if any, can be rewound.
 // Retry-After (RFC 9110, section 10.2.3) is honoured within maxWait. A GET whose answer is cut is gone on with by a range.
-type retrier struct{ o Options }
+type retrier struct {
+	o     Options
+	pings *pings
+}
 
 func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	if r.o.UserAgent != "" {
@@ -35,6 +38,14 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 		// The client library tries private networks without TLS when TLS fails, and would send credentials so.
 		return nil, fmt.Errorf("%s is not to be spoken to without TLS", req.URL.Host)
 	}
+	if isPing(req) {
+		return r.pings.roundTrip(req, r.send)
+	}
+	return r.send(req)
+}
+
+// send makes the request, as often as it takes.
+func (r *retrier) send(req *http.Request) (*http.Response, error) {
 	wait := firstWait
 	for attempt := 1; ; attempt++ {
 		resp, err := r.o.Base.RoundTrip(req)

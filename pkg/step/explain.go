@@ -39,6 +39,7 @@ func (e *Error) Unwrap() error { return e.Err }
 type Advice struct {
 	Table   string  // the table of the command: "[tool.jubako.staticfiles]"
 	Without string  // how to do without the command: "leave the layer out with [tool.jubako] staticfiles = false"
+	Timeout string  // what to do about one that takes too long; empty for the usual
 	More    []Cause // what commands of this kind fail for beyond what all do
 	Workdir string  // below which the project's files lie
 }
@@ -56,7 +57,7 @@ func (c *Command) explain(ctx context.Context, err error, rec *Recorder) error {
 		return hint.Wrap(e, "is %q in the base or among the locked packages? %s command says what runs", c.Argv[0], c.Advice.Table)
 	}
 	if errors.Is(err, sandbox.ErrTimeout) {
-		return hint.Wrap(e, "does it wait for a network that it does not have, or for an answer?")
+		return hint.Wrap(e, "%s", cmp.Or(c.Advice.Timeout, "does it wait for a network that it does not have, or for an answer?"))
 	}
 	if remedy := c.Advice.Diagnose(rec.LastLines(keptLines)); remedy != "" {
 		return hint.Wrap(e, "%s", remedy)

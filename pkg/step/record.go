@@ -9,36 +9,48 @@ import (
 )
 
 const (
-	keptLines    = 400  // of which a traceback may need many, to be understood
-	maxLine      = 4096 // bytes; a longer line is broken
-	minSecretLen = 6    // a shorter value would be struck out of ordinary words
+	keptLines = 400  // of which a traceback may need many, to be understood
+	maxLine   = 4096 // bytes; a longer line is broken
 )
+
+// MinSecret is the length in bytes from which a value is struck out of what a command prints.
+const MinSecret = 6
 
 // Recorder takes what a command prints: it strikes secrets out, passes it on line by line, and keeps the end of it.
 type Recorder struct {
 	log     io.Writer
 	secrets *strings.Replacer
+	values  []string // those struck out
+	longest int      // bytes of the longest of them
 	partial []byte
 	lines   []string
 }
 
-// NewRecorder strikes out the values of env, "NAME=value" each, and puts their names there.
+// NewRecorder strikes out the values of env, "NAME=value" each, and puts their names there. Of a value of several lines,
+// each line is struck out. Values of fewer than MinSecret bytes are left, since they may be part of any word.
 func NewRecorder(log io.Writer, env []string) *Recorder {
-	secrets := slices.Clone(env)
-	slices.SortStableFunc(secrets, func(a, b string) int { return cmp.Compare(len(value(b)), len(value(a))) }) // "abcdef" before "abc"
-	var pairs []string
-	for _, kv := range secrets {
-		// The settings module is no secret, and is what many messages are about.
-		if name, v, _ := strings.Cut(kv, "="); len(v) >= minSecretLen && name != settingsVariable {
-			pairs = append(pairs, v, "$"+name)
+	r := &Recorder{log: log}
+	type secret struct{ name, value string }
+	var secrets []secret
+	for _, kv := range env {
+		name, v, _ := strings.Cut(kv, "=")
+		if name == settingsVariable { // no secret, and what many messages are about
+			continue
+		}
+		for line := range strings.Lines(v) {
+			if line = strings.TrimRight(line, "\r\n"); len(line) >= MinSecret {
+				secrets = append(secrets, secret{name, line})
+			}
 		}
 	}
-	return &Recorder{log: log, secrets: strings.NewReplacer(pairs...)}
-}
-
-func value(kv string) string {
-	_, v, _ := strings.Cut(kv, "=")
-	return v
+	slices.SortStableFunc(secrets, func(a, b secret) int { return cmp.Compare(len(b.value), len(a.value)) }) // "abcdef" before "abc"
+	var pairs []string
+	for _, s := range secrets {
+		pairs = append(pairs, s.value, "$"+s.name)
+		r.values, r.longest = append(r.values, s.value), max(r.longest, len(s.value))
+	}
+	r.secrets = strings.NewReplacer(pairs...)
+	return r
 }
 
 // Write never fails, so that a log that cannot be written does not end the command.
@@ -46,17 +58,36 @@ func (r *Recorder) Write(p []byte) (int, error) {
 	r.partial = append(r.partial, p...)
 	for {
 		n := bytes.IndexByte(r.partial, '\n')
-		if n < 0 && len(r.partial) < maxLine {
+		switch {
+		case n >= 0 && n <= maxLine:
+			r.line(r.partial[:n])
+			r.partial = r.partial[n+1:]
+		case n < 0 && len(r.partial) < maxLine+r.longest:
 			return len(p), nil
+		default:
+			cut := r.cut(maxLine)
+			r.line(r.partial[:cut])
+			r.partial = r.partial[cut:]
 		}
-		if n < 0 || n > maxLine {
-			r.line(r.partial[:maxLine])
-			r.partial = r.partial[maxLine:]
-			continue
-		}
-		r.line(r.partial[:n])
-		r.partial = r.partial[n+1:]
 	}
+}
+
+// cut moves the place where a long line is broken before a value that would be broken with it. What follows the place
+// for the length of the longest value is there.
+func (r *Recorder) cut(at int) int {
+	for moved := true; moved; {
+		moved = false
+		for _, v := range r.values {
+			from := max(0, at-len(v)+1)
+			if i := bytes.Index(r.partial[from:min(len(r.partial), at+len(v)-1)], []byte(v)); i >= 0 && from+i < at {
+				if from+i == 0 {
+					return len(v)
+				}
+				at, moved = from+i, true
+			}
+		}
+	}
+	return at
 }
 
 func (r *Recorder) line(b []byte) {

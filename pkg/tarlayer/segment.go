@@ -42,6 +42,7 @@ type worker struct {
 	deflate *flate.Writer
 	inflate io.ReadCloser
 	chunks  *chunkPool
+	plain   bool // runs are not compressed here
 }
 
 // work makes the segment's bytes. It never blocks but on the consumer of raw.
@@ -55,7 +56,7 @@ func (w *worker) work(ctx context.Context, s *segment) {
 	}
 }
 
-// workRun reads the run's pieces and compresses them as one gzip member.
+// workRun reads the run's pieces and, unless they are wanted plain, compresses them as one gzip member.
 func (w *worker) workRun(ctx context.Context, s *segment) error {
 	buf := make([]byte, s.size)
 	at := buf
@@ -68,6 +69,9 @@ func (w *worker) workRun(ctx context.Context, s *segment) error {
 			return err
 		}
 		at = at[p.n:]
+	}
+	if w.plain {
+		return send(ctx, s.raw, buf)
 	}
 	out := &sliceWriter{b: append(make([]byte, 0, len(buf)/3+64), gzipHeader...)}
 	if w.deflate == nil {

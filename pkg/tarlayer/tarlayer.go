@@ -4,6 +4,9 @@
 // stream that the wheel holds, a member of its own; everything between such files is compressed in runs of at most 1 MiB,
 // each a member. Members are made on all cores, ahead of the two hashes, in memory that does not grow with the layer.
 //
+// Where zstd is asked for, the blob is a row of frames (RFC 8878), each of 1 MiB of the same tar stream: nothing is
+// spliced, the diffID is that of the gzip blob, and the frames are made on all cores.
+//
 // The bytes are a pure function of the tree and the options (not of Jobs): see layers.Format. It imports pkg/fstree and
 // nothing else of jubako.
 package tarlayer
@@ -14,7 +17,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"hash"
 	"io"
 	"runtime"
 
@@ -42,12 +44,31 @@ func appendTrailer(b []byte, crc uint32, size int64) []byte {
 	return binary.LittleEndian.AppendUint32(b, uint32(size))
 }
 
+// Compression says how a layer's tar is compressed.
+type Compression string
+
+// The compressions. The empty one is Gzip.
+const (
+	Gzip Compression = "gzip" // RFC 1952
+	Zstd Compression = "zstd" // RFC 8878
+)
+
+func (c Compression) name() string {
+	if c == "" {
+		return string(Gzip)
+	}
+	return string(c)
+}
+
 // Options says how a tree is written.
 type Options struct {
 	// Epoch is the time of every entry, in seconds since 1970.
 	Epoch int64
 	// Jobs is how many members are made at once; the number of processors where it is 0.
-	Jobs int
+	Jobs        int
+	Compression Compression
+	// Encoders are for zstd; where it is nil, the layer has some of its own.
+	Encoders *Encoders
 }
 
 // Result is what is known of a blob once it is written. Its digest is the writer's to know.
@@ -64,10 +85,12 @@ func Write(ctx context.Context, w io.Writer, t *fstree.Tree, o Options) (Result,
 	if jobs <= 0 {
 		jobs = runtime.GOMAXPROCS(0)
 	}
+	if o.Compression != "" && o.Compression != Gzip && o.Compression != Zstd {
+		return Result{}, fmt.Errorf("there is no compression %q", o.Compression)
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	work := make(chan *segment)
 	ordered := make(chan *segment, jobs+2) // together with jobs, the bound on memory
-	toHash := make(chan *segment, 2)
 	chunks := &chunkPool{free: make(chan []byte, 8+4*jobs)}
 
 	g.Go(func() error {
@@ -87,18 +110,51 @@ func Write(ctx context.Context, w io.Writer, t *fstree.Tree, o Options) (Result,
 	})
 	for range jobs {
 		g.Go(func() error {
-			wk := &worker{chunks: chunks}
+			wk := &worker{chunks: chunks, plain: o.Compression == Zstd}
 			for s := range work {
 				wk.work(ctx, s)
 			}
 			return nil
 		})
 	}
+	if o.Compression == Zstd {
+		encoders := o.Encoders
+		if encoders == nil {
+			encoders = NewEncoders(jobs)
+		}
+		f := newFramer(ctx, g, w, encoders)
+		g.Go(func() error { return frameSegments(ctx, f, ordered, chunks) })
+		if err := g.Wait(); err != nil {
+			return Result{}, err
+		}
+		return f.result(), nil
+	}
+	return writeMembers(ctx, g, w, ordered, chunks)
+}
+
+// frameSegments feeds the tar stream to the framer.
+func frameSegments(ctx context.Context, f *framer, ordered <-chan *segment, chunks *chunkPool) (err error) {
+	defer func() {
+		if cerr := f.close(); err == nil {
+			err = cerr
+		}
+	}()
+	for s := range ordered {
+		if _, err := feedSegment(ctx, f, s, chunks); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeMembers writes segments as gzip members, and waits for the group.
+func writeMembers(ctx context.Context, g *errgroup.Group, w io.Writer, ordered <-chan *segment, chunks *chunkPool) (Result, error) {
 	var res Result
+	toHash := make(chan *segment, 2)
 	diffID := sha256.New()
 	g.Go(func() error {
 		for s := range toHash {
-			n, err := hashSegment(ctx, diffID, s, chunks)
+			n, err := feedSegment(ctx, diffID, s, chunks)
 			if err != nil {
 				return err
 			}
@@ -129,8 +185,8 @@ func Write(ctx context.Context, w io.Writer, t *fstree.Tree, o Options) (Result,
 	return res, nil
 }
 
-// hashSegment feeds the segment's tar bytes to the diffID.
-func hashSegment(ctx context.Context, h hash.Hash, s *segment, chunks *chunkPool) (n int64, err error) {
+// feedSegment feeds the segment's tar bytes to the diffID, and to the frames of zstd.
+func feedSegment(ctx context.Context, to io.Writer, s *segment, chunks *chunkPool) (n int64, err error) {
 	for {
 		select {
 		case b, ok := <-s.raw:
@@ -138,7 +194,9 @@ func hashSegment(ctx context.Context, h hash.Hash, s *segment, chunks *chunkPool
 				<-s.done
 				return n, s.err
 			}
-			h.Write(b)
+			if _, err := to.Write(b); err != nil {
+				return n, err
+			}
 			n += int64(len(b))
 			chunks.put(b)
 		case <-ctx.Done():

@@ -1,0 +1,76 @@
+package regclient
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+)
+
+// pings remembers what registries have answered to GET /v2/, with which the client library begins whatever it does: which
+// credentials they want, and whether they have TLS. Neither changes while a build runs.
+type pings struct {
+	mu  sync.Mutex
+	all map[string]*ping // by scheme and host
+}
+
+// ping is a registry's answer; free is held by whoever reads or makes it.
+type ping struct {
+	free   chan struct{}
+	status int // 0 where there is no answer yet
+	text   string
+	header http.Header
+	noTLS  error // the only failure that is as lasting as an answer
+}
+
+// isPing says whether a request is one whose answer can be remembered.
+func isPing(req *http.Request) bool {
+	return req.Method == http.MethodGet && req.URL.Path == "/v2/" && req.URL.RawQuery == "" && req.Header.Get("Authorization") == ""
+}
+
+func (p *pings) of(req *http.Request) *ping {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key := req.URL.Scheme + "://" + req.URL.Host
+	one := p.all[key]
+	if one == nil {
+		if p.all == nil {
+			p.all = make(map[string]*ping)
+		}
+		one = &ping{free: make(chan struct{}, 1)}
+		p.all[key] = one
+	}
+	return one
+}
+
+// roundTrip answers from memory, or else with send, once for all who ask at the same time.
+func (p *pings) roundTrip(req *http.Request, send func(*http.Request) (*http.Response, error)) (*http.Response, error) {
+	one := p.of(req)
+	select {
+	case one.free <- struct{}{}:
+		defer func() { <-one.free }()
+	case <-req.Context().Done():
+		return nil, context.Cause(req.Context())
+	}
+	if one.noTLS != nil {
+		return nil, one.noTLS
+	}
+	if one.status == 0 {
+		resp, err := send(req)
+		if err != nil {
+			if strings.Contains(err.Error(), "server gave HTTP response to HTTPS client") {
+				one.noTLS = err
+			}
+			return nil, err
+		}
+		if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusUnauthorized {
+			return resp, nil
+		}
+		drain(resp.Body)
+		one.status, one.text, one.header = resp.StatusCode, resp.Status, resp.Header
+	}
+	return &http.Response{
+		StatusCode: one.status, Status: one.text, Header: one.header.Clone(), Body: http.NoBody, Request: req,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}, nil
+}
