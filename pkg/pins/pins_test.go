@@ -184,6 +184,9 @@ func TestMoved(t *testing.T) {
 func FuzzLockFile(f *testing.F) {
 	f.Add(sample().Bytes())
 	f.Add(New(Base{Name: "x", Digest: digest}).Bytes())
+	built := New(Base{Name: "x", Digest: digest})
+	built.Build = sampleBuild()
+	f.Add(built.Bytes())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		l, err := Parse(b)
 		if err != nil {
