@@ -75,9 +75,9 @@ func TestRunUnhealthy(t *testing.T) {
 	}{
 		"it ends": {[]string{img.ref(), "--", "python", "manage.py", "check"}, []string{"it ended before it was healthy: exit status 1", "Set the SECRET_KEY environment variable"}},
 		// uvicorn starts its workers again and again.
-		"it does not start": {[]string{"--health-timeout", "20s", img.ref()}, []string{"it was not healthy within 20", "Set the SECRET_KEY environment variable"}},
-		"another port": {[]string{"-e", "SECRET_KEY=e2e", "--health-timeout", "20s", img.ref(), "--", "uvicorn", "bento.asgi:application", "--port", "8001"},
-			[]string{"it was not healthy within 20", "the health check printed:", "Connection refused", "the service printed last:", "Uvicorn running on http://127.0.0.1:8001"}},
+		"it does not start": {[]string{"--health-timeout", "45s", img.ref()}, []string{"it was not healthy within 45", "Set the SECRET_KEY environment variable"}},
+		"another port": {[]string{"-e", "SECRET_KEY=e2e", "--health-timeout", "45s", img.ref(), "--", "uvicorn", "bento.asgi:application", "--port", "8001"},
+			[]string{"it was not healthy within 45", "the health check printed:", "Connection refused", "the service printed last:", "Uvicorn running on http://127.0.0.1:8001"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, log, err := runs(t, "root", append([]string{"--health"}, test.args...)...).try(t)
