@@ -126,8 +126,10 @@ func TestRunServes(t *testing.T) {
 			if err := x.Start(); err != nil {
 				t.Fatal(err)
 			}
+			ended := sync.OnceValue(x.Wait)
+			t.Cleanup(func() { _ = ended() }) // before what it leaves behind is looked for
 			address := "http://127.0.0.1:8000" // where it shares this machine's network
-			eventually(t, "the service", 3*time.Minute, func() error {
+			eventually(t, "the service", 5*time.Minute, func() error {
 				if m := regexp.MustCompile(`(http://127\.0\.0\.1:\d+) leads to the image's port 8000`).FindStringSubmatch(log.String()); m != nil {
 					address = m[1]
 				}
@@ -146,7 +148,7 @@ func TestRunServes(t *testing.T) {
 			if err := x.Process.Signal(syscall.SIGINT); err != nil {
 				t.Fatal(err)
 			}
-			if err := x.Wait(); err != nil {
+			if err := ended(); err != nil {
 				t.Errorf("%v\n%s", err, &log)
 			}
 			if left := marked(t, mark); len(left) > 0 {
