@@ -127,7 +127,7 @@ func TestRunServes(t *testing.T) {
 				t.Fatal(err)
 			}
 			ended := sync.OnceValue(x.Wait)
-			t.Cleanup(func() { _ = ended() }) // before what it leaves behind is looked for
+			t.Cleanup(func() { _ = ended() })  // before what it leaves behind is looked for
 			address := "http://127.0.0.1:8000" // where it shares this machine's network
 			eventually(t, "the service", 5*time.Minute, func() error {
 				if m := regexp.MustCompile(`(http://127\.0\.0\.1:\d+) leads to the image's port 8000`).FindStringSubmatch(log.String()); m != nil {
