@@ -27,7 +27,7 @@ func (b *builder) deliver(ctx context.Context, a output.Artifact, res *Result) e
 		return nil
 	}
 	var err error
-	res.Push, err = output.Push(ctx, output.PushOptions{Client: b.Registry, Jobs: b.spec.Jobs, Progress: func(blob output.Blob, done int64) {
+	res.Push, err = output.Push(ctx, output.PushOptions{Client: b.Registry, Jobs: b.spec.Jobs, Seen: b.remote.seen(), Progress: func(blob output.Blob, done int64) {
 		b.Report(Event{Kind: Progress, Name: "push " + blob.Name, Done: done, Total: blob.Size})
 	}}, a, b.spec.Tags)
 	if err != nil {

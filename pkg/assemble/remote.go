@@ -2,7 +2,6 @@ package assemble
 
 import (
 	"context"
-	"encoding/json"
 	"io"
 	"sync"
 
@@ -19,8 +18,9 @@ import (
 // --cache-from. A registry is asked once, and only when this machine lacks a layer.
 type remoteCache struct {
 	once sync.Once
-	find func() map[layers.Key]remoteLayer
+	find func() (map[layers.Key]remoteLayer, []output.Seen)
 	all  map[layers.Key]remoteLayer
+	tags []output.Seen // where the image's own tags led
 }
 
 // remoteLayer is a layer that a registry holds.
@@ -36,9 +36,17 @@ func (c *remoteCache) lookUp(key layers.Key) (remoteLayer, bool) {
 	if c == nil {
 		return remoteLayer{}, false
 	}
-	c.once.Do(func() { c.all = c.find() })
+	c.once.Do(func() { c.all, c.tags = c.find() })
 	l, ok := c.all[key]
 	return l, ok
+}
+
+// seen is where tags led, where they have been asked for; it may be called when no layer is being made any more.
+func (c *remoteCache) seen() []output.Seen {
+	if c == nil {
+		return nil
+	}
+	return c.tags
 }
 
 // openRemoteCache prepares the look into earlier images. What cannot be read is no error: then the layers are made.
@@ -55,30 +63,40 @@ func (b *builder) openRemoteCache(ctx context.Context) *remoteCache {
 	if len(refs) == 0 {
 		return nil
 	}
-	return &remoteCache{find: func() map[layers.Key]remoteLayer {
+	return &remoteCache{find: func() (map[layers.Key]remoteLayer, []output.Seen) {
 		all := make(map[layers.Key]remoteLayer)
+		var tags []output.Seen
 		for _, ref := range refs {
 			n := len(all)
-			if err := b.readEarlier(ctx, ref, all); err != nil {
+			seen, err := b.readEarlier(ctx, ref, all)
+			if err != nil {
 				b.debug("no layers are reused from %s: %v", ref, err)
 				continue
 			}
 			b.debug("%s holds %d layers with keys", ref, len(all)-n)
+			for _, t := range b.spec.Tags {
+				tag, ok := t.(name.Tag)
+				if _, mirrored := b.Registry.Mirror(t); ok && !mirrored && t.String() == ref {
+					seen.Tag = tag
+					tags = append(tags, seen)
+				}
+			}
 		}
-		return all
+		return all, tags
 	}}
 }
 
-// readEarlier notes the layers of an image, and of every image of an index, by their keys.
-func (b *builder) readEarlier(ctx context.Context, ref string, all map[layers.Key]remoteLayer) error {
+// readEarlier notes the layers of an image, and of every image of an index, by their keys, and all of its blobs.
+func (b *builder) readEarlier(ctx context.Context, ref string, all map[layers.Key]remoteLayer) (output.Seen, error) {
 	src, err := base.ParseSource(ref)
 	if err != nil {
-		return err
+		return output.Seen{}, err
 	}
 	opened, err := base.Open(ctx, src, base.Options{Client: b.Registry, Store: b.Store})
 	if err != nil {
-		return err
+		return output.Seen{}, err
 	}
+	seen := output.Seen{Digest: opened.Digest}
 	platforms := opened.Platforms()
 	if !opened.IsIndex() {
 		platforms = []v1.Platform{{}}
@@ -86,24 +104,24 @@ func (b *builder) readEarlier(ctx context.Context, ref string, all map[layers.Ke
 	for _, p := range platforms {
 		img, err := opened.Image(ctx, p)
 		if err != nil {
-			return err
+			return seen, err
 		}
-		if err := note(img, all); err != nil {
-			return err
+		m, err := img.Manifest()
+		if err != nil {
+			return seen, err
+		}
+		seen.Blobs = append(seen.Blobs, m.Config.Digest)
+		for _, l := range m.Layers {
+			seen.Blobs = append(seen.Blobs, l.Digest)
+		}
+		if err := note(img, m, all); err != nil {
+			return seen, err
 		}
 	}
-	return nil
+	return seen, nil
 }
 
-func note(img *base.Image, all map[layers.Key]remoteLayer) error {
-	raw, err := img.RawManifest()
-	if err != nil {
-		return err
-	}
-	var m v1.Manifest
-	if err := json.Unmarshal(raw, &m); err != nil {
-		return err
-	}
+func note(img *base.Image, m *v1.Manifest, all map[layers.Key]remoteLayer) error {
 	conf, err := imageconf.Parse(img.Config)
 	if err != nil || len(conf.RootFS.DiffIDs) != len(m.Layers) {
 		return err

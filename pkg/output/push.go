@@ -35,8 +35,18 @@ type PushOptions struct {
 	Jobs int
 	// Progress is told how many bytes of a blob have gone up; it may be nil. It is called from several goroutines.
 	Progress func(b Blob, done int64)
+	// Seen is where tags led a moment ago, as far as that is known. It saves a question for each blob of theirs.
+	Seen []Seen
 	// Sleep waits between attempts; it is for tests. A timer where it is nil.
 	Sleep func(context.Context, time.Duration) error
+}
+
+// Seen is where a tag led when its registry, and no mirror of it, was last asked.
+type Seen struct {
+	Tag    name.Tag
+	Digest v1.Hash
+	// Blobs are those of the image, or of the index's images: the repository holds them.
+	Blobs []v1.Hash
 }
 
 // PushResult says what a push moved.
@@ -71,6 +81,8 @@ func Push(ctx context.Context, o PushOptions, a Artifact, refs []name.Reference)
 			order = append(order, p)
 		}
 		p.refs = append(p.refs, ref)
+		_, p.alone = ref.(name.Tag)
+		p.alone = p.alone && len(refs) == 1 && a.Index == nil
 	}
 	for _, p := range order {
 		if err := p.content(ctx, a); err != nil {
@@ -133,6 +145,9 @@ type pusher struct {
 	refs   []name.Reference
 	client *http.Client
 	there  map[string]bool // references that lead to the artifact already
+	alone  bool            // there is one reference, a tag: the manifest needs no place beside it
+	seen   map[string]v1.Hash
+	held   map[v1.Hash]bool // blobs that the repository holds, by what was seen of it
 
 	mu  sync.Mutex
 	res PushResult
@@ -153,7 +168,16 @@ func newPusher(ctx context.Context, o PushOptions, repo name.Repository, a Artif
 	if err != nil {
 		return nil, err
 	}
-	return &pusher{o: o, repo: repo, client: &http.Client{Transport: rt}, there: make(map[string]bool)}, nil
+	p := &pusher{o: o, repo: repo, client: &http.Client{Transport: rt}, there: make(map[string]bool), seen: make(map[string]v1.Hash), held: make(map[v1.Hash]bool)}
+	for _, s := range o.Seen {
+		if s.Tag.Context().Name() == repo.Name() {
+			p.seen[s.Tag.Identifier()] = s.Digest
+			for _, b := range s.Blobs {
+				p.held[b] = true
+			}
+		}
+	}
+	return p, nil
 }
 
 // mountable gives the repository of the same registry from which a blob can be mounted.
@@ -164,10 +188,14 @@ func mountable(b Blob, repo name.Repository) *name.Repository {
 	return b.From
 }
 
-// content brings everything but the tags. Where every reference leads to the artifact already, nothing needs to move.
+// content brings everything but the tags, and the tag too where it is the only reference. Where every reference leads to the
+// artifact already, nothing needs to move.
 func (p *pusher) content(ctx context.Context, a Artifact) error {
 	blobs := a.blobs()
 	for _, ref := range p.refs {
+		if digest, ok := p.seen[ref.Identifier()]; ok && digest != a.Digest {
+			continue // it is to move, wherever it leads by now
+		}
 		digest, err := p.head(ctx, ref.Identifier())
 		if err != nil {
 			return err
@@ -178,13 +206,42 @@ func (p *pusher) content(ctx context.Context, a Artifact) error {
 		p.res.Present = len(blobs)
 		return nil
 	}
-	g, gctx := errgroup.WithContext(ctx)
+	if err := p.pushBlobs(ctx, blobs); err != nil {
+		return err
+	}
+	err := p.putManifests(ctx, a)
+	if te, ok := errors.AsType[*transport.Error](err); ok && te.StatusCode < 500 && len(p.held) > 0 {
+		// A blob that was seen may have gone since: then each is asked for after all.
+		p.held, p.res = nil, PushResult{}
+		if err := p.pushBlobs(ctx, blobs); err != nil {
+			return err
+		}
+		err = p.putManifests(ctx, a)
+	}
+	return err
+}
+
+func (p *pusher) pushBlobs(ctx context.Context, blobs []Blob) error {
+	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(p.o.Jobs)
 	for _, b := range blobs {
-		g.Go(func() error { return p.pushBlob(gctx, b) })
+		if p.held[b.Digest] {
+			p.count(func(r *PushResult) { r.Present++ })
+			continue
+		}
+		g.Go(func() error { return p.pushBlob(ctx, b) })
 	}
-	if err := g.Wait(); err != nil {
-		return err
+	return g.Wait()
+}
+
+func (p *pusher) putManifests(ctx context.Context, a Artifact) error {
+	if p.alone {
+		tag := p.refs[0]
+		if err := p.putManifest(ctx, tag.Identifier(), a.top(), a.MediaType, a.Digest); err != nil {
+			return fmt.Errorf("tagging %s: %w", tag.Name(), err)
+		}
+		p.there[tag.Identifier()] = true
+		return nil
 	}
 	for _, img := range a.Images {
 		if err := p.putManifest(ctx, img.Digest.String(), img.Manifest, img.MediaType, img.Digest); err != nil {

@@ -45,7 +45,8 @@ type Options struct {
 
 // Client is safe for concurrent use.
 type Client struct {
-	o Options
+	o     Options
+	first *firstAnswers
 }
 
 // New makes a client.
@@ -63,7 +64,7 @@ func New(o Options) *Client {
 	if o.Log == nil {
 		o.Log = func(string) {}
 	}
-	return &Client{o}
+	return &Client{o, &firstAnswers{}}
 }
 
 // Reference reads a reference as Docker does: short names are the default registry's, a missing tag is "latest".
@@ -110,7 +111,7 @@ func (o Options) plain(registry string) bool {
 }
 
 // Transport makes requests with patience: see retry.go.
-func (c *Client) Transport() http.RoundTripper { return &retrier{o: c.o} }
+func (c *Client) Transport() http.RoundTripper { return &retrier{o: c.o, first: c.first} }
 
 // Explain turns a failure in speaking to a registry into an error that says what was asked, what the registry or the
 // network answered, and what can be done. doing is a gerund: "pulling python:3.12-slim".

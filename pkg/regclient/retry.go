@@ -24,7 +24,13 @@ const maxResumes = 5
 
 // retrier makes a request again when it failed for a passing reason and can be repeated: a body, if any, can be rewound.
 // Retry-After (RFC 9110, section 10.2.3) is honoured within maxWait. A GET whose answer is cut is gone on with by a range.
-type retrier struct{ o Options }
+//
+// What a registry answers to the first question, "/v2/" without credentials, is kept: every puller and pusher asks it anew, and the
+// answer, that it is there and how it wants to be logged in to (distribution-spec, "Determining Support"), does not change.
+type retrier struct {
+	o     Options
+	first *firstAnswers
+}
 
 func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	if r.o.UserAgent != "" {
@@ -35,6 +41,13 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 		// The client library tries private networks without TLS when TLS fails, and would send credentials so.
 		return nil, fmt.Errorf("%s is not to be spoken to without TLS", req.URL.Host)
 	}
+	if r.first != nil && isFirst(req) {
+		return r.first.answer(req, func() (*http.Response, error) { return r.patiently(req) })
+	}
+	return r.patiently(req)
+}
+
+func (r *retrier) patiently(req *http.Request) (*http.Response, error) {
 	wait := firstWait
 	for attempt := 1; ; attempt++ {
 		resp, err := r.o.Base.RoundTrip(req)
