@@ -181,7 +181,7 @@ class Bench:
         wheels = sorted(self.wheels(self.locks[0][1]))
         answers = {}
         for jobs in (1, os.cpu_count()):
-            rows = [json.loads(contenders.output([self.world.floor, "-j", str(jobs), *wheels])) for _ in range(self.runs + 1)][1:]
+            rows = [json.loads(contenders.output([self.world.floor, "-j", str(jobs), *wheels])) for _ in range(max(self.runs, 1) + 1)][1:]
             answers[jobs] = sorted(rows, key=lambda r: r["seconds"])[len(rows) // 2]
         return answers
 
@@ -222,7 +222,7 @@ class Bench:
                 say(f"{c.title}: {c.about}; first build {time.monotonic() - start:.1f} s")
             except (measure.Failed, subprocess.CalledProcessError) as e:
                 self.failures[c.name] = str(e)
-                say(f"{c.name}: left out: {e}")
+                say(f"{c.title}: left out: {e}")
         for scenario in scenarios:
             say(f"\n{SCENARIOS[scenario]}")
             taking = [c for c in ready if (c.name in VENV_ONLY) == (scenario == "venv")]

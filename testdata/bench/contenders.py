@@ -22,7 +22,7 @@ class Contender:
 
     def __init__(self, world, name, title):
         self.world, self.name, self.title = world, name, title
-        self.dir = f"{world.work}/{name}"  # what it keeps on this disk
+        self.dir = f"{world.work}/of-{name}"  # what it keeps on this disk
         self.project = f"{self.dir}/project"
         self.base = f"{world.registry}/library/python:3.12-slim"
         os.makedirs(self.dir)
@@ -175,7 +175,7 @@ class BuildKit(Contender):
         self.client = [world.buildctl, "--addr", world.buildkit_socket]
 
     def version(self):
-        return f"{output([self.world.buildctl, '--version'])}; {output(['runc', '--version']).splitlines()[0]}"
+        return f"BuildKit {self.world.buildkit_version}; {output(['runc', '--version']).splitlines()[0]}"
 
     def build(self, repository, cold=False, new_base=False, keep=False, last=None):
         ref = self.ref(repository)
@@ -222,7 +222,7 @@ class Docker(Contender):
 class Buildah(Contender):
     def __init__(self, world, name, title):
         super().__init__(world, name, title)
-        self.environment |= {"TMPDIR": self.dir + "/tmp", "BUILDAH_ISOLATION": "oci"}
+        self.environment |= {"TMPDIR": self.dir + "/tmp", "BUILDAH_ISOLATION": "oci", "BUILDAH_RUNTIME": "runc"}
         os.makedirs(self.dir + "/tmp")
         self.client = f"buildah --root {self.dir}/root --runroot {self.dir}/run"
 

@@ -22,7 +22,7 @@ class Row:
     """The medians of a contender's counted runs. Memory is the warm-up's, the one run that was watched."""
 
     def __init__(self, runs):
-        counted = runs[1:]
+        counted = runs[1:] or runs  # RUNS=0: the warm-up is all there is
         for key in ("wall", "cpu", "up", "down", "index", "requests", "rounds"):
             setattr(self, key, statistics.median(r[key] for r in counted))
         self.low, self.high = min(r["wall"] for r in counted), max(r["wall"] for r in counted)
@@ -39,7 +39,7 @@ def seconds(s):
 
 def table(result, scenario):
     """One scenario's rows, the fastest first."""
-    rows = {name: Row(runs) for name, runs in result["rows"].get(scenario, {}).items() if len(runs) > 1}
+    rows = {name: Row(runs) for name, runs in result["rows"].get(scenario, {}).items() if runs}
     ours = rows.get("jubako-venv" if scenario == "venv" else "jubako")
     venv = scenario == "venv"
     head = ["", "wall, median (range)", "times jubako's", "processor time", "peak memory"] + ([] if venv else ["pushed", "pulled", "wheels downloaded", "requests (in series)"])
@@ -58,7 +58,7 @@ def table(result, scenario):
 
 def targets(result):
     """Issue 6's limits, each with what this run says of it: (text, wanted, measured, met)."""
-    rows = {s: {n: Row(r) for n, r in by.items() if len(r) > 1} for s, by in result["rows"].items()}
+    rows = {s: {n: Row(r) for n, r in by.items() if r} for s, by in result["rows"].items()}
     floor = result["floor"][max(result["floor"], key=int)]["seconds"]
     found = []
 
@@ -81,7 +81,7 @@ def targets(result):
     faster("nothing", "nothing changed: faster than BuildKit", 5, "buildkit", "buildkit-tuned")
     if us := rows.get("nothing", {}).get("jubako"):
         add("nothing changed: requests in series, beside the base's", "2", f"{us.rounds:.0f}", us.rounds <= 3)
-        blobs = [line for r in result["rows"]["nothing"]["jubako"][1:] for line in r["log"] if "/blobs/" in line and not line.startswith("HEAD") and "sent 0 received 0" not in line]
+        blobs = [line for r in result["rows"]["nothing"]["jubako"] for line in r["log"] if "/blobs/" in line and not line.startswith("HEAD") and "sent 0 received 0" not in line]
         add("nothing changed: blobs moved", "0", str(len(blobs)), not [b for b in blobs if not b.startswith("GET")])
     faster("view", "a view's line: faster than the tuned BuildKit", 20, "buildkit-tuned")
     faster("bump", "a dependency bumped: faster than the tuned BuildKit", 6, "buildkit-tuned")
@@ -124,7 +124,7 @@ def plot(result, value, title, label, skip=()):
     width, left, bar, gap = 900, 300, 16, 5
     parts, y = [], 46
     for scenario, text in result["scenarios"].items():
-        rows = {n: value(Row(r)) for n, r in result["rows"].get(scenario, {}).items() if len(r) > 1}
+        rows = {n: value(Row(r)) for n, r in result["rows"].get(scenario, {}).items() if r}
         if scenario in skip or not rows:
             continue
         parts.append(f'<text x="12" y="{y + 12}" class="h">{escape(text)}</text>')
@@ -148,7 +148,7 @@ def ratios(result):
     found = {}
     for scenario, by in result["rows"].items():
         for name in ("jubako", "jubako-nostatic", "jubako-venv"):
-            if len(by.get(name, [])) > 1:
+            if by.get(name):
                 r = Row(by[name])
                 found[f"{scenario} {name} time"] = r.wall / floor
                 found[f"{scenario} {name} requests"] = r.requests

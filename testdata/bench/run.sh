@@ -4,6 +4,7 @@
 # they are left out, and that is said.
 #
 #   RUNS=5             counted runs of each, in turn, after a warm-up
+#                      (RUNS=0: each once, to see that it runs; no figure of it is worth anything)
 #   SCENARIO="…"       some of: venv cold nothing view setting bump fresh base
 #   CONTENDERS="…"     some of: jubako jubako-nostatic buildkit-tuned buildkit docker buildah uv-gzip uv-pigz uv-zstd pyoci
 #                      and, for SCENARIO=venv: jubako-venv venv-gzip venv-pigz venv-zstd
@@ -135,9 +136,10 @@ if [ "${PUBLISH:-}" = 1 ]; then out=$here/results; else out=${OUT:-$cache/result
 mkdir -p "$out"
 set -a
 BENCH_JUBAKO=$jubako BENCH_UV=$cache/tools/bin/uv BENCH_PYTHON=$python BENCH_PYOCI_PYTHON=$cache/tools/bin/python BENCH_CRANE=$cache/bin/crane
-BENCH_CRANE_VERSION=$crane_version BENCH_BUILDCTL=$cache/bin/buildctl BENCH_BUILDKIT_SOCKET=unix://$work/buildkit.sock BENCH_BUILDKITD=$buildkitd
+BENCH_CRANE_VERSION=$crane_version BENCH_BUILDCTL=$cache/bin/buildctl BENCH_BUILDKIT_SOCKET=unix://$work/buildkit.sock BENCH_BUILDKITD=$buildkitd BENCH_BUILDKIT_VERSION=$buildkit_version
 BENCH_DOCKER=${docker:-docker} BENCH_DOCKER_HOST=unix://$work/docker.sock BENCH_DOCKERD=$dockerd BENCH_CONTAINERD=$containerd BENCH_FLOOR=$work/floor
 BENCH_REGISTRY=$front BENCH_TLS=$(address tls) BENCH_CONTROL=$(address control) BENCH_STORE=$store BENCH_CA=$work/ca.pem BENCH_REGISTRY_VERSION=$registry_version
 BENCH_CACHE=$cache BENCH_WORK=$work BENCH_HERE=$here BENCH_OUT=$out UV_DEFAULT_INDEX=http://$(address index)/simple PYTHONDONTWRITEBYTECODE=1
 set +a
-"$python" "$here/bench.py"
+"$python" "$here/bench.py" & pids+=($!)
+wait $!

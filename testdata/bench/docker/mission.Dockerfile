@@ -10,8 +10,8 @@ ENV UV_PYTHON_DOWNLOADS=0
 WORKDIR /app
 RUN uv venv .venv
 RUN --mount=type=cache,target=/root/.cache/uv \
-    --mount=type=bind,source=uv.lock,target=uv.lock \
-    --mount=type=bind,source=pyproject.toml,target=pyproject.toml \
+    --mount=type=bind,source=uv.lock,target=/app/uv.lock \
+    --mount=type=bind,source=pyproject.toml,target=/app/pyproject.toml \
     uv sync --python .venv/bin/python --frozen --no-dev --no-install-project --no-editable
 COPY . /app
 RUN --mount=type=cache,target=/root/.cache/uv uv sync --python .venv/bin/python --frozen --no-dev

@@ -34,6 +34,9 @@ const (
 	back
 )
 
+// ahead is how far a sender may be ahead of the line: what its socket holds. With less, a timer that wakes late would cost bandwidth.
+const ahead = 20 * time.Millisecond
+
 // request is one HTTP request as it crossed the line.
 type request struct {
 	Service  string    `json:"service"`
@@ -166,7 +169,7 @@ func (l *line) pump(to, from net.Conn, service string, direction int, seen *tee,
 				c := chunk{b: b[:n]}
 				if shaped {
 					c.at = sent.Add(l.oneWay + extra)
-					time.Sleep(time.Until(sent)) // the sender's own socket is full until then
+					time.Sleep(time.Until(sent.Add(-ahead))) // the sender's own socket is full until then
 				}
 				extra = 0
 				chunks <- c
