@@ -54,7 +54,7 @@ class Bench:
         self.world, self.runs, self.counter = world, runs, 0
         self.large = os.environ.get("LARGE") == "1"
         self.locks = self.make_locks()
-        self.failures = {}
+        self.failures, self.floors = {}, {}
         self.contenders = []
         for name in names:
             try:
@@ -178,14 +178,14 @@ class Bench:
 
     def floor(self):
         """What the wheels of the first lock cost at least, on one core and on all."""
-        wheels = sorted(self.wheels(self.locks[0][1]))
+        wheels = sorted(self.wheels())
         answers = {}
         for jobs in (1, os.cpu_count()):
-            rows = [json.loads(contenders.output([self.world.floor, "-j", str(jobs), *wheels])) for _ in range(max(self.runs, 1) + 1)][1:]
-            answers[jobs] = sorted(rows, key=lambda r: r["seconds"])[len(rows) // 2]
+            self.floors.setdefault(jobs, []).extend([json.loads(contenders.output([self.world.floor, "-j", str(jobs), *wheels])) for _ in range(max(self.runs, 1) + 1)][1:])
+            answers[jobs] = sorted(self.floors[jobs], key=lambda r: r["seconds"])[len(self.floors[jobs]) // 2]
         return answers
 
-    def wheels(self, lock):
+    def wheels(self):
         """The wheels in the index's cache that uv has taken for a lock, by name."""
         kept = {}
         for f in sorted(glob.glob(self.world.cache + "/index/*.whl")):
@@ -223,6 +223,7 @@ class Bench:
             except (measure.Failed, subprocess.CalledProcessError) as e:
                 self.failures[c.name] = str(e)
                 say(f"{c.title}: left out: {e}")
+        self.floor()  # and again at the end: what the machine can do may have changed meanwhile
         for scenario in scenarios:
             say(f"\n{SCENARIOS[scenario]}")
             taking = [c for c in ready if (c.name in VENV_ONLY) == (scenario == "venv")]

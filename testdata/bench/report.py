@@ -80,9 +80,9 @@ def targets(result):
     faster("cold", "cold: faster than the best peer", 8)
     faster("nothing", "nothing changed: faster than BuildKit", 5, "buildkit", "buildkit-tuned")
     if us := rows.get("nothing", {}).get("jubako"):
-        add("nothing changed: requests in series, beside the base's", "2", f"{us.rounds:.0f}", us.rounds <= 3)
-        blobs = [line for r in result["rows"]["nothing"]["jubako"] for line in r["log"] if "/blobs/" in line and not line.startswith("HEAD") and "sent 0 received 0" not in line]
-        add("nothing changed: blobs moved", "0", str(len(blobs)), not [b for b in blobs if not b.startswith("GET")])
+        add("nothing changed: requests in series, two for the tag and one for the base", "≤ 3", f"{us.rounds:.0f}", us.rounds <= 3)
+        moved = max(sum("/blobs/" in line and line.split()[0] in ("GET", "PUT", "PATCH") for line in r["log"]) for r in result["rows"]["nothing"]["jubako"])
+        add("nothing changed: blobs moved", "0", str(moved), moved == 0)
     faster("view", "a view's line: faster than the tuned BuildKit", 20, "buildkit-tuned")
     faster("bump", "a dependency bumped: faster than the tuned BuildKit", 6, "buildkit-tuned")
     if us := rows.get("bump", {}).get("jubako"):
