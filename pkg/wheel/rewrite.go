@@ -68,7 +68,8 @@ func rewrite(w io.Writer, a Source) error {
 }
 
 func rewriteFile(zw *zip.Writer, f File) (err error) {
-	h := &zip.FileHeader{Name: f.Path, Method: zip.Deflate, ModifiedDate: rewriteDate} //nolint:staticcheck // Modified would add a field that says no more
+	//lint:ignore SA1019 Modified would add a field that says no more
+	h := &zip.FileHeader{Name: f.Path, Method: zip.Deflate, ModifiedDate: rewriteDate}
 	switch {
 	case f.Dir:
 		h.Name, h.Method = h.Name+"/", zip.Store
