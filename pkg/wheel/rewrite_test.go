@@ -70,7 +70,7 @@ func TestRewrite(t *testing.T) {
 	if !strings.Contains(record, "a/run,sha256=") || strings.Contains(record, "stale") || !strings.Contains(record, info+"RECORD,,\n") {
 		t.Errorf("RECORD is %q", record)
 	}
-	const golden = "968e95d388d95fbf27364753640c5a083ffd425d1056a69bc475cdbc86364ddb"
+	const golden = "63ad57ab5b7486b9fe98d7ee6063b45ad33487021616789f3405429263359c0d"
 	if got := fmt.Sprintf("%x", sha256.Sum256(first)); got != golden {
 		t.Errorf("the bytes are %s, and were %s", got, golden)
 	}

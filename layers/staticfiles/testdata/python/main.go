@@ -1,6 +1,6 @@
 // Command python stands for Python in the tests' trees. As collectstatic it does what the variable DO says, verb by verb;
 // asked with -c for STATIC_ROOT, it answers with the variable ROOT; asked to compile, it writes of each file what it is
-// compiled from; called as a build backend's driver (pkg/pep517), it does what files of the source say: see backend.
+// compiled from. Called as a build backend's driver (pkg/pep517), it does what files of the source say: see backend.
 package main
 
 import (
