@@ -158,6 +158,7 @@ func keyOf(s deb.Stanza) string {
 // openAll fetches and reads the packages, several at once.
 func (b *builder) openAll(l *Layer) error {
 	b.pkgs = make([]*pkg, len(l.packages))
+	errs := make([]error, len(l.packages))
 	g, ctx := errgroup.WithContext(b.ctx)
 	g.SetLimit(cmp.Or(max(b.o.Jobs, 0), runtime.GOMAXPROCS(0)))
 	for i, p := range l.packages {
@@ -167,6 +168,7 @@ func (b *builder) openAll(l *Layer) error {
 			}
 			content, err := debfile.Open(ctx, b.o.Store, debfile.Source{Name: p.Filename, SHA256: p.SHA256, Open: p.Open}, debfile.Limits{})
 			if err != nil {
+				errs[i] = err
 				return err
 			}
 			b.pkgs[i] = &pkg{Package: p, content: content}
@@ -177,6 +179,12 @@ func (b *builder) openAll(l *Layer) error {
 	for _, p := range b.pkgs {
 		if p != nil {
 			l.open = append(l.open, p.content)
+		}
+	}
+	// Of several that fail at once, the first by name is told, so that it is the same one every time.
+	for _, e := range errs {
+		if e != nil && b.ctx.Err() == nil && !errors.Is(e, context.Canceled) {
+			return e
 		}
 	}
 	if err != nil {

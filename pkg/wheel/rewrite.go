@@ -32,6 +32,7 @@ func Rewrite(w io.Writer, a Source) error {
 
 func rewrite(w io.Writer, a Source) error {
 	files := slices.Clone(a.Files())
+	slices.SortFunc(files, func(x, y File) int { return strings.Compare(x.Path, y.Path) })
 	record := ""
 	for _, f := range files {
 		if dir, ok := strings.CutSuffix(f.Path, ".dist-info/RECORD"); ok && !strings.Contains(dir, "/") {

@@ -75,9 +75,9 @@ func TestRunUnhealthy(t *testing.T) {
 	}{
 		"it ends": {[]string{img.ref(), "--", "python", "manage.py", "check"}, []string{"it ended before it was healthy: exit status 1", "Set the SECRET_KEY environment variable"}},
 		// uvicorn starts its workers again and again.
-		"it does not start": {[]string{"--health-timeout", "20s", img.ref()}, []string{"it was not healthy within 20", "Set the SECRET_KEY environment variable"}},
-		"another port": {[]string{"-e", "SECRET_KEY=e2e", "--health-timeout", "20s", img.ref(), "--", "uvicorn", "bento.asgi:application", "--port", "8001"},
-			[]string{"it was not healthy within 20", "the health check printed:", "Connection refused", "the service printed last:", "Uvicorn running on http://127.0.0.1:8001"}},
+		"it does not start": {[]string{"--health-timeout", "45s", img.ref()}, []string{"it was not healthy within 45", "Set the SECRET_KEY environment variable"}},
+		"another port": {[]string{"-e", "SECRET_KEY=e2e", "--health-timeout", "45s", img.ref(), "--", "uvicorn", "bento.asgi:application", "--port", "8001"},
+			[]string{"it was not healthy within 45", "the health check printed:", "Connection refused", "the service printed last:", "Uvicorn running on http://127.0.0.1:8001"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, log, err := runs(t, "root", append([]string{"--health"}, test.args...)...).try(t)
@@ -126,8 +126,10 @@ func TestRunServes(t *testing.T) {
 			if err := x.Start(); err != nil {
 				t.Fatal(err)
 			}
+			ended := sync.OnceValue(x.Wait)
+			t.Cleanup(func() { _ = ended() })  // before what it leaves behind is looked for
 			address := "http://127.0.0.1:8000" // where it shares this machine's network
-			eventually(t, "the service", 3*time.Minute, func() error {
+			eventually(t, "the service", 5*time.Minute, func() error {
 				if m := regexp.MustCompile(`(http://127\.0\.0\.1:\d+) leads to the image's port 8000`).FindStringSubmatch(log.String()); m != nil {
 					address = m[1]
 				}
@@ -146,7 +148,7 @@ func TestRunServes(t *testing.T) {
 			if err := x.Process.Signal(syscall.SIGINT); err != nil {
 				t.Fatal(err)
 			}
-			if err := x.Wait(); err != nil {
+			if err := ended(); err != nil {
 				t.Errorf("%v\n%s", err, &log)
 			}
 			if left := marked(t, mark); len(left) > 0 {
