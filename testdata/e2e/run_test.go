@@ -94,19 +94,19 @@ func TestRunUnhealthy(t *testing.T) {
 	}
 }
 
-// lines is where a process's output goes while the test goes on.
-type lines struct {
+// printed is where a process's output goes while the test goes on.
+type printed struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (l *lines) Write(p []byte) (int, error) {
+func (l *printed) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.Write(p)
 }
 
-func (l *lines) String() string {
+func (l *printed) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
@@ -121,7 +121,7 @@ func TestRunServes(t *testing.T) {
 			x := runs(t, way, "-p", "0:8000", "-e", "SECRET_KEY=e2e", "-e", mark, img.ref(), "--", "sh", "-c",
 				"python manage.py migrate --noinput >&2 && exec uvicorn bento.asgi:application --host 0.0.0.0 --port 8000 --workers 2").exec(t.Context())
 			x.Cancel = func() error { return x.Process.Signal(syscall.SIGTERM) }
-			var log lines
+			var log printed
 			x.Stdout, x.Stderr = &log, &log
 			if err := x.Start(); err != nil {
 				t.Fatal(err)
