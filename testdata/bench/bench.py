@@ -255,7 +255,7 @@ def main():
             raise SystemExit(f"bench: {wrong[0]} is none of: {' '.join(known)}")
     if "venv" not in scenarios:
         names = [n for n in names if n not in VENV_ONLY]
-    if os.environ.get("CHECK") == "1":
+    if os.environ.get("CHECK"):
         names = [n for n in names if n.startswith("jubako")]
     b = Bench(world, names, int(os.environ.get("RUNS", "5")))
     rows = b.run(scenarios)
@@ -265,7 +265,7 @@ def main():
         "titles": {c.name: c.title for c in b.contenders}, "versions": {c.title: c.about for c in b.contenders} | {"registry": world.registry_version},
         "failures": {" ".join(k) if isinstance(k, tuple) else k: v for k, v in b.failures.items()}, "rows": rows,
     }
-    sys.exit(report.write(result, world.out, os.environ.get("CHECK") == "1"))
+    sys.exit(report.write(result, world.out, os.environ.get("CHECK", "")))
 
 
 if __name__ == "__main__":
