@@ -22,14 +22,15 @@ import report
 VENV_ONLY = ("jubako-venv", "venv-gzip", "venv-pigz", "venv-zstd")
 SCENARIOS = {
     "venv": "the environment's layers made anew, downloads at hand",
-    "cold": "cold, downloads at hand",
     "nothing": "nothing changed",
     "view": "one line of a view changed",
     "setting": "one setting changed",
+    "cold": "cold, downloads at hand",
     "bump": "one dependency bumped (Django 5.2.n to 5.2.n+1)",
     "fresh": "a fresh machine, one line of a view changed; the registry holds the last image; 20 ms, 100 Mbit/s",
     "base": "the base updated: a new digest, one of its layers changed",
 }
+HEAVY = ("cold", "bump", "base")  # those that make the whole environment anew in an engine
 
 
 class World:
@@ -243,7 +244,20 @@ class Bench:
                     say(f"  {n or 'warm-up':>7} {c.name:<16} {row['wall']:8.3f} s  cpu {row['cpu']:7.2f} s  up {row['up'] / 1e6:8.3f} MB  down {row['down'] / 1e6:8.3f} MB"
                         f"  {row['requests']:4} requests" + (f"  peak {row['peak'] / 1e6:.0f} MB" if not n else ""))
                 self.sweep()
+            if scenario in HEAVY and scenario != scenarios[-1]:
+                self.tidy([c for c in taking if c.hoards])
         return rows
+
+    def tidy(self, hoarders):
+        """Frees what engines keep of images that nobody asks for any more, some hundred megabytes a run, and brings them back to a warm state."""
+        for c in hoarders:
+            c.wipe()
+        for c in hoarders:
+            try:
+                self.build(c, c.name)
+            except measure.Failed as e:
+                self.failures[f"{c.name} after tidying"] = str(e)
+                say(f"  {c.name} failed: {e}")
 
 
 def main():

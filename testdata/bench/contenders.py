@@ -19,6 +19,7 @@ class Contender:
     """name is for the command line, title for tables. A build is a command: a list, or a text for bash."""
 
     full = True  # the image is the whole of what the project declares
+    hoards = False  # it keeps every image that it has made
 
     def __init__(self, world, name, title):
         self.world, self.name, self.title = world, name, title
@@ -169,6 +170,8 @@ cd {self.dir}
 
 
 class BuildKit(Contender):
+    hoards = True
+
     def __init__(self, world, name, title, dockerfile, tuned):
         super().__init__(world, name, title)
         self.dockerfile, self.tuned, self.daemons = dockerfile, tuned, [world.buildkitd]
@@ -198,6 +201,8 @@ class BuildKit(Contender):
 class Docker(Contender):
     """Debian's engine, with the BuildKit that is built into it."""
 
+    hoards = True
+
     def __init__(self, world, name, title):
         super().__init__(world, name, title)
         self.daemons = [world.dockerd, world.containerd]
@@ -220,6 +225,8 @@ class Docker(Contender):
 
 
 class Buildah(Contender):
+    hoards = True
+
     def __init__(self, world, name, title):
         super().__init__(world, name, title)
         self.environment |= {"TMPDIR": self.dir + "/tmp", "BUILDAH_ISOLATION": "oci", "BUILDAH_RUNTIME": "runc"}

@@ -198,6 +198,7 @@ def write(result, out, checked):
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         before, _, rest = page.read_text().partition(begin)
         _, _, after = rest.partition(end)
-        page.write_text(before + begin + "\n\n" + text + "\n" + end + after)
+        plots = "".join(f"![{what}](results/{name}-{what}.svg)\n" for what in ("time", "moved", "memory"))
+        page.write_text(before + begin + "\n\n" + text + "\n" + plots + end + after)
     print("\n" + text + f"\nwritten to {out}")
     return {"1": check, "set": set_limits}[checked](result) if checked else 0

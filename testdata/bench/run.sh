@@ -23,6 +23,8 @@ cache=${cache:-$([ "$root" = 1 ] && echo /var/cache/jubako-bench || echo "$HOME/
 mkdir -p "$cache"/{bin,index}
 work=$(mktemp -d "${BENCH_TMP:-/var/tmp}/jubako-bench.XXXXXX")
 say() { printf 'bench: %s\n' "$*" >&2; }
+free=$(df -k --output=avail "$work" | tail -n 1)
+[ -n "${CONTENDERS:-}${CHECK:-}" ] || [ "$free" -gt 30000000 ] || say "the engines keep up to 25 GB of what they make, and $work has $((free / 1000000)) GB: choose with CONTENDERS, or set BENCH_TMP"
 
 pids=()
 stop() {
