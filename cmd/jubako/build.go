@@ -16,10 +16,10 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/jubako/jubako/pkg/assemble"
-	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/locked"
 	"github.com/jubako/jubako/pkg/output"
+	"github.com/jubako/jubako/pkg/pins"
 	"github.com/jubako/jubako/pkg/project"
 	"github.com/jubako/jubako/pkg/sandbox"
 )
@@ -48,7 +48,18 @@ type buildOptions struct {
 	metadata    string
 	sandbox     string
 	strict      bool
+	checkSteps  bool
 	frozenGiven bool
+	debMirror   string
+	snapshot    string
+
+	strictScripts bool
+}
+
+// debianFlags are those that say where Debian packages come from.
+func (o *buildOptions) debianFlags(f *pflag.FlagSet) {
+	f.StringVar(&o.debMirror, "deb-mirror", "", "`URL` of an archive that stands in for the base's own, https://HOST/debian")
+	f.StringVar(&o.snapshot, "snapshot", "", "Debian archives as they were: `TIME` is base (when the base was made) or 20260301T000000Z")
 }
 
 // inputFlags are those that decide about the image's bytes.
@@ -75,7 +86,9 @@ func (o *buildOptions) inputFlags(f *pflag.FlagSet) {
 	f.BoolVar(&i.NoEditable, "no-editable", false, "build editable projects into the environment")
 	f.StringSliceVar(&i.NoEditablePackages, "no-editable-package", nil, "an editable project to build into the environment")
 	f.StringSliceVar(&o.findLinks, "find-links", nil, "a `DIR` of wheels to take where the lock has none that fits, or where they cannot be fetched")
-	f.BoolVar(&o.frozenBase, "frozen-base", false, "fail unless jubako.lock pins the base (on where CI is set and the file exists)")
+	o.debianFlags(f)
+	f.BoolVar(&o.strictScripts, "strict-scripts", false, "a maintainer script of a Debian package that is not carried out is an error (exit code 4)")
+	f.BoolVar(&o.frozenBase, "frozen-base", false, "fail unless jubako.lock pins the base and Debian packages (on where CI is set and the file exists)")
 	f.BoolVar(&o.offline, "offline", false, "no network: what the cache and local files hold has to do")
 	f.StringVar(&o.format, "format", "oci", "media types: oci or docker")
 	f.StringSliceVar(&o.compression, "compression", nil, "of layers: gzip or zstd, for all places or for one, as in push=`zstd` (default gzip; a docker-archive stays gzip)")
@@ -98,9 +111,9 @@ What is supported                     uv.lock   pylock.toml   requirements.txt (
   workspace members, conflicts        yes       -             -
   wheels: index, flat index           yes       yes           yes, found in an index by their hashes
   wheels: URL, path, git              yes       yes           yes
-  folders: virtual, editable, built   yes       yes           yes    } where static settings of their
-  git repositories, built             yes       yes           yes    } build backend say it all
-  sdists                              not yet   not yet       not yet
+  folders: virtual, editable, built   yes       yes           yes    } by their build backend where
+  git repositories, built             yes       yes           yes    } its settings are not static
+  sdists                              yes       yes           yes
 
 The result goes where --push and -o say. Standard output has one line for each place, with the
 digest; everything else is on standard error.`,
@@ -118,6 +131,7 @@ digest; everything else is on standard error.`,
 	f.BoolVar(&o.push, "push", false, "push to every tag's registry")
 	f.StringArrayVarP(&o.outputs, "output", "o", nil, "`KIND:PATH` to write: oci:DIR, oci-archive:FILE or docker-archive:FILE; - is standard output; repeatable")
 	f.StringVar(&o.metadata, "metadata-file", "", "`FILE` for digests, tags, layers and times, as JSON")
+	f.BoolVar(&o.checkSteps, "check-steps", false, "run every step twice, collectstatic too, and fail where they make different files (exit code 4)")
 	o.inputFlags(f)
 	return cmd
 }
@@ -188,10 +202,11 @@ func (a *app) prepare(ctx context.Context, o *buildOptions, dir string) (assembl
 	ci := isTrue(a.env("CI"))
 	spec := assemble.Spec{
 		Project: p, Profile: o.profile, Base: o.base, FrozenBase: o.frozenBase, Lock: o.lock, Install: o.install,
-		Build: a.uvBuildOptions(p), Indexes: a.indexes(p), FindLinks: o.findLinks, Push: o.push, Format: output.Format(o.format),
-		Revision: gitRevision(ctx, p.Dir), Jobs: o.jobs, NoCache: o.noCache, Offline: o.offline, CacheFrom: o.cacheFrom, Strict: o.strict, CI: ci,
+		Build: a.uvBuildOptions(p), BuildEnv: a.versionVariables(), Indexes: a.indexes(p), FindLinks: o.findLinks, Push: o.push, Format: output.Format(o.format),
+		Revision: gitRevision(ctx, p.Dir), Jobs: o.jobs, NoCache: o.noCache, Offline: o.offline, CacheFrom: o.cacheFrom, Strict: o.strict, CI: ci, CheckSteps: o.checkSteps,
+		DebMirror: o.debMirror, Snapshot: o.snapshot, StrictScripts: o.strictScripts,
 	}
-	if !o.frozenGiven && ci && exists(filepath.Join(p.Dir, base.LockName)) {
+	if !o.frozenGiven && ci && exists(filepath.Join(p.Dir, pins.Name)) {
 		spec.FrozenBase = true
 	}
 	if spec.Format != output.OCI && spec.Format != output.Docker {
@@ -238,7 +253,7 @@ func (a *app) prepare(ctx context.Context, o *buildOptions, dir string) (assembl
 	if err != nil {
 		return fail(err)
 	}
-	tools := assemble.Tools{Store: store, Registry: client, Fetch: a.fetchClient(store, p, o), Report: a.term.report, Now: a.now, Host: host(), Stdout: a.stdout}
+	tools := assemble.Tools{Store: store, Registry: client, Fetch: a.fetchClient(store, p, o), Report: a.term.report, Now: a.now, Host: host(), AptDir: "/etc/apt", Stdout: a.stdout, LookupEnv: a.lookupEnv}
 	if a.verbose {
 		tools.StepLog = a.stderr
 	}

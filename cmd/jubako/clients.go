@@ -72,6 +72,9 @@ func (a *app) fetchClient(store *cas.Store, p *project.Project, o *buildOptions)
 	if netrc == "" {
 		netrc = filepath.Join(a.env("HOME"), ".netrc")
 	}
+	if t := a.env("UV_EXCLUDE_NEWER"); t != "" {
+		p.UV.Building.ExcludeNewer = t
+	}
 	creds := &fetch.Credentials{Getenv: a.env, Netrc: netrc, Keyring: p.UV.Keyring || a.env("UV_KEYRING_PROVIDER") == "subprocess"}
 	for _, i := range slices.Concat(p.UV.Indexes, a.envIndexes()) {
 		creds.Indexes = append(creds.Indexes, fetch.Index{Name: i.Name, URL: i.URL, Policy: fetch.Policy(strings.Replace(i.Authenticate, "auto", "", 1))})
@@ -147,6 +150,20 @@ func (a *app) uvBuildOptions(p *project.Project) locked.BuildOptions {
 		NoBuildPackages:  pep508.SetOf(append(s.NoBuildPackage, strings.Fields(a.env("UV_NO_BUILD_PACKAGE"))...)...),
 		NoBinaryPackages: pep508.SetOf(append(s.NoBinaryPkgs, strings.Fields(a.env("UV_NO_BINARY_PACKAGE"))...)...),
 	}
+}
+
+// versionVariables are those of the environment by which build backends are told a version, in place of a version control
+// system. Of everything else a build sees nothing.
+func (a *app) versionVariables() []string {
+	var all []string
+	for _, kv := range os.Environ() {
+		name, _, _ := strings.Cut(kv, "=")
+		if strings.HasPrefix(name, "SETUPTOOLS_SCM_PRETEND_VERSION") || name == "PDM_BUILD_SCM_VERSION" || name == "PBR_VERSION" {
+			all = append(all, kv)
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 // host is the platform of this machine, as images name it. jubako builds Linux images, wherever it runs.

@@ -32,20 +32,25 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// fakePython builds the program that stands for Python, once.
-var fakePython = sync.OnceValues(func() ([]byte, error) {
+// fakePython builds the program that stands for Python, and fakeProg one that does what steps may do, once.
+var (
+	fakePython = sync.OnceValues(func() ([]byte, error) { return buildProgram("../../layers/staticfiles/testdata/python") })
+	fakeProg   = sync.OnceValues(func() ([]byte, error) { return buildProgram("../../pkg/sandbox/testdata/prog") })
+)
+
+func buildProgram(source string) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "jubako-test-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "python"), "../../layers/staticfiles/testdata/python")
+	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "program"), source)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%w: %s", err, out)
 	}
-	return os.ReadFile(filepath.Join(dir, "python"))
-})
+	return os.ReadFile(filepath.Join(dir, "program"))
+}
 
 // world is all that a build needs, on loopback and in temporary folders.
 type world struct {
@@ -184,6 +189,12 @@ func baseFiles(python []byte) []entry {
 // makeBase writes a base image as an OCI layout.
 func makeBase(t *testing.T, files []entry) string {
 	t.Helper()
+	return makeImage(t, files, runtime.GOARCH, v1.Config{Env: []string{"PATH=/usr/local/bin:/usr/bin"}})
+}
+
+// makeImage writes an image of one layer as an OCI layout.
+func makeImage(t *testing.T, files []entry, arch string, conf v1.Config) string {
+	t.Helper()
 	var b bytes.Buffer
 	tw := tar.NewWriter(&b)
 	for _, f := range files {
@@ -212,7 +223,7 @@ func makeBase(t *testing.T, files []entry) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	img, err = mutate.ConfigFile(img, &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH, Config: v1.Config{Env: []string{"PATH=/usr/local/bin:/usr/bin"}},
+	img, err = mutate.ConfigFile(img, &v1.ConfigFile{OS: "linux", Architecture: arch, Config: conf,
 		RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{must(l.DiffID())}}})
 	if err != nil {
 		t.Fatal(err)

@@ -72,6 +72,15 @@ type inspectedLayer struct {
 	Key       string `json:"key,omitempty"`
 }
 
+// by is what made the layer, in the width of a column.
+func (l inspectedLayer) by() string {
+	by := strings.TrimPrefix(l.CreatedBy, "jubako: ")
+	if len(by) > 40 {
+		by = by[:39] + "…"
+	}
+	return by
+}
+
 func (a *app) inspect(ctx context.Context, o *base.Opened, images []*base.Image, format string, packages bool) error {
 	var all []inspected
 	for _, img := range images {
@@ -170,15 +179,11 @@ func (a *app) printImage(img inspected) error {
 	}
 	var total int64
 	for _, l := range img.Layers {
-		by := strings.TrimPrefix(l.CreatedBy, "jubako: ")
-		if len(by) > 40 {
-			by = by[:39] + "…"
-		}
 		key := ""
 		if l.Key != "" {
 			key = "  key " + l.Key[:min(12, len(l.Key))]
 		}
-		line("layer", fmt.Sprintf("%s  %9s  %s%s", l.Digest[:min(19, len(l.Digest))], size(l.Size), by, key))
+		line("layer", fmt.Sprintf("%s  %9s  %s%s", l.Digest[:min(19, len(l.Digest))], size(l.Size), l.by(), key))
 		total += l.Size
 	}
 	for _, p := range img.Packages {

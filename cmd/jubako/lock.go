@@ -2,16 +2,16 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/jubako/jubako/pkg/assemble"
-	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/pins"
+	"github.com/jubako/jubako/pkg/project"
 )
 
 func (a *app) lockCmd() *cobra.Command {
@@ -19,10 +19,12 @@ func (a *app) lockCmd() *cobra.Command {
 	var upgrade, check bool
 	cmd := &cobra.Command{
 		Use:   "lock [DIR]",
-		Short: "Write jubako.lock: the base's digest for every platform",
-		Long: `Write jubako.lock beside pyproject.toml: the digest of the base, for every platform. Keep it under
-version control. An existing lock of the same base stays as it is, unless --upgrade asks for what
-the base is today.`,
+		Short: "Write jubako.lock: the base's digest, Debian packages and build requirements with hashes",
+		Long: `Write jubako.lock beside pyproject.toml: the digest of the base, for every platform, the Debian
+packages that packages and build-packages bring in, with their versions and hashes, and the wheels that
+packages are built with which have no wheel themselves, or whose build backend has to run. Keep it under
+version control. What it pins stays as it is, unless --upgrade asks for what there is today; packages
+are resolved anew when the configuration asks for others.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			tools, spec, err := a.prepare(cmd.Context(), o, dirOf(args))
@@ -30,65 +32,114 @@ the base is today.`,
 				return err
 			}
 			defer tools.Store.Close()
-			file := filepath.Join(spec.Project.Dir, base.LockName)
-			old, err := base.ReadLock(file)
+			if spec.AlsoPin, err = alsoPin(spec.Project, o, dirOf(args)); err != nil {
+				return err
+			}
+			file := filepath.Join(spec.Project.Dir, pins.Name)
+			old, err := pins.Read(file)
 			if err != nil && !upgrade {
 				return err
 			}
-			name, opened, err := assemble.OpenBase(cmd.Context(), tools, spec)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, opened.Close()) }()
-			if old != nil && old.Base.Name == name && !upgrade && !check {
-				a.note("%s pins %s already; --upgrade takes what it is today", base.LockName, name)
-				_, err := fmt.Fprintln(a.stdout, old.Base.Digest)
-				return err
-			}
-			img, err := singlePlatform(cmd.Context(), opened)
-			if err != nil {
-				return err
-			}
-			fresh := base.Pin(name, opened, img)
 			if check {
-				if old == nil || !bytes.Equal(old.Bytes(), fresh.Bytes()) {
-					return hint.Wrap(hint.Check(fmt.Errorf("%s is not what %s is today", base.LockName, name)), "jubako lock --upgrade takes it")
-				}
-				_, err := fmt.Fprintln(a.stdout, old.Base.Digest)
-				return err
+				return a.checkLock(cmd.Context(), tools, spec, old)
 			}
-			if old != nil {
-				a.note("%s: %s was %s", name, opened.Digest, old.Base.Digest)
+			keep := old
+			if upgrade {
+				keep = nil
 			}
-			if err := fresh.Write(file); err != nil {
-				return err
-			}
-			_, err = fmt.Fprintln(a.stdout, fresh.Base.Digest)
-			return err
+			return a.writeLock(cmd.Context(), tools, spec, file, old, keep)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.profile, "profile", "p", "prod", "a profile of the configuration")
 	f.StringVar(&o.base, "base", "", "the base, a `SOURCE` (default as for build)")
 	f.StringArrayVar(&o.sets, "set", nil, "`KEY=VALUE`, any key of [tool.jubako], in TOML; repeatable")
-	f.BoolVar(&upgrade, "upgrade", false, "take what the base is today")
-	f.BoolVar(&check, "check", false, "write nothing; fail (exit code 4) where the lock is not what the base is today")
+	f.StringSliceVar(&o.platforms, "platform", nil, "`LIST` of platforms to pin packages for (default those of the base among linux/amd64, linux/arm64 and the host's)")
+	o.debianFlags(f)
+	f.BoolVar(&upgrade, "upgrade", false, "take what there is today, and say what has moved")
+	f.BoolVar(&check, "check", false, "write nothing; fail (exit code 4) where the lock is not what there is today")
 	o.format, o.sandbox = "oci", "auto"
 	return cmd
 }
 
-func (a *app) note(format string, args ...any) {
-	a.term.report(assemble.Event{Kind: assemble.Note, Text: fmt.Sprintf(format, args...)})
+// alsoPin are the packages of the other profiles, as far as one lock can hold them: those over the same base.
+func alsoPin(p *project.Project, o *buildOptions, dir string) ([]project.Debian, error) {
+	var all []project.Debian
+	for _, name := range p.Profiles() {
+		if name == o.profile {
+			continue
+		}
+		q, err := project.Load(dir, name, o.sets)
+		if err != nil {
+			return nil, err
+		}
+		if (o.base != "" || q.Config.Base == p.Config.Base) && slices.Equal(q.Config.ExcludePackages, p.Config.ExcludePackages) {
+			all = append(all, q.Config.Debian)
+		}
+	}
+	return all, nil
 }
 
-// singlePlatform is the platform of a single image; the zero one for an index.
-func singlePlatform(ctx contextT, o *base.Opened) (v1.Platform, error) {
-	if o.IsIndex() {
-		return v1.Platform{}, nil
-	}
-	img, err := o.Image(ctx, v1.Platform{})
+// checkLock compares the lock with what there is today.
+func (a *app) checkLock(ctx contextT, tools assemble.Tools, spec assemble.Spec, old *pins.File) error {
+	fresh, err := assemble.Pin(ctx, tools, spec, nil)
 	if err != nil {
-		return v1.Platform{}, err
+		return err
 	}
-	return img.Platform, nil
+	if fresh.Build, err = assemble.PinBuild(ctx, tools, spec, fresh, nil); err != nil {
+		return err
+	}
+	if old == nil || !bytes.Equal(old.Bytes(), fresh.Bytes()) {
+		if old != nil {
+			a.sayMoved(old, fresh)
+		}
+		return hint.Wrap(hint.Check(fmt.Errorf("%s is not what %s is today", pins.Name, fresh.Base.Name)), "jubako lock --upgrade takes it")
+	}
+	_, err = fmt.Fprintln(a.stdout, old.Base.Digest)
+	return err
+}
+
+// writeLock writes what there is today, the base and what wheels are built with as keep has them.
+func (a *app) writeLock(ctx contextT, tools assemble.Tools, spec assemble.Spec, file string, old, keep *pins.File) (err error) {
+	var fresh *pins.File
+	var keepBuild *pins.Build
+	if keep != nil {
+		keepBuild = keep.Build
+	}
+	if keep != nil && keep.Base.Name == assemble.BaseName(tools, spec) && assemble.Pins(keep, spec) {
+		same := *keep
+		fresh = &same
+	} else if fresh, err = assemble.Pin(ctx, tools, spec, keep); err != nil {
+		return err
+	}
+	if fresh.Build, err = assemble.PinBuild(ctx, tools, spec, fresh, keepBuild); err != nil {
+		return err
+	}
+	if keep != nil && bytes.Equal(keep.Bytes(), fresh.Bytes()) {
+		a.note("%s pins %s already; --upgrade takes what it is today", pins.Name, keep.Base.Name)
+		_, err := fmt.Fprintln(a.stdout, keep.Base.Digest)
+		return err
+	}
+	if old != nil {
+		a.sayMoved(old, fresh)
+	}
+	if err := fresh.Write(file); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(a.stdout, fresh.Base.Digest)
+	return err
+}
+
+// sayMoved says what is different between two locks, a line each.
+func (a *app) sayMoved(old, fresh *pins.File) {
+	if old.Base.Digest != fresh.Base.Digest {
+		a.note("%s: %s was %s", fresh.Base.Name, fresh.Base.Digest, old.Base.Digest)
+	}
+	for _, line := range slices.Concat(pins.Moved(old.Debian, fresh.Debian), pins.MovedBuild(old.Build, fresh.Build)) {
+		a.note("%s", line)
+	}
+}
+
+func (a *app) note(format string, args ...any) {
+	a.term.report(assemble.Event{Kind: assemble.Note, Text: fmt.Sprintf(format, args...)})
 }

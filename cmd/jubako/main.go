@@ -40,7 +40,7 @@ const exitInterrupted = 130
 func run(args []string, stdout io.Writer, stderr *os.File) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	a := &app{stdout: stdout, stderr: stderr, now: time.Now, lookupEnv: os.LookupEnv}
+	a := &app{stdin: os.Stdin, stdout: stdout, stderr: stderr, now: time.Now, lookupEnv: os.LookupEnv}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -50,9 +50,12 @@ func run(args []string, stdout io.Writer, stderr *os.File) int {
 		a.term = newTerminal(stderr, terminalOptions{now: a.now})
 	}
 	a.term.finish()
+	status, ranAnother := errors.AsType[exitStatus](err)
 	switch {
 	case err == nil:
 		return 0
+	case ranAnother:
+		return int(status)
 	case ctx.Err() != nil:
 		a.term.fail(errors.New("interrupted; nothing was left half-written"), "")
 		return exitInterrupted
@@ -64,6 +67,7 @@ func run(args []string, stdout io.Writer, stderr *os.File) int {
 
 // app is what the verbs share: the streams, the environment, and the flags that every verb has.
 type app struct {
+	stdin     *os.File
 	stdout    io.Writer
 	stderr    *os.File
 	now       func() time.Time
@@ -113,7 +117,7 @@ func (a *app) root() *cobra.Command {
 	p.StringVar(&a.cacheDir, "cache-dir", "", "the cache's folder (default $XDG_CACHE_HOME/jubako)")
 	p.StringArrayVar(&a.plainHTTP, "plain-http", nil, "a registry `HOST` without TLS, repeatable; loopback needs no flag")
 	p.StringArrayVar(&a.mirrors, "registry-mirror", nil, "`REGISTRY=MIRROR`: ask the mirror in place of the registry, repeatable")
-	root.AddCommand(a.buildCmd(), a.planCmd(), a.pushCmd(), a.inspectCmd(), a.verifyCmd(), a.lockCmd(), a.registryCmd(),
+	root.AddCommand(a.buildCmd(), a.planCmd(), a.runCmd(), a.pushCmd(), a.inspectCmd(), a.diffCmd(), a.verifyCmd(), a.lockCmd(), a.registryCmd(),
 		a.loginCmd(), a.logoutCmd(), a.cacheCmd(), a.versionCmd())
 	return root
 }

@@ -73,18 +73,30 @@ func readPackages(r io.Reader, found map[string]installed) error {
 			remove(found, strings.TrimSuffix(dir, "/"), gone)
 			continue
 		}
-		switch {
-		case base == "METADATA" && strings.HasSuffix(dir, ".dist-info/"):
-			stem := strings.TrimSuffix(path.Base(dir), ".dist-info")
-			project, version, _ := strings.Cut(stem, "-")
-			found[name] = installed{"python", pep508.Normalize(project), version, "/" + path.Dir(path.Dir(name))}
-		case name == "var/lib/dpkg/status":
+		if p, ok := pythonPackage(name); ok {
+			found[name] = p
+		}
+		if name == dpkgStatus {
 			maps.DeleteFunc(found, func(p string, _ installed) bool { return strings.HasPrefix(p, name+"#") })
 			if err := readStatus(io.LimitReader(tr, maxStatus), name, found); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// dpkgStatus is dpkg's database.
+const dpkgStatus = "var/lib/dpkg/status"
+
+// pythonPackage is the package that a file tells of: the METADATA of a *.dist-info folder.
+func pythonPackage(name string) (installed, bool) {
+	dir, base := path.Split(name)
+	stem, ok := strings.CutSuffix(dir, ".dist-info/")
+	if !ok || base != "METADATA" {
+		return installed{}, false
+	}
+	project, version, _ := strings.Cut(path.Base(stem), "-")
+	return installed{"python", pep508.Normalize(project), version, "/" + path.Dir(path.Dir(name))}, true
 }
 
 // remove takes out what lies at or below a path that a whiteout names; with ".wh..opq" all that lies in its folder (OCI

@@ -95,7 +95,7 @@ func (t *terminal) report(e assemble.Event) {
 			t.update(e)
 		}
 		return
-	case e.Kind == assemble.LayerIs, e.Kind == assemble.Pushed, e.Kind == assemble.Written:
+	case e.Kind == assemble.LayerIs, e.Kind == assemble.Pushed, e.Kind == assemble.Written, e.Kind == assemble.Built:
 		t.drop(e.Name)
 		t.drop(downloads) // it comes back if there is more to fetch
 	}
@@ -128,6 +128,8 @@ func (t *terminal) format(e assemble.Event) string {
 			line += fmt.Sprintf("  %.2f s", e.Took.Seconds())
 		}
 		return line
+	case assemble.Built:
+		return fmt.Sprintf("%-12s %-43s %9s  %.2f s", "built", e.Text, size(e.Size), e.Took.Seconds())
 	default:
 		return fmt.Sprintf("%-12s %s", string(e.Kind), e.Text)
 	}

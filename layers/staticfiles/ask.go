@@ -8,11 +8,14 @@ import (
 	"strings"
 
 	"github.com/jubako/jubako/pkg/hint"
-	"github.com/jubako/jubako/pkg/sandbox"
+	"github.com/jubako/jubako/pkg/step"
 )
 
-// answerMark begins the line with the answer; settings modules may print what they like around it.
-const answerMark = "\x1ejubako "
+const (
+	// answerMark begins the line with the answer; settings modules may print what they like around it.
+	answerMark  = "\x1ejubako "
+	answerLines = 400 // the last, among which the answer is
+)
 
 // askScript lets manage.py set up its environment as always, settings module and .env files included, and then looks at
 // the settings instead of running a management command. No app is loaded for it.
@@ -37,17 +40,17 @@ sys.stdout.write("\n` + `\x1ejubako " + json.dumps(os.path.abspath(root) if root
 func (l *Layer) askStaticRoot(ctx context.Context, trees []string) (string, error) {
 	argv := []string{"python", "-c", askScript, l.o.abs(l.o.Manage)}
 	// The answer may well be a value of the environment, so that nothing is struck out of stdout.
-	rec, answer := newRecorder(nil, l.o.BuildEnv), newRecorder(nil, nil)
-	c := l.command(trees, argv, rec)
-	c.Stdout = answer
-	res, err := sandbox.Run(ctx, c)
+	answer := step.NewRecorder(nil, nil)
+	c := l.command(trees, argv)
+	c.Title, c.Log, c.Stdout = "python -c print(settings.STATIC_ROOT)", nil, answer
+	res, err := step.Run(ctx, c)
 	if err != nil {
-		return "", l.explain(ctx, []string{"python", "-c", "print(settings.STATIC_ROOT)"}, err, rec)
+		return "", err
 	}
 	if err := res.Close(); err != nil {
 		return "", err
 	}
-	root, err := parseAnswer(answer.lastLines(keptLines))
+	root, err := parseAnswer(answer.LastLines(answerLines))
 	if err != nil {
 		return "", err
 	}

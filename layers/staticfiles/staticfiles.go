@@ -2,7 +2,7 @@
 // in a sandbox, in the files of the layers below; what it leaves in STATIC_ROOT becomes the layer, and whatever else it
 // writes is dropped.
 //
-// It imports layers, and of pkg what runs the command: sandbox, rootfs, cas.
+// It imports layers, and of pkg what runs the command: step, with sandbox, rootfs and cas.
 package staticfiles
 
 import (
@@ -15,7 +15,6 @@ import (
 	"io/fs"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -27,6 +26,7 @@ import (
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/rootfs"
 	"github.com/jubako/jubako/pkg/sandbox"
+	"github.com/jubako/jubako/pkg/step"
 )
 
 // Options says what runs, and in what. Paths are of the image: absolute, or below Workdir.
@@ -66,7 +66,7 @@ type Layer struct {
 	o       Options
 	env     []string
 	summary string
-	result  *sandbox.Result
+	result  *step.Result
 }
 
 var _ layers.Layer = (*Layer)(nil)
@@ -100,58 +100,22 @@ func New(o Options) (*Layer, error) {
 }
 
 // abs makes an image path absolute.
-func (o *Options) abs(p string) string {
-	if path.IsAbs(p) {
-		return path.Clean(p)
-	}
-	return path.Join(o.Workdir, p)
-}
+func (o *Options) abs(p string) string { return step.Abs(o.Workdir, p) }
 
-// checkOutput refuses what cannot come back: a folder that holds the project itself, or one that exists only for the
-// command's time.
 func (o *Options) checkOutput(p string) error {
-	if within(o.Dir, p) || within(o.Workdir, p) {
-		return fmt.Errorf("staticfiles: the output %s holds the project itself", p)
-	}
-	for _, dir := range []string{"/proc", "/dev", "/sys", "/tmp"} {
-		if within(p, dir) {
-			return fmt.Errorf("staticfiles: the output %s lies in %s, which is no part of an image", p, dir)
-		}
+	if err := step.CheckOutput(p, o.Workdir, o.Dir); err != nil {
+		return fmt.Errorf("staticfiles: %w", err)
 	}
 	return nil
 }
 
-// within says whether p is dir or lies below it; both are clean.
-func within(p, dir string) bool {
-	return p == dir || dir == "/" || strings.HasPrefix(p, dir+"/")
-}
-
 // environment is all that the command sees: nothing of this machine's.
 func (o *Options) environment() []string {
-	env := map[string]string{
-		"HOME":                    "/tmp",
-		"LANG":                    "C.UTF-8",
-		"PATH":                    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		"PYTHONDONTWRITEBYTECODE": "1",
-		"PYTHONHASHSEED":          "0",
-		"SOURCE_DATE_EPOCH":       strconv.FormatInt(o.Epoch, 10),
-	}
-	for _, kv := range slices.Concat(o.Env, o.BuildEnv) {
-		if name, value, ok := strings.Cut(kv, "="); ok {
-			env[name] = value
-		}
-	}
+	bin := ""
 	if o.Venv != "" {
-		if bin := o.abs(o.Venv) + "/bin"; env["PATH"] != bin && !strings.HasPrefix(env["PATH"], bin+":") {
-			env["PATH"] = bin + ":" + env["PATH"]
-		}
+		bin = o.abs(o.Venv) + "/bin"
 	}
-	var list []string
-	for name, value := range env {
-		list = append(list, name+"="+value)
-	}
-	slices.Sort(list)
-	return list
+	return step.Environment(o.Epoch, bin, o.Env, o.BuildEnv)
 }
 
 // Name is "staticfiles".
@@ -190,7 +154,7 @@ func (l *Layer) Tree(ctx context.Context) (*fstree.Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	tree, err := l.collect(rootfs.NewView(trees...), output)
+	tree, err := l.collect(output)
 	if err != nil {
 		return nil, fmt.Errorf("taking what %q wrote: %w", strings.Join(l.o.Command, " "), err)
 	}
@@ -221,14 +185,13 @@ func (l *Layer) run(ctx context.Context, trees []string) (output string, err err
 			return nil
 		})
 	}
-	rec := newRecorder(l.o.Log, l.o.BuildEnv)
-	l.result, err = sandbox.Run(ctx, l.command(trees, l.o.Command, rec))
+	l.result, err = step.Run(ctx, l.command(trees, l.o.Command))
 	if err != nil {
 		stop() // the command's own words say more
 	}
 	_ = g.Wait()
 	if err != nil {
-		return "", l.explain(ctx, l.o.Command, err, rec)
+		return "", err
 	}
 	if l.o.Ran != nil {
 		l.o.Ran(l.result.Choice)
@@ -239,14 +202,15 @@ func (l *Layer) run(ctx context.Context, trees []string) (output string, err err
 	return output, l.o.checkOutput(output)
 }
 
-func (l *Layer) command(trees, argv []string, out io.Writer) sandbox.Command {
-	return sandbox.Command{Trees: trees, Argv: argv, Env: l.env, Dir: l.o.Dir, Writable: l.o.Writable, Timeout: l.o.Timeout,
-		Stdout: out, Stderr: out, Rung: l.o.Rung, TempDir: l.o.Store.TempDir}
+func (l *Layer) command(trees, argv []string) step.Command {
+	return step.Command{Trees: trees, Argv: argv, Env: l.env, Dir: l.o.Dir, Secrets: l.o.BuildEnv, Writable: l.o.Writable, Timeout: l.o.Timeout,
+		Store: l.o.Store, Rung: l.o.Rung, Log: l.o.Log, Advice: advice(l.o.Workdir)}
 }
 
 // collect makes the layer's tree of what the command left at the output.
-func (l *Layer) collect(lower rootfs.View, output string) (*fstree.Tree, error) {
-	entries, err := l.result.Output(output)
+func (l *Layer) collect(output string) (*fstree.Tree, error) {
+	tree := new(fstree.Tree)
+	err := l.result.Take(tree, output, step.Taking{UID: l.o.UID, GID: l.o.GID, Producer: "collectstatic"})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, hint.Wrap(fmt.Errorf("there is nothing at %s", output),
 			"set [tool.jubako.staticfiles] output to the folder that the command fills, or staticfiles = false")
@@ -254,64 +218,11 @@ func (l *Layer) collect(lower rootfs.View, output string) (*fstree.Tree, error) 
 	if err != nil {
 		return nil, err
 	}
-	after := l.result.View()
-	at, err := after.Resolve(output)
-	if err != nil {
-		return nil, err
-	}
-	tree := new(fstree.Tree)
-	for _, e := range entries {
-		e.UID, e.GID, e.Producer = l.o.UID, l.o.GID, "collectstatic"
-		switch e.Kind {
-		case fstree.Dir:
-			e.Mode = 0o755
-		case fstree.File:
-			e.Mode = 0o644
-			if e.Content, err = normalise(e.Path, e.Content); err != nil {
-				return nil, err
-			}
-		case fstree.Symlink:
-			if err := checkLink(lower, after, at.Path, e); err != nil {
-				return nil, err
-			}
-		}
-		if err := tree.Add(e); err != nil {
-			return nil, err
-		}
-	}
 	if files, _ := tree.Files(); files == 0 {
-		if any, err := holdsFile(at); err != nil || !any {
+		if any, err := l.result.HoldsFile(output); err != nil || !any {
 			return nil, errors.Join(err, hint.Wrap(fmt.Errorf("%s holds no file", output),
 				"is \"django.contrib.staticfiles\" among INSTALLED_APPS? Set [tool.jubako] staticfiles = false if there are none"))
 		}
 	}
 	return tree, nil
-}
-
-// checkLink refuses a symlink whose target the image will not hold.
-func checkLink(lower, after rootfs.View, output string, e fstree.Entry) error {
-	target, err := after.Resolve(e.Path)
-	if err == nil && !within("/"+target.Path, "/"+output) {
-		_, err = lower.Resolve(target.Path) // what was written elsewhere is dropped
-	}
-	if err != nil {
-		return fmt.Errorf("/%s is a symlink to %s, which the image does not hold", e.Path, e.Link)
-	}
-	return nil
-}
-
-func holdsFile(n rootfs.Node) (bool, error) {
-	if !n.Info.IsDir() {
-		return true, nil
-	}
-	children, err := n.Children()
-	if err != nil {
-		return false, err
-	}
-	for _, c := range children {
-		if any, err := holdsFile(c); any || err != nil {
-			return any, err
-		}
-	}
-	return false, nil
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/rootfs"
 	"github.com/jubako/jubako/pkg/sandbox"
+	"github.com/jubako/jubako/pkg/step"
 )
 
 func TestMain(m *testing.M) {
@@ -299,34 +300,9 @@ func TestDiagnose(t *testing.T) {
 		"OSError: [Errno 101] Network is unreachable":                                                                                "steps have no network",
 		"KeyError: 'A'\n\nDuring handling of the above exception, another:\n\nos.environ\nKeyError: 'B'":                             "B = ",
 	} {
-		if got := diagnose(strings.Split(output, "\n"), "/app"); !strings.Contains(got, want) || (want == "") != (got == "") {
+		if got := advice("/app").Diagnose(strings.Split(output, "\n")); !strings.Contains(got, want) || (want == "") != (got == "") {
 			t.Errorf("%s\n%q\nwant %q", output, got, want)
 		}
-	}
-}
-
-func TestRecorder(t *testing.T) {
-	var log bytes.Buffer
-	r := newRecorder(&log, []string{"A=secret", "B=secret-longer", "C=x", "DJANGO_SETTINGS_MODULE=site.settings"})
-	for _, s := range []string{"one sec", "ret\ntwo secret-longer x site.settings\r\n", strings.Repeat("y", 3*maxLine), "\nlast\n\n"} {
-		if n, err := io.WriteString(r, s); n != len(s) || err != nil {
-			t.Fatal(n, err)
-		}
-	}
-	if d := cmp.Diff([]string{"one $A", "two $B x site.settings"}, r.lines[:2]); d != "" {
-		t.Error(d)
-	}
-	if d := cmp.Diff([]string{"last"}, r.lastLines(1)); d != "" {
-		t.Error(d)
-	}
-	if !strings.HasPrefix(log.String(), "one $A\ntwo $B") {
-		t.Errorf("%.100q", log.String())
-	}
-	for range 2 * keptLines {
-		_, _ = io.WriteString(r, "x\n")
-	}
-	if len(r.lines) != keptLines {
-		t.Errorf("%d lines kept", len(r.lines))
 	}
 }
 
@@ -335,12 +311,12 @@ func FuzzAnswer(f *testing.F) {
 	f.Add("\x1ejubako null\n")
 	f.Add("\x1ejubako {")
 	f.Fuzz(func(t *testing.T, out string) {
-		r := newRecorder(nil, nil)
+		r := step.NewRecorder(nil, nil)
 		_, _ = io.WriteString(r, out)
-		root, err := parseAnswer(r.lastLines(keptLines))
+		root, err := parseAnswer(r.LastLines(answerLines))
 		if err != nil && root != "" {
 			t.Errorf("%q beside %v", root, err)
 		}
-		_ = diagnose(r.lines, "/app")
+		_ = advice("/app").Diagnose(r.LastLines(answerLines))
 	})
 }

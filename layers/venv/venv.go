@@ -55,6 +55,9 @@ type Package struct {
 	Name, Version string
 	Filename      string // the wheel's
 	SHA256        string // of the wheel, 64 hex digits: who opens it has verified it
+	// Build, where it is set, is the key of the wheel's build, in place of Filename and SHA256: the wheel is built from source
+	// when it is opened, and its filename is not known before.
+	Build string
 	// Requires names the packages that this one depends on in the image. It decides whose file is taken where two
 	// packages bring one path.
 	Requires []string
@@ -74,6 +77,8 @@ type Opened struct {
 	io.ReaderAt
 	io.Closer
 	Size int64 // in bytes
+	// Filename is the wheel's, where Package does not know it.
+	Filename string
 }
 
 // Layer is the environment. It implements layers.Layer.
@@ -103,7 +108,7 @@ func New(o Options) (*Layer, error) {
 		UID: o.UID, GID: o.GID, Interpreter: o.Python.Path, FullVersion: o.Python.Version,
 	}}
 	for _, p := range o.Packages {
-		f, err := checkPackage(p)
+		f, err := locate(p)
 		if err != nil {
 			return nil, fmt.Errorf("package %q %s: %w", p.Name, p.Version, err)
 		}
@@ -121,14 +126,31 @@ func New(o Options) (*Layer, error) {
 	return l, nil
 }
 
-// checkPackage holds a package against its wheel's filename. A filename's local version may be missing in the lock.
-func checkPackage(p Package) (wheel.Filename, error) {
-	f, err := wheel.ParseFilename(p.Filename)
+// locate takes the filename of a package's wheel apart. Of one that is yet to be built, name and version are known.
+func locate(p Package) (wheel.Filename, error) {
+	if p.Build == "" {
+		if len(p.SHA256) != 64 || strings.Trim(p.SHA256, "0123456789abcdef") != "" {
+			return wheel.Filename{}, fmt.Errorf("the hash of wheel %s is not known", p.Filename)
+		}
+		return checkFilename(p, p.Filename)
+	}
+	if len(p.Build) != 64 || p.SHA256 != "" || p.Filename != "" {
+		return wheel.Filename{}, errors.New("it is yet to be built, and its build has no key, or its wheel one")
+	}
+	return wheel.Filename{Name: pep508.Normalize(p.Name), Version: p.Version}, nil
+}
+
+// checkFilename holds a wheel's filename against its package. A filename's local version may be missing in the lock.
+func checkFilename(p Package, filename string) (wheel.Filename, error) {
+	f, err := wheel.ParseFilename(filename)
 	if err != nil {
 		return f, err
 	}
 	if f.Name != pep508.Normalize(p.Name) {
-		return f, fmt.Errorf("wheel %s is another package's", p.Filename)
+		return f, fmt.Errorf("wheel %s is another package's", filename)
+	}
+	if p.Build != "" && p.Version == "" {
+		return f, nil // of source whose version is computed
 	}
 	want, err := pep508.ParseVersion(p.Version)
 	if err != nil {
@@ -139,10 +161,7 @@ func checkPackage(p Package) (wheel.Filename, error) {
 		return f, err
 	}
 	if want.Compare(got) != 0 && want.Compare(got.Public()) != 0 {
-		return f, fmt.Errorf("wheel %s is of another version", p.Filename)
-	}
-	if len(p.SHA256) != 64 || strings.Trim(p.SHA256, "0123456789abcdef") != "" {
-		return f, fmt.Errorf("the hash of wheel %s is not known", p.Filename)
+		return f, fmt.Errorf("wheel %s is of another version", filename)
 	}
 	return f, nil
 }
@@ -175,6 +194,7 @@ func (l *Layer) makeKey() layers.Key {
 		AskWheel         bool             `json:",omitempty"`
 		DirectURL        *wheel.DirectURL `json:",omitempty"`
 		GitPath          string           `json:",omitempty"`
+		Build            string           `json:",omitempty"`
 	}
 	inputs := struct {
 		Venv       wheel.Venv
@@ -186,7 +206,7 @@ func (l *Layer) makeKey() layers.Key {
 	}
 	requires := l.requires()
 	for i, p := range l.packages {
-		in := pkg{Filename: p.Filename, SHA256: p.SHA256, AskWheel: p.AskWheel, DirectURL: p.DirectURL}
+		in := pkg{Filename: p.Filename, SHA256: p.SHA256, AskWheel: p.AskWheel, DirectURL: p.DirectURL, Build: p.Build}
 		for _, j := range requires[i] {
 			in.Requires = append(in.Requires, l.packages[j].filename.Name)
 		}
@@ -270,7 +290,14 @@ func (l *Layer) install(ctx context.Context, i int) (*fstree.Tree, error) {
 	l.mu.Lock()
 	l.open = append(l.open, opened)
 	l.mu.Unlock()
-	archive, err := wheel.Open(opened, opened.Size, p.Filename)
+	filename := p.Filename
+	if p.Build != "" {
+		filename = opened.Filename
+		if l.packages[i].filename, err = checkFilename(p.Package, filename); err != nil {
+			return nil, fmt.Errorf("package %q %s: %w", p.Name, p.Version, err)
+		}
+	}
+	archive, err := wheel.Open(opened, opened.Size, filename)
 	if err != nil {
 		return nil, err
 	}

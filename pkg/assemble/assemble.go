@@ -3,12 +3,15 @@
 package assemble
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/output"
@@ -21,7 +24,7 @@ func Build(ctx context.Context, t Tools, s Spec) (_ *Result, err error) {
 	if err := s.Compression.check(s.Format); err != nil {
 		return nil, err
 	}
-	b := &builder{Tools: t, spec: s}
+	b := newBuilder(t, s)
 	if b.in, err = b.gather(ctx); err != nil {
 		return nil, err
 	}
@@ -34,6 +37,10 @@ func Build(ctx context.Context, t Tools, s Spec) (_ *Result, err error) {
 	return res, b.deliver(ctx, all, res)
 }
 
+func newBuilder(t Tools, s Spec) *builder {
+	return &builder{Tools: t, spec: s, turns: semaphore.NewWeighted(int64(cmp.Or(max(s.Jobs, 0), runtime.GOMAXPROCS(0))))}
+}
+
 // builder holds what the parts of one build share.
 type builder struct {
 	Tools
@@ -44,6 +51,19 @@ type builder struct {
 	lowers   map[string]*lower // by platform
 	warned   sync.Mutex
 	warnings []string
+	// hostMirror is the archive that this machine's own apt uses, for a base that is made of packages and nothing else names
+	// one.
+	hostMirror string
+	baseSets   []*debs // what a base that is made of packages consists of, for each platform
+	// differing is what --check-steps has found.
+	differing []string
+	noted     []string // what noteOnce has said
+
+	registries []string // the indexes that the lock's packages are from
+	turns      *semaphore.Weighted
+	sitesMu    sync.Mutex
+	sites      map[string]*buildSite // by platform
+	pinning    *buildPinner          // set where jubako.lock is written
 }
 
 // assemble makes the image, or the index of several.
@@ -65,6 +85,9 @@ func (b *builder) assemble(ctx context.Context) (artifacts, *Result, error) {
 			return nil, nil, err
 		}
 		res.Platform = append(res.Platform, r)
+	}
+	if err := b.checkSteps(); err != nil {
+		return nil, nil, err
 	}
 	all, err := b.combine(images)
 	if err != nil {
@@ -100,7 +123,7 @@ func (b *builder) image(ctx context.Context, p v1.Platform, images map[tarlayer.
 	if err != nil {
 		return PlatformResult{}, err
 	}
-	made, err := b.withStatic(ctx, low)
+	made, err := b.withCommands(ctx, low)
 	if err != nil {
 		return PlatformResult{}, err
 	}

@@ -26,6 +26,7 @@ const (
 	LayerIs  EventKind = "layer"    // a layer's state has changed
 	Progress EventKind = "progress" // bytes of a layer, a download or an upload
 	Ended    EventKind = "ended"    // the work on a layer is over; its LayerIs comes in the order of the image's layers
+	Built    EventKind = "built"    // a wheel was built from source
 	Pushed   EventKind = "pushed"   // a push is complete
 	Written  EventKind = "written"  // a file or folder is complete
 )

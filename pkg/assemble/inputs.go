@@ -14,6 +14,7 @@ import (
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/locked"
 	"github.com/jubako/jubako/pkg/pep508"
+	"github.com/jubako/jubako/pkg/pins"
 	"github.com/jubako/jubako/pkg/wheel"
 )
 
@@ -25,8 +26,9 @@ type inputs struct {
 	requiresPython pep508.Specifiers
 	groupPython    map[string]pep508.Specifiers
 	base           *base.Opened
-	baseName       string // as it was asked for
-	pinned         bool
+	baseName       string     // as it was asked for
+	pins           *pins.File // jubako.lock; nil where there is none
+	pinned         bool       // by it
 }
 
 // annotationName is the base's name as the image's annotation gives it: a registry's, and no path of this machine.
@@ -130,23 +132,22 @@ func (b *builder) openBase(ctx context.Context, in *inputs) error {
 	if err != nil {
 		return err
 	}
-	pins, err := base.ReadLock(filepath.Join(b.spec.Project.Dir, base.LockName))
-	if err != nil {
+	if in.pins, err = pins.Read(filepath.Join(b.spec.Project.Dir, pins.Name)); err != nil {
 		return err
 	}
-	src, in.pinned = pins.Pinned(src)
+	src, in.pinned = in.pins.Pinned(src)
 	if !in.pinned && b.spec.FrozenBase {
-		return hint.Wrap(hint.Usage(fmt.Errorf("the base %s is not pinned by %s", in.baseName, base.LockName)), "jubako lock pins it")
+		return hint.Wrap(hint.Usage(fmt.Errorf("the base %s is not pinned by %s", in.baseName, pins.Name)), "jubako lock pins it")
 	}
-	if in.base, err = base.Open(ctx, src, base.Options{Client: b.Registry, Store: b.Store, Offline: b.spec.Offline}); err != nil {
+	if in.base, err = b.open(ctx, src); err != nil {
 		return err
 	}
 	if in.pinned {
-		if err := pins.Holds(in.base); err != nil {
+		if err := in.pins.Holds(in.base); err != nil {
 			return errors.Join(err, in.base.Close())
 		}
 	} else if src.Kind == base.Registry && !strings.Contains(in.baseName, "@") {
-		b.note("the base is not pinned: jubako lock writes its digest to %s", base.LockName)
+		b.note("the base is not pinned: jubako lock writes its digest to %s", pins.Name)
 	}
 	return nil
 }

@@ -49,8 +49,11 @@ func (in *inputs) readLock(dir, named string) error {
 			return hint.Wrap(hint.Usage(fmt.Errorf("%s is not read by jubako, and there is no uv.lock in %s", f.name, dir)), "%s", f.remedy)
 		}
 	}
-	return hint.Wrap(hint.Usage(fmt.Errorf("there is no uv.lock in %s, and no pylock.toml or requirements.txt", dir)), "uv lock makes it; keep it under version control")
+	return hint.Wrap(hint.Usage(fmt.Errorf("%w in %s, and no pylock.toml or requirements.txt", errNoLock, dir)), "uv lock makes it; keep it under version control")
 }
+
+// errNoLock says that a project has no lock.
+var errNoLock = errors.New("there is no uv.lock")
 
 // openLock reads a lock, whose format its name tells.
 func (in *inputs) openLock(file string) error {

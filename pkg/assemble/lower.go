@@ -7,7 +7,9 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -29,11 +31,16 @@ import (
 // lower is an image without the layers that commands make: what a command runs in.
 type lower struct {
 	image  *base.Image
-	facts  *base.Facts
+	facts  *base.Facts // of the base, and of the Debian packages on it
 	user   accounts.User
 	layout project.Layout
 	maker  *maker
 	made   []madeLayer
+	// commanded is made and the layers of commands upon it, once they are made.
+	commanded []madeLayer
+
+	librariesOnce sync.Once
+	known         map[string]bool // the base's shared libraries
 }
 
 // lower makes the layers of a platform that need no command, once.
@@ -53,12 +60,19 @@ func (b *builder) lower(ctx context.Context, p v1.Platform) (*lower, error) {
 		return nil, base.ErrNoPython(b.in.base.Source)
 	}
 	b.Report(Event{Kind: BaseIs, Name: b.baseLine(l), Text: fmt.Sprintf("%s  Python %s, %s", l.image.Platform, l.facts.Python.Version, l.facts.Libc)})
+	deb, err := b.debian(ctx, l)
+	if err != nil {
+		return nil, err
+	}
 	if l.user, err = b.user(l.facts); err != nil {
 		return nil, err
 	}
 	list, err := b.layersOf(ctx, l)
 	if err != nil {
 		return nil, err
+	}
+	if deb != nil {
+		list = append([]layers.Layer{deb}, list...)
 	}
 	l.maker = b.maker(l)
 	if l.made, err = l.maker.makeAll(ctx, list); err != nil {
@@ -198,7 +212,9 @@ func (b *builder) walk() source.Options {
 	if out := c.Staticfiles.Output; out != "" && !path.IsAbs(out) && !c.Staticfiles.Off {
 		exclude = append(exclude, path.Clean(out))
 	}
-	return source.Options{Root: p.SourceDir(), Ignorefile: filepath.Join(p.SourceDir(), ".dockerignore"), Exclude: exclude, Include: c.Include}
+	secret := b.secretFiles()
+	return source.Options{Root: p.SourceDir(), Ignorefile: filepath.Join(p.SourceDir(), ".dockerignore"), Exclude: append(exclude, secret...), Include: c.Include,
+		Skip: func(rel string) bool { return slices.Contains(secret, rel) }} // whatever include says
 }
 
 // app describes the layer of the source and of what is copied in.

@@ -97,11 +97,12 @@ func (m *maker) make(ctx context.Context, l layers.Layer) (_ madeLayer, err erro
 	if p, ok := l.(layers.Part); ok {
 		made.whole, making = p.Whole(), p.Whole()
 	}
-	if d, ok := m.cached(key); ok {
+	_, anew := l.(fresh)
+	if d, ok := m.cached(key); ok && !anew {
 		made.descriptor, made.state = d, Reused
 		return made, nil
 	}
-	if r, ok := m.remote.lookUp(key); ok && !m.noCache {
+	if r, ok := m.remote.lookUp(key); ok && !m.noCache && !anew {
 		made.descriptor, made.state, made.from = r.descriptor, Reused, &r
 		made.Summary = l.Summary() + ", from the registry"
 		return made, nil

@@ -12,8 +12,10 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/jubako/jubako/layers"
@@ -46,16 +48,18 @@ func (b *builder) packages(ctx context.Context, l *lower) (*packages, error) {
 	if err != nil {
 		return nil, err
 	}
-	tags := wheel.TagsFor(wheel.Target{
-		Major: py.Major, Minor: py.Minor, FreeThreaded: py.FreeThreaded, Arch: base.Machine(l.image.Platform.Architecture),
-		Libc: l.facts.Libc.Kind, LibcMajor: l.facts.Libc.Major, LibcMinor: l.facts.Libc.Minor,
-	})
+	tags := tagsOf(l.facts, l.image.Platform)
 	b.debug("wheels are chosen for %s", tags)
 	pk := &packages{locked: make(map[string]bool)}
 	build := b.buildOptions()
 	var trees, wheels []locked.Selected
 	for _, s := range selected {
 		pk.locked[s.Name] = true
+		if at := s.Source.Location; s.Source.Kind == locked.Registry && strings.Contains(at, "://") && !slices.Contains(b.registries, at) {
+			b.registries = append(b.registries, at)
+		}
+	}
+	for _, s := range selected {
 		if s.Source.Tree() || s.Source.Kind == locked.Git && s.Source.Git.Path == "" {
 			if err := build.CheckBuild(s.Package); err != nil {
 				return nil, err
@@ -72,6 +76,14 @@ func (b *builder) packages(ctx context.Context, l *lower) (*packages, error) {
 		pk.project, err = b.projects(ctx, l, trees)
 	}
 	return pk, err
+}
+
+// tagsOf are the tags of the wheels that a base's Python takes.
+func tagsOf(f *base.Facts, p v1.Platform) wheel.Tags {
+	return wheel.TagsFor(wheel.Target{
+		Major: f.Python.Major, Minor: f.Python.Minor, FreeThreaded: f.Python.FreeThreaded, Arch: base.Machine(p.Architecture),
+		Libc: f.Libc.Kind, LibcMajor: f.Libc.Major, LibcMinor: f.Libc.Minor,
+	})
 }
 
 // venvAt describes the environment in the image.
@@ -96,6 +108,13 @@ func (b *builder) venv(ctx context.Context, l *lower, tags wheel.Tags, build loc
 				return err
 			}
 			chosen, err := b.choose(gctx, s, tags, build)
+			if _, none := errors.AsType[*locked.NoWheelError](err); none && s.Sdist != nil {
+				pkgs[i], err = b.fromSdist(gctx, l, s, build)
+				if hint.KindOf(err) == hint.KindUsage {
+					errs[i], err = err, nil
+				}
+				return err
+			}
 			if err != nil {
 				errs[i] = err // all that have no wheel are told at once
 				return nil
@@ -166,18 +185,30 @@ func (b *builder) choose(ctx context.Context, s locked.Selected, tags wheel.Tags
 		}
 	case locked.URL:
 		c.artifact.URL = s.Source.Location
-		c.directURL = &wheel.DirectURL{URL: s.Source.Location, Subdirectory: s.Source.Subdirectory}
+		c.directURL = b.archiveURL(s.Source)
 	case locked.Path:
 		c.artifact.URL, c.artifact.Path = "", b.beside(s.Source.Location)
-		// The URL of uv's record is the file's on the machine that installs; in an image it is the place beside the project.
-		c.directURL = &wheel.DirectURL{URL: (&url.URL{Scheme: "file", Path: path.Join(b.spec.Project.Config.Workdir, filepath.ToSlash(s.Source.Location))}).String()}
+		c.directURL = b.archiveURL(s.Source)
 	case locked.Git: // a wheel that lies in the repository
-		c.artifact.URL, c.directURL = "", gitURL(s.Source)
+		c.artifact.URL, c.directURL = "", b.archiveURL(s.Source)
 		if c.artifact.Path, err = b.checkout(ctx, s.Package, s.Source.Git.Path); err != nil {
 			return chosen{}, err
 		}
 	}
 	return c, nil
+}
+
+// archiveURL is the record of where an archive comes from that is not an index's. The URL of uv's record is a local file's on
+// the machine that installs; in an image it is the place beside the project.
+func (b *builder) archiveURL(s locked.Source) *wheel.DirectURL {
+	switch s.Kind {
+	case locked.Path:
+		return &wheel.DirectURL{URL: (&url.URL{Scheme: "file", Path: path.Join(b.spec.Project.Config.Workdir, filepath.ToSlash(s.Location))}).String()}
+	case locked.Git:
+		return gitURL(s)
+	default:
+		return &wheel.DirectURL{URL: s.Location, Subdirectory: s.Subdirectory}
+	}
 }
 
 // beside gives a path of the lock's on this machine.
@@ -241,14 +272,22 @@ func (b *builder) pkg(ctx context.Context, s locked.Selected, c chosen) (venv.Pa
 		}
 		p.SHA256, c.artifact.Hashes, c.artifact.AnyHash = blob.SHA256, []filehash.Hash{{Algorithm: "sha256", Hex: blob.SHA256}}, false
 	}
+	return b.wheelPackage(p, c.artifact), nil
+}
+
+// wheelPackage lets a package be opened, whose wheel is had as an artifact.
+func (b *builder) wheelPackage(p venv.Package, a fetch.Artifact) venv.Package {
+	if len(a.Hashes) == 0 {
+		a.Hashes = []filehash.Hash{{Algorithm: "sha256", Hex: p.SHA256}}
+	}
 	p.Open = func(ctx context.Context) (venv.Opened, error) {
-		blob, err := b.Fetch.Fetch(ctx, c.artifact)
+		blob, err := b.Fetch.Fetch(ctx, a)
 		if err != nil {
 			return venv.Opened{}, err
 		}
 		f, err := b.Store.Verified(blob.SHA256)
 		if err != nil { // it was damaged on disk, and is gone now: fetch it once more
-			if blob, err = b.Fetch.Fetch(ctx, c.artifact); err != nil {
+			if blob, err = b.Fetch.Fetch(ctx, a); err != nil {
 				return venv.Opened{}, err
 			}
 			if f, err = b.Store.Verified(blob.SHA256); err != nil {
@@ -257,7 +296,7 @@ func (b *builder) pkg(ctx context.Context, s locked.Selected, c chosen) (venv.Pa
 		}
 		return venv.Opened{ReaderAt: f, Closer: f, Size: blob.Size}, nil
 	}
-	return p, nil
+	return p
 }
 
 func hashFile(name string) (string, error) {

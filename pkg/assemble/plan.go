@@ -1,17 +1,15 @@
 package assemble
 
 import (
-	"cmp"
 	"context"
 	"errors"
-
-	"github.com/jubako/jubako/pkg/base"
 )
 
 // Plan says what Build would do with each layer, without doing it. Facts about the base are read where the cache lacks
 // them.
 func Plan(ctx context.Context, t Tools, s Spec) (_ []LayerResult, err error) {
-	b := &builder{Tools: t, spec: s, dry: true, lowers: make(map[string]*lower)}
+	b := newBuilder(t, s)
+	b.dry, b.lowers = true, make(map[string]*lower)
 	if b.in, err = b.gather(ctx); err != nil {
 		return nil, err
 	}
@@ -27,7 +25,7 @@ func Plan(ctx context.Context, t Tools, s Spec) (_ []LayerResult, err error) {
 		if err != nil {
 			return nil, err
 		}
-		made, err := b.withStatic(ctx, low)
+		made, err := b.withCommands(ctx, low)
 		if err != nil {
 			return nil, err
 		}
@@ -36,27 +34,4 @@ func Plan(ctx context.Context, t Tools, s Spec) (_ []LayerResult, err error) {
 		}
 	}
 	return plan, nil
-}
-
-// OpenBase finds the base that Build would take, as it is today: jubako.lock is not asked. It gives the name under which
-// the lock would pin it.
-func OpenBase(ctx context.Context, t Tools, s Spec) (string, *base.Opened, error) {
-	b := &builder{Tools: t, spec: s}
-	in := &inputs{}
-	b.in = in
-	name := cmp.Or(s.Base, s.Project.Config.Base)
-	if name == "" {
-		if err := in.readLock(s.Project.Dir, s.Lock); err != nil {
-			return "", nil, err
-		}
-		var why string
-		name, why = b.defaultBase(in.lock)
-		b.note("using base = %q (%s)", name, why)
-	}
-	src, err := base.ParseSource(name)
-	if err != nil {
-		return "", nil, err
-	}
-	opened, err := base.Open(ctx, src, base.Options{Client: t.Registry, Store: t.Store, Offline: s.Offline})
-	return name, opened, err
 }

@@ -32,10 +32,19 @@ type Spec struct {
 	// Install says what to install, beside the configuration's extras and groups: the fields of `uv sync`'s flags.
 	Install locked.Request
 	// Build says what may be taken as a wheel, and what may be built.
-	Build     locked.BuildOptions
+	Build locked.BuildOptions
+	// BuildEnv is what builds from source see of this machine's environment, "NAME=value" each.
+	BuildEnv  []string
 	FindLinks []string
 	// Indexes are where files are looked for that the lock has by their hashes alone.
 	Indexes []string
+
+	// DebMirror and Snapshot stand over the configuration's.
+	DebMirror, Snapshot string
+	// AlsoPin are the packages of the project's other profiles, which jubako.lock pins too.
+	AlsoPin []project.Debian
+	// StrictScripts makes a maintainer script that is not carried out an error.
+	StrictScripts bool
 
 	Tags    []name.Reference
 	Push    bool
@@ -55,6 +64,8 @@ type Spec struct {
 	// Strict makes findings errors. CI makes a lock that is out of step one.
 	Strict, CI bool
 	Rung       sandbox.Rung
+	// CheckSteps runs every command twice, and makes it an error when what they make differs.
+	CheckSteps bool
 }
 
 // Output is a file or folder to write.
@@ -72,8 +83,11 @@ type Tools struct {
 	Report   func(Event)
 	Now      func() time.Time
 	Host     v1.Platform // the machine that builds
+	AptDir   string      // where this machine keeps its apt sources, /etc/apt; "" for nowhere
 	Stdout   io.Writer
 	StepLog  io.Writer // what steps print; nil drops it
+	// LookupEnv finds the variables that are secrets of steps; nil for none.
+	LookupEnv func(name string) (string, bool)
 }
 
 // Result is what was built, and where it went.

@@ -2,7 +2,9 @@ package assemble
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path"
@@ -15,6 +17,7 @@ import (
 	"github.com/jubako/jubako/pkg/checkout"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/locked"
+	"github.com/jubako/jubako/pkg/pybuild"
 	"github.com/jubako/jubako/pkg/wheel"
 )
 
@@ -27,10 +30,15 @@ func (b *builder) projects(ctx context.Context, l *lower, trees []locked.Selecte
 		if err != nil {
 			return nil, err
 		}
-		if o.Pyproject, err = os.ReadFile(filepath.Join(o.Dir, "pyproject.toml")); err != nil {
+		// One with a setup.py alone is its backend's.
+		if o.Pyproject, err = os.ReadFile(filepath.Join(o.Dir, "pyproject.toml")); err != nil && (!errors.Is(err, fs.ErrNotExist) || !exists(filepath.Join(o.Dir, "setup.py"))) {
 			return nil, hint.Usage(fmt.Errorf("reading the project %s: %w", s.Name, err))
 		}
 		o.Name, o.Version, o.Venv, o.Store, o.Now = s.Name, s.Version, b.venvAt(l), b.Store, b.Now()
+		o.Backend = func(ctx context.Context, refused *pybuild.RefusedError) (*projectlayer.Built, error) {
+			b.debug("%v", refused)
+			return b.fromTree(ctx, l, s, o)
+		}
 		all = append(all, o)
 	}
 	slices.SortFunc(all, func(x, y projectlayer.Options) int { return strings.Compare(x.Name, y.Name) })

@@ -45,7 +45,7 @@ func TestParseSource(t *testing.T) {
 			t.Errorf("%s: %+v (%s), %v", s, got, got, err)
 		}
 	}
-	for _, s := range []string{"", "oci:", "docker-archive:", "debian:trixie", "docker://x", "dir:/x"} {
+	for _, s := range []string{"", "oci:", "docker-archive:", "docker://x", "dir:/x"} {
 		if got, err := ParseSource(s); err == nil {
 			t.Errorf("%q was taken as %+v", s, got)
 		}
@@ -106,7 +106,7 @@ func layer(t testing.TB, files ...file) []byte {
 
 func scan(t testing.TB, config string, layers ...[]byte) (*Facts, error) {
 	t.Helper()
-	s := scanner{nodes: make(map[string]node)}
+	s := scanner{nodes: make(map[string]node), pattern: newDpkgPattern()}
 	for _, l := range layers {
 		if err := s.layer(context.Background(), bytes.NewReader(l)); err != nil {
 			return nil, err
@@ -381,13 +381,8 @@ func TestRegistry(t *testing.T) {
 	if _, err := Open(context.Background(), Source{Kind: Registry, Ref: repo + ":1"}, o); err == nil || !strings.Contains(err.Error(), "--offline") {
 		t.Errorf("offline: %v", err)
 	}
-	lock := Pin(repo+":1", opened, v1.Platform{})
-	if src, ok := lock.Pinned(Source{Kind: Registry, Ref: repo + ":1"}); !ok || src.Ref != pinned || lock.Holds(opened) != nil || len(lock.Base.Platforms) != 2 {
-		t.Errorf("%+v, %v", src, lock)
-	}
-	again, err := ParseLock(lock.Bytes())
-	if err != nil || !bytes.Equal(again.Bytes(), lock.Bytes()) {
-		t.Errorf("%s: %v", lock.Bytes(), err)
+	if m := opened.Manifests(); len(m) != 2 || m[0].Digest.Hex == "" || m[0].Platform.OS != "linux" {
+		t.Errorf("manifests: %v", m)
 	}
 }
 
@@ -441,21 +436,6 @@ func FuzzLayerTar(f *testing.F) {
 				t.Errorf("path %q", p)
 			}
 			facts.Resolve(p)
-		}
-	})
-}
-
-func FuzzLockFile(f *testing.F) {
-	l := &Lock{Version: 1, Base: LockedBase{Name: "python:3.12-slim", Digest: "sha256:" + strings.Repeat("a", 64), Platforms: []LockedPlatform{{"linux/amd64", "sha256:" + strings.Repeat("b", 64)}}}}
-	f.Add(l.Bytes())
-	f.Fuzz(func(t *testing.T, b []byte) {
-		l, err := ParseLock(b)
-		if err != nil {
-			return
-		}
-		again, err := ParseLock(l.Bytes())
-		if err != nil || !bytes.Equal(again.Bytes(), l.Bytes()) {
-			t.Errorf("%q is written %q: %v", b, l.Bytes(), err)
 		}
 	})
 }

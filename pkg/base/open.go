@@ -59,6 +59,8 @@ func Open(ctx context.Context, src Source, o Options) (*Opened, error) {
 		opened, err = openRegistry(ctx, src, o)
 	case Layout:
 		opened, err = openLayout(ctx, src)
+	case Packages:
+		return nil, hint.Wrap(hint.Usage(fmt.Errorf("%s means a base made of Debian packages, and an image is wanted", src)), "for the image of that name write library/%s", src)
 	default:
 		opened, err = openArchive(ctx, src)
 	}
@@ -97,6 +99,23 @@ func (o *Opened) Platforms() []v1.Platform {
 	for _, d := range o.manifests {
 		if d.Platform != nil && d.Platform.OS != "unknown" {
 			all = append(all, *d.Platform)
+		}
+	}
+	return all
+}
+
+// Manifest is an index's entry for a platform.
+type Manifest struct {
+	Platform v1.Platform
+	Digest   v1.Hash
+}
+
+// Manifests lists the entries of an index that are for a platform; nil for a single image.
+func (o *Opened) Manifests() []Manifest {
+	var all []Manifest
+	for _, d := range o.manifests {
+		if d.Platform != nil && d.Platform.OS != "unknown" {
+			all = append(all, Manifest{*d.Platform, d.Digest})
 		}
 	}
 	return all
@@ -280,6 +299,24 @@ type coreLayer struct {
 func (l *coreLayer) Digest() (v1.Hash, error)            { return l.d.Digest, nil }
 func (l *coreLayer) Size() (int64, error)                { return l.d.Size, nil }
 func (l *coreLayer) MediaType() (types.MediaType, error) { return l.d.MediaType, nil }
+
+// DiffID is what the config says of the layer: to find it out would be to inflate it. Who unpacks the layer compares.
+func (l *coreLayer) DiffID() (v1.Hash, error) {
+	conf, err := v1.ParseConfigFile(bytes.NewReader(l.core.config))
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	list := l.core.parsed.Layers
+	if len(conf.RootFS.DiffIDs) != len(list) {
+		return v1.Hash{}, fmt.Errorf("the image has %d layers, and its config names %d", len(list), len(conf.RootFS.DiffIDs))
+	}
+	i := slices.IndexFunc(list, func(d v1.Descriptor) bool { return d.Digest == l.d.Digest })
+	if i < 0 {
+		return v1.Hash{}, fmt.Errorf("the image has no layer %s", l.d.Digest)
+	}
+	return conf.RootFS.DiffIDs[i], nil
+}
+
 func (l *coreLayer) Compressed() (io.ReadCloser, error) {
 	r, err := l.core.blobs.open(l.core.ctx, l.d)
 	if err != nil {

@@ -17,10 +17,11 @@ import (
 
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/fstree"
+	"github.com/jubako/jubako/pkg/ldcache"
 )
 
 // factsVersion is raised whenever facts are gathered in another way.
-const factsVersion = 3
+const factsVersion = 6
 
 // The bounds of a base's file tree.
 const (
@@ -32,41 +33,52 @@ const (
 
 // Facts gives what the image's files say. They are read once for a manifest and kept in the store, which may be nil.
 func (i *Image) Facts(ctx context.Context, store *cas.Store) (*Facts, error) {
-	key := fmt.Sprintf("%d %s", factsVersion, i.Digest)
 	if store != nil {
-		if f, ok := factsRecord(store, key); ok {
+		if f, ok := factsRecord(store, i.factsKey()); ok {
 			return f, nil
 		}
 	}
-	s := scanner{nodes: make(map[string]node)}
+	f, _, err := i.scan(ctx, store)
+	return f, err
+}
+
+func (i *Image) factsKey() string { return fmt.Sprintf("%d %s", factsVersion, i.Digest) }
+
+// scan reads the layers once, for the facts and for what is kept of the packages.
+func (i *Image) scan(ctx context.Context, store *cas.Store) (*Facts, *Dpkg, error) {
+	s := scanner{nodes: make(map[string]node), pattern: newDpkgPattern()}
 	layers, err := i.Layers()
 	if err != nil {
-		return nil, fmt.Errorf("reading the base %s: %w", i.Source, err)
+		return nil, nil, fmt.Errorf("reading the base %s: %w", i.Source, err)
 	}
 	for n, l := range layers {
 		r, err := l.Uncompressed()
 		if err != nil {
-			return nil, fmt.Errorf("reading layer %d of the base %s: %w", n+1, i.Source, err)
+			return nil, nil, fmt.Errorf("reading layer %d of the base %s: %w", n+1, i.Source, err)
 		}
 		err = s.layer(ctx, r)
 		if err := errors.Join(err, r.Close()); err != nil {
-			return nil, fmt.Errorf("reading layer %d of the base %s: %w", n+1, i.Source, err)
+			return nil, nil, fmt.Errorf("reading layer %d of the base %s: %w", n+1, i.Source, err)
 		}
 	}
 	f, err := s.facts(i.Config)
 	if err != nil {
-		return nil, fmt.Errorf("reading the base %s: %w", i.Source, err)
+		return nil, nil, fmt.Errorf("reading the base %s: %w", i.Source, err)
 	}
-	if store != nil {
-		b, err := json.Marshal(f)
+	d := s.dpkg(f)
+	for namespace, record := range map[string]any{"facts": f, "dpkg": d} {
+		if store == nil {
+			break
+		}
+		b, err := json.Marshal(record)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if err := store.PutRecord("facts", key, b); err != nil {
-			return nil, err
+		if err := store.PutRecord(namespace, i.factsKey(), b); err != nil {
+			return nil, nil, err
 		}
 	}
-	return f, nil
+	return f, d, nil
 }
 
 // node is a path of the merged tree, with what was learnt from its content on the way.
@@ -76,12 +88,20 @@ type node struct {
 	interp  string // of an ELF program: its dynamic loader
 	machine uint16 // of an ELF file
 	found   string // what scanning the content for its pattern gave
+	library *ldcache.Library
+	md5     string
+	sum     string // of a file, where digests are wanted
 }
 
 type scanner struct {
-	nodes map[string]node
-	fresh map[string]bool // paths that the current layer has made: its own whiteouts spare them
-	below map[string]bool // paths of which the current layer hides everything that lies lower, once it is read
+	nodes   map[string]node
+	pattern dpkgPattern
+	kept    int64           // bytes that were kept for Dpkg
+	fresh   map[string]bool // paths that the current layer has made: its own whiteouts spare them
+	below   map[string]bool // paths of which the current layer hides everything that lies lower, once it is read
+
+	sums bool           // every file's digest is wanted, and nothing else of its content
+	keep map[string]int // files that are then kept whole, each with its bound in bytes
 }
 
 // layer applies one layer's tar to the tree (image-spec layer.md). Whiteouts hide what lower layers have, wherever in the
@@ -207,7 +227,11 @@ func (s *scanner) node(name string, h *tar.Header, content io.Reader) (*node, er
 		n.Kind = fstree.Dir
 	case tar.TypeReg:
 		n.Kind, n.Size = fstree.File, h.Size
-		if err := n.read(name, h.Size, content); err != nil {
+		if s.sums {
+			err := s.sum(&n, name, content)
+			return &n, err
+		}
+		if err := s.learn(&n, name, h.Size, content); err != nil {
 			return nil, err
 		}
 	case tar.TypeSymlink:
@@ -275,8 +299,8 @@ var (
 	pythonVersion = regexp.MustCompile(`\x00(3\.[0-9]+\.[0-9]+(?:(?:a|b|rc)[0-9]+)?)\+?\x00`)
 )
 
-// read learns from a file's content what facts need.
-func (n *node) read(name string, size int64, r io.Reader) error {
+// read learns from a file's content what facts need, and keeps what Dpkg holds.
+func (s *scanner) read(n *node, name string, size int64, r io.Reader) (err error) {
 	base := path.Base(name)
 	var pattern *regexp.Regexp
 	switch {
@@ -284,8 +308,13 @@ func (n *node) read(name string, size int64, r io.Reader) error {
 		if size > maxKept {
 			return fmt.Errorf("it has %d bytes; at most %d are read", size, maxKept)
 		}
-		b, err := io.ReadAll(r)
-		n.kept = b
+		n.kept, err = io.ReadAll(r)
+		return err
+	case s.pattern.matches(name):
+		if s.kept += size; size > maxDpkgFile || s.kept > maxDpkg {
+			return fmt.Errorf("it has %d bytes; at most %d are read of a file, and %d of all that say what packages there are", size, maxDpkgFile, maxDpkg)
+		}
+		n.kept, err = io.ReadAll(r)
 		return err
 	case glibcRE.MatchString(base):
 		pattern = glibcBanner

@@ -131,7 +131,7 @@ func TestManyWhiteouts(t *testing.T) {
 	a, b := layer(t, first...), layer(t, second...)
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	s := scanner{nodes: make(map[string]node)}
+	s := scanner{nodes: make(map[string]node), pattern: newDpkgPattern()}
 	for _, l := range [][]byte{a, b} {
 		if err := s.layer(ctx, bytes.NewReader(l)); err != nil {
 			t.Fatal(err)

@@ -18,6 +18,8 @@ const (
 	Layout        Kind = "oci"
 	OCIArchive    Kind = "oci-archive"
 	DockerArchive Kind = "docker-archive"
+	// Packages is a base that is made of Debian packages alone: debian:trixie.
+	Packages Kind = "debian"
 )
 
 // Source names an image, wherever it is: the language of --base, push, inspect and verify.
@@ -25,22 +27,22 @@ type Source struct {
 	Kind Kind
 	// Ref is a registry reference as it was written, for Registry.
 	Ref string
-	// Path is a folder or file, for the others; Tag chooses between several images in it, and may be "".
+	// Path is a folder or file, for the others; Tag chooses between several images in it, and may be "". Of Packages it is the
+	// suite.
 	Path, Tag string
 }
 
 // suiteRE matches the suites of `debian:SUITE`, a base made of packages.
 var suiteRE = regexp.MustCompile(`^debian:[a-z]+$`)
 
-// ParseSource reads registry/repo:tag, registry/repo@sha256:…, oci:DIR[:TAG], oci-archive:FILE[:TAG] or
-// docker-archive:FILE[:TAG].
+// ParseSource reads registry/repo:tag, registry/repo@sha256:…, oci:DIR[:TAG], oci-archive:FILE[:TAG],
+// docker-archive:FILE[:TAG] or debian:SUITE.
 func ParseSource(s string) (Source, error) {
 	if s == "" {
 		return Source{}, hint.Usage(errors.New("the image's source is empty"))
 	}
 	if suiteRE.MatchString(s) {
-		return Source{}, hint.Wrap(hint.Usage(fmt.Errorf("%s means a base made of Debian packages, which this version cannot make", s)),
-			"for the image of that name write library/%s", s)
+		return Source{Kind: Packages, Path: strings.TrimPrefix(s, "debian:")}, nil
 	}
 	for _, k := range []Kind{Layout, OCIArchive, DockerArchive} {
 		rest, ok := strings.CutPrefix(s, string(k)+":")

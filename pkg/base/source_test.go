@@ -29,6 +29,7 @@ func TestSourcesOfOthers(t *testing.T) {
 	for s, want := range map[string]Source{
 		"docker:27-cli":       {Kind: Registry, Ref: "docker:27-cli"},
 		"oci:a:reg:5000/x:1":  {Kind: Layout, Path: "a", Tag: "reg:5000/x:1"},
+		"debian:trixie":       {Kind: Packages, Path: "trixie"},
 		"library/debian:sid":  {Kind: Registry, Ref: "library/debian:sid"},
 		"reg.example/oci:1.4": {Kind: Registry, Ref: "reg.example/oci:1.4"},
 	} {
@@ -384,63 +385,6 @@ func TestChoose(t *testing.T) {
 			}
 		} else if err != nil || d.Digest != digestOf([]byte(tt.got)) {
 			t.Errorf("%s: %v, %v", tt.want, d.Platform, err)
-		}
-	}
-}
-
-func TestLockFile(t *testing.T) {
-	digest := "sha256:" + strings.Repeat("a", 64)
-	l := &Lock{Version: 1, Base: LockedBase{Name: "reg.example:5000/team/base:1", Digest: digest, Platforms: []LockedPlatform{{"linux/amd64", digest}}}}
-	file := filepath.Join(t.TempDir(), LockName)
-	if got, err := ReadLock(file); got != nil || err != nil {
-		t.Errorf("no file: %v, %v", got, err)
-	}
-	for range 2 {
-		if err := l.Write(file); err != nil {
-			t.Fatal(err)
-		}
-	}
-	left, err := filepath.Glob(filepath.Join(filepath.Dir(file), ".jubako*"))
-	if err != nil || len(left) != 0 {
-		t.Errorf("left behind: %v, %v", left, err)
-	}
-	got, err := ReadLock(file)
-	if err != nil || got.Base.Name != l.Base.Name {
-		t.Fatalf("%+v, %v", got, err)
-	}
-	for ref, want := range map[string]string{
-		"reg.example:5000/team/base:1": "reg.example:5000/team/base@" + digest,
-		"reg.example:5000/team/base:2": "",
-	} {
-		src, ok := got.Pinned(Source{Kind: Registry, Ref: ref})
-		if ok != (want != "") || ok && src.Ref != want {
-			t.Errorf("%s: %s, %v; want %q", ref, src, ok, want)
-		}
-	}
-	if _, ok := (*Lock)(nil).Pinned(Source{Ref: "x"}); ok {
-		t.Error("no lock, and it pins")
-	}
-	if err := got.Holds(&Opened{Digest: digestOf(nil)}); hint.KindOf(err) != hint.KindCheck || hint.Of(err) == "" {
-		t.Errorf("another digest: %v", err)
-	}
-	odd := &Lock{Version: 1, Base: LockedBase{Name: "oci:\x01\x7f\"\\\té", Digest: digest}}
-	if back, err := ParseLock(odd.Bytes()); err != nil || back.Base.Name != odd.Base.Name {
-		t.Errorf("%s: %v", odd.Bytes(), err)
-	}
-	for name, text := range map[string]string{
-		"version":  "version = 2\n[base]\nname='x'\ndigest='" + digest + "'",
-		"no name":  "version = 1\n[base]\ndigest='" + digest + "'",
-		"digest":   "version = 1\n[base]\nname='x'\ndigest='sha256:abc'",
-		"unknown":  "version = 1\nmore = 1\n[base]\nname='x'\ndigest='" + digest + "'",
-		"platform": "version = 1\n[base]\nname='x'\ndigest='" + digest + "'\n[[base.platform]]\nplatform='a/b/c/d/e'\ndigest='" + digest + "'",
-		"no TOML":  "[",
-		"nothing":  "",
-	} {
-		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := ReadLock(file); hint.KindOf(err) != hint.KindUsage || hint.Of(err) == "" || !strings.Contains(err.Error(), file) {
-			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -104,7 +104,7 @@ func New(o Options) *Client {
 
 // Artifact is a file that a lock names.
 type Artifact struct {
-	Project  string // normalised name of the project, for an index
+	Project  string // normalised name of the project, for an index; "" for what no index has
 	Filename string
 	URL      string // empty for a local file
 	Path     string // of a local file; empty for a URL
@@ -219,7 +219,7 @@ func (c *Client) fetch(ctx context.Context, a Artifact) (Blob, error) {
 	if m, ok := c.mirror(a.URL); ok {
 		return c.download(ctx, a, m)
 	}
-	if c.index == nil {
+	if c.index == nil || a.Project == "" { // what is of no project is in no index
 		return c.download(ctx, a, a.URL)
 	}
 	if len(a.Hashes) == 0 {

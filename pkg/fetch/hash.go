@@ -46,6 +46,9 @@ func (s *sink) Write(p []byte) (int, error) {
 	if s.w.Size()+int64(len(p)) > s.c.o.MaxSize {
 		return 0, &sizeError{s.a.Filename, s.c.o.MaxSize}
 	}
+	if size := s.w.Size() + int64(len(p)); s.a.Sized && size > s.a.Size { // what comes behind would be for nothing
+		return 0, hint.Wrap(hint.Check(&SizeError{s.a.Filename, redact(s.from), s.a.Size, size}), changed)
+	}
 	n, err := s.w.Write(p)
 	for _, h := range s.h {
 		h.Write(p[:n])

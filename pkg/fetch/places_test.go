@@ -184,10 +184,10 @@ func TestParseSimpleHTML(t *testing.T) {
 		"three-1.0.tar.gz":             "https://index.example/deep/three-1.0.tar.gz",
 		"cut-1.whl":                    "https://index.example/deep/cut-1.whl",
 	} {
-		want[name] = IndexFile{Filename: name, URL: at}
+		want[name] = IndexFile{Filename: name, URL: at, Yanked: strings.HasPrefix(name, "two")}
 	}
 	one := want["one-1.0-py3-none-any.whl"]
-	one.Hashes = []filehash.Hash{sum([]byte("one"))}
+	one.Hashes, one.RequiresPython = []filehash.Hash{sum([]byte("one"))}, ">=3.8"
 	want[one.Filename] = one
 	if diff := cmp.Diff(want, parseSimpleHTML(base, []byte(strings.Replace(simplePage, "sha256=00", "sha256="+sum([]byte("one")).Hex, 1)))); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
@@ -222,7 +222,7 @@ func TestFiles(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				want := map[string]IndexFile{"a-1.whl": {"a-1.whl", srv.URL + "/files/a-1.whl", tc.want}}
+				want := map[string]IndexFile{"a-1.whl": {Filename: "a-1.whl", URL: srv.URL + "/files/a-1.whl", Hashes: tc.want}}
 				if d := cmp.Diff(want, files); d != "" {
 					t.Error(d)
 				}

@@ -31,6 +31,14 @@ type IndexFile struct {
 	Filename string
 	URL      string
 	Hashes   []filehash.Hash // those of the index that jubako knows, the best first
+	// RequiresPython is what the file asks of the Python, as its project wrote it; "" where the index does not say.
+	RequiresPython string
+	Yanked         bool      // taken back by its project (PEP 592)
+	Uploaded       time.Time // PEP 700; the zero time where the index does not say
+	// Metadata says that the file's METADATA is to be had beside it, at its URL with ".metadata" (PEP 658, PEP 714), and
+	// MetadataHashes what is known of it.
+	Metadata       bool
+	MetadataHashes []filehash.Hash
 }
 
 // simple gives the index at a root, one for each.
@@ -116,7 +124,8 @@ func (s *simpleIndex) page(ctx context.Context, project string) (files map[strin
 
 // add notes a file of the page at base. What is not to be had by HTTP, or only less safely than the page, is not noted.
 // The hash may be in the reference's fragment.
-func add(files map[string]IndexFile, base *url.URL, name, ref string, hashes map[string]string) {
+func add(files map[string]IndexFile, base *url.URL, f IndexFile, ref string, hashes map[string]string) {
+	name := f.Filename
 	u, err := base.Parse(strings.TrimSpace(ref))
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || base.Scheme == "https" && u.Scheme != "https" {
 		return
@@ -131,14 +140,20 @@ func add(files map[string]IndexFile, base *url.URL, name, ref string, hashes map
 	if _, twice := files[name]; twice {
 		return
 	}
-	f := IndexFile{Filename: name, URL: u.String()}
+	f.Filename, f.URL, f.Hashes = name, u.String(), knownHashes(hashes)
+	files[name] = f
+}
+
+// knownHashes are those whose algorithm jubako knows, the best first.
+func knownHashes(hashes map[string]string) []filehash.Hash {
+	var all []filehash.Hash
 	for alg, digits := range hashes {
 		if h, err := filehash.Parse(alg + ":" + digits); err == nil {
-			f.Hashes = append(f.Hashes, h)
+			all = append(all, h)
 		}
 	}
-	filehash.Sort(f.Hashes)
-	files[name] = f
+	filehash.Sort(all)
+	return all
 }
 
 // parseSimpleJSON reads PEP 691's form of a page, of any version 1.x.
@@ -151,7 +166,12 @@ func parseSimpleJSON(base *url.URL, b []byte) (map[string]IndexFile, error) {
 			Filename string `json:"filename"`
 			URL      string `json:"url"`
 			// Of other types than text PEP 691 knows nothing; a hash that is no text is none.
-			Hashes map[string]any `json:"hashes"`
+			Hashes         map[string]any `json:"hashes"`
+			RequiresPython any            `json:"requires-python"`
+			Yanked         any            `json:"yanked"`        // a boolean, or the reason
+			CoreMetadata   any            `json:"core-metadata"` // a boolean, or hashes
+			DistInfo       any            `json:"dist-info-metadata"`
+			UploadTime     any            `json:"upload-time"`
 		} `json:"files"`
 	}
 	if err := json.Unmarshal(b, &p); err != nil {
@@ -162,15 +182,34 @@ func parseSimpleJSON(base *url.URL, b []byte) (map[string]IndexFile, error) {
 	}
 	files := make(map[string]IndexFile, len(p.Files))
 	for _, f := range p.Files {
-		if f.Filename != "" {
-			hashes := make(map[string]string, len(f.Hashes))
-			for alg, digits := range f.Hashes {
-				hashes[alg], _ = digits.(string)
-			}
-			add(files, base, f.Filename, f.URL, hashes)
+		if f.Filename == "" {
+			continue
 		}
+		x := IndexFile{Filename: f.Filename, Yanked: f.Yanked != nil && f.Yanked != false}
+		x.RequiresPython, _ = f.RequiresPython.(string)
+		if text, ok := f.UploadTime.(string); ok {
+			x.Uploaded, _ = time.Parse(time.RFC3339, text) // of another form it is as good as none
+		}
+		said := f.CoreMetadata
+		if said == nil {
+			said = f.DistInfo
+		}
+		if hashes, ok := said.(map[string]any); ok {
+			x.Metadata, x.MetadataHashes = true, knownHashes(texts(hashes))
+		} else {
+			x.Metadata = said == true
+		}
+		add(files, base, x, f.URL, texts(f.Hashes))
 	}
 	return files, nil
+}
+
+func texts(m map[string]any) map[string]string {
+	all := make(map[string]string, len(m))
+	for k, v := range m {
+		all[k], _ = v.(string)
+	}
+	return all
 }
 
 // parseSimpleHTML reads the anchors of PEP 503's page. The file's name is the last part of the link's path.
@@ -181,7 +220,18 @@ func parseSimpleHTML(base *url.URL, b []byte) map[string]IndexFile {
 		switch href, ok := s.attrs["href"]; {
 		case !ok:
 		case s.tag == "a":
-			add(files, base, "", href, nil)
+			x := IndexFile{RequiresPython: s.attrs["data-requires-python"]}
+			_, x.Yanked = s.attrs["data-yanked"]
+			said, ok := s.attrs["data-core-metadata"]
+			if !ok {
+				said = s.attrs["data-dist-info-metadata"]
+			}
+			if alg, digits, ok := strings.Cut(said, "="); ok {
+				x.Metadata, x.MetadataHashes = true, knownHashes(map[string]string{alg: digits})
+			} else {
+				x.Metadata = said == "true"
+			}
+			add(files, base, x, href, nil)
 		case s.tag == "base" && !based:
 			if u, err := base.Parse(strings.TrimSpace(href)); err == nil {
 				base, based = u, true

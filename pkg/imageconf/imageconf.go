@@ -330,6 +330,7 @@ type Config struct {
 		Volumes      map[string]struct{}
 		StopSignal   string
 		Healthcheck  *Healthcheck
+		Shell        []string // what CMD-SHELL is run by; nil is /bin/sh -c
 		OnBuild      []string // triggers that a Dockerfile build on this image would run
 	} `json:"config"`
 	RootFS struct {

@@ -24,7 +24,7 @@ type Candidate struct{ Filename, Why string }
 
 func (e *NoWheelError) Error() string {
 	if e.NoBinary {
-		return fmt.Sprintf("package %s is to be built from source (no-binary), which this version does not do", e.Package)
+		return fmt.Sprintf("package %s is to be built from source (no-binary), and the lock has no sdist of it", e.Package)
 	}
 	if len(e.Candidates) == 0 {
 		what := "sdist only"

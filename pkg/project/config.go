@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
@@ -40,8 +38,21 @@ type Config struct {
 	StopSignal  string
 	Staticfiles Staticfiles
 	Copy        []Copy
+	Steps       []Step
+	Bytecode    bool
 	Mirrors     map[string]string
 	Index       string
+	Debian
+}
+
+// Debian says which packages of Debian archives are wanted, and where they come from.
+type Debian struct {
+	Packages        []string // into the image: NAME, NAME=VERSION or NAME/SUITE
+	BuildPackages   []string // for building sdists only
+	ExcludePackages []string // names that count as fulfilled wherever a package needs them
+	DebSources      []string // in the one-line style of sources.list(5), in place of the base's own
+	DebMirror       string   // URL of the archive that stands in for the base's
+	Snapshot        string   // "base", or a time: the archives as they were then
 }
 
 // User is whom the service runs as.
@@ -88,6 +99,10 @@ type (
 		Owner         string                `toml:"owner"`
 		Packages      []string              `toml:"packages"`
 		BuildPackages []string              `toml:"build-packages"`
+		Without       []string              `toml:"exclude-packages"`
+		DebSources    []string              `toml:"deb-sources"`
+		DebMirror     string                `toml:"deb-mirror"`
+		Snapshot      string                `toml:"snapshot"`
 		Extras        []string              `toml:"extras"`
 		Groups        []string              `toml:"groups"`
 		Exclude       []string              `toml:"exclude"`
@@ -104,7 +119,7 @@ type (
 		StopSignal    string                `toml:"stop-signal"`
 		Staticfiles   any                   `toml:"staticfiles"`
 		Copy          []rawCopy             `toml:"copy"`
-		Step          []map[string]any      `toml:"step"`
+		Step          []rawStep             `toml:"step"`
 		Mirrors       map[string]string     `toml:"mirrors"`
 		Index         string                `toml:"index"`
 		Profile       map[string]rawProfile `toml:"profile"`
@@ -139,14 +154,6 @@ type (
 		} `toml:"tool"`
 	}
 )
-
-// notYet are keys whose work is not built: to use one is an error, so that nothing is left out in silence.
-var notYet = map[string]string{
-	"packages":       "Debian packages are not supported by this version",
-	"build-packages": "packages for building sdists are not supported by this version",
-	"bytecode":       "compiling bytecode is not supported by this version",
-	"step":           "steps beside collectstatic are not supported by this version",
-}
 
 // configFor reads [tool.jubako] of a document for a profile, with further settings over it, each KEY=VALUE in TOML.
 func configFor(file string, data []byte, profile string, sets []string) (*Config, places, error) {
@@ -201,12 +208,6 @@ func configFor(file string, data []byte, profile string, sets []string) (*Config
 
 // resolve checks values and gives them their types. merged tells what was written.
 func (r *rawConfig) resolve(merged map[string]any) (*Config, error) {
-	for _, key := range slices.Sorted(maps.Keys(notYet)) {
-		used := map[string]bool{"packages": len(r.Packages) > 0, "build-packages": len(r.BuildPackages) > 0, "bytecode": r.Bytecode, "step": len(r.Step) > 0}[key]
-		if used {
-			return nil, hint.Wrap(badKey(key, "%s", notYet[key]), "remove the key, or build on a base that has what you need")
-		}
-	}
 	if len(r.Profile) > 0 {
 		return nil, badKey("profile", "a profile cannot hold profiles")
 	}
@@ -214,7 +215,7 @@ func (r *rawConfig) resolve(merged map[string]any) (*Config, error) {
 		Image: r.Image, Base: r.Base, Workdir: cmp.Or(r.Workdir, "/app"), Source: cmp.Or(r.Source, "."), Manage: r.Manage, Venv: cmp.Or(r.Venv, ".venv"),
 		NumericUser: r.NumericUser, Owner: r.Owner, Extras: r.Extras, Groups: r.Groups, Exclude: r.Exclude, Include: r.Include, Env: r.Env,
 		Entrypoint: r.Entrypoint, Cmd: r.Cmd, Labels: r.Labels, Volumes: r.Volumes, Writable: r.Writable, StopSignal: r.StopSignal,
-		Mirrors: r.Mirrors, Index: r.Index,
+		Mirrors: r.Mirrors, Index: r.Index, Bytecode: r.Bytecode,
 	}
 	if c.Env == nil {
 		c.Env = map[string]string{}
@@ -226,6 +227,9 @@ func (r *rawConfig) resolve(merged map[string]any) (*Config, error) {
 		c.Copy = append(c.Copy, Copy(cp))
 	}
 	var err error
+	if c.Debian, err = r.debian(); err != nil {
+		return nil, err
+	}
 	if c.Expose, err = ports(r.Expose); err != nil {
 		return nil, err
 	}
@@ -238,5 +242,11 @@ func (r *rawConfig) resolve(merged map[string]any) (*Config, error) {
 	if c.Staticfiles, err = readStaticfiles(merged["staticfiles"]); err != nil {
 		return nil, err
 	}
-	return c, c.checkPaths()
+	if c.Steps, err = readSteps(r.Step); err != nil {
+		return nil, err
+	}
+	if err := c.checkPaths(); err != nil {
+		return nil, err
+	}
+	return c, c.checkSteps()
 }

@@ -93,15 +93,20 @@ func plainly(err error) string {
 }
 
 var topKeys = []string{"image", "base", "workdir", "source", "manage", "venv", "user", "numeric-user", "owner", "packages", "build-packages",
-	"extras", "groups", "exclude", "include", "bytecode", "env", "expose", "healthcheck", "entrypoint", "cmd", "labels", "volumes", "writable",
+	"exclude-packages", "deb-sources", "deb-mirror", "snapshot", "extras", "groups", "exclude", "include", "bytecode", "env", "expose", "healthcheck", "entrypoint", "cmd", "labels", "volumes", "writable",
 	"stop-signal", "staticfiles", "copy", "step", "mirrors", "index", "profile"}
 
 // unknownKey is the error for a key that does not exist, with the nearest one that does.
 func unknownKey(place string, key []string) error {
 	last := key[len(key)-1]
 	known := topKeys
-	if len(key) > 1 && key[len(key)-2] == "copy" {
-		known = []string{"from", "to"}
+	if len(key) > 1 {
+		switch key[len(key)-2] {
+		case "copy":
+			known = []string{"from", "to"}
+		case "step":
+			known = stepKeys
+		}
 	}
 	return unknownName(place, strings.Join(key, "."), last, known)
 }
@@ -113,40 +118,9 @@ func unknownName(place, full, last string, known []string) error {
 // nearest adds to an error about a name the known one that is most like it.
 func nearest(err error, last string, known []string) error {
 	err = hint.Usage(err)
-	best, at := "", 1+len(last)/2
-	for _, k := range known {
-		if d := distance(last, k); d < at {
-			best, at = k, d
-		}
-	}
+	best := hint.Nearest(last, known)
 	if best == "" {
 		return hint.Wrap(err, "known keys: %s", strings.Join(known, ", "))
 	}
 	return hint.Wrap(err, "did you mean %q?", best)
-}
-
-// distance counts the letters to insert, leave out, change, or swap with their neighbour on the way from a to b (optimal
-// string alignment).
-func distance(a, b string) int {
-	var before []int // the row before the last
-	last := make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := range len(a) {
-		row := make([]int, len(b)+1)
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			row[j+1] = min(last[j+1]+1, row[j]+1, last[j]+cost)
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				row[j+1] = min(row[j+1], before[j-1]+1)
-			}
-		}
-		before, last = last, row
-	}
-	return last[len(b)]
 }

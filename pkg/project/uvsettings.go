@@ -20,6 +20,25 @@ type UVSettings struct {
 	NoBuildPackage []string
 	NoBinary       bool
 	NoBinaryPkgs   []string
+	Building       Building
+}
+
+// Building is what uv's configuration says of how wheels are built from source.
+type Building struct {
+	// Constraints bound the versions of build requirements (build-constraint-dependencies).
+	Constraints []string
+	// ExtraRequires are build requirements that a package does not name itself, by its normalized name
+	// (extra-build-dependencies), and ExtraVariables what its build sees in its environment (extra-build-variables).
+	ExtraRequires  map[string][]string
+	ExtraVariables map[string]map[string]string
+	// Settings are the backends' config-settings, for all packages and by name: strings, or lists of them.
+	Settings        map[string]any
+	PackageSettings map[string]map[string]any
+	// ExcludeNewer is a date, time or span as uv has it; "" for none. Of a package it may be "false".
+	ExcludeNewer        string
+	ExcludeNewerPackage map[string]string
+	// NoIsolation says that something is to be built without build requirements of its own, which jubako does not do.
+	NoIsolation []string
 }
 
 // Index is an entry of [[tool.uv.index]], or a URL of index-url and its like.
@@ -41,6 +60,16 @@ type rawUVSettings struct {
 	NoBuildPackage []string `toml:"no-build-package"`
 	NoBinary       bool     `toml:"no-binary"`
 	NoBinaryPkgs   []string `toml:"no-binary-package"`
+
+	BuildConstraints    []any                        `toml:"build-constraint-dependencies"`
+	ExtraRequires       map[string][]any             `toml:"extra-build-dependencies"`
+	ExtraVariables      map[string]map[string]string `toml:"extra-build-variables"`
+	Settings            map[string]any               `toml:"config-settings"`
+	PackageSettings     map[string]map[string]any    `toml:"config-settings-package"`
+	ExcludeNewer        any                          `toml:"exclude-newer"`
+	ExcludeNewerPackage map[string]any               `toml:"exclude-newer-package"`
+	NoIsolation         any                          `toml:"no-build-isolation"`
+	NoIsolationPackage  []string                     `toml:"no-build-isolation-package"`
 }
 
 // LockFolders are where a project's uv.lock may be: its own folder, and those above it. One further up is a workspace's, of
@@ -81,6 +110,9 @@ func readUVSettings(dir string) (UVSettings, error) {
 	}
 	out := UVSettings{Keyring: raw.Keyring == "subprocess", NoBuild: raw.NoBuild, NoBuildPackage: raw.NoBuildPackage, NoBinary: raw.NoBinary, NoBinaryPkgs: raw.NoBinaryPkgs}
 	out.add(raw)
+	if out.Building, err = raw.building(); err != nil {
+		return out, hint.Usage(fmt.Errorf("reading uv's settings: %w", err))
+	}
 	for _, file := range userUVFiles() {
 		raw, _, err := readUVFile(file, false)
 		if err != nil {

@@ -88,7 +88,19 @@ func treeKey(g Group, lowest bool) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-func ensure(ctx context.Context, store *cas.Store, dir string, g Group, lowest bool, limits Limits) (err error) {
+func ensure(ctx context.Context, store *cas.Store, dir string, g Group, lowest bool, limits Limits) error {
+	return place(store, dir, func(tree string) error { return unpackGroup(ctx, tree, g, lowest, limits) })
+}
+
+// Place gives a tree that fill makes, in the folder that it is handed, unless the cache holds the one of that key. What of it
+// depends on whom it belongs to is to be part of the key. Like Unpack it may run in any number of processes at once.
+func Place(store *cas.Store, key string, fill func(dir string) error) (string, error) {
+	sum := sha256.Sum256(fmt.Appendf(nil, "jubako placed tree %d uid %d %s", treeFormat, os.Geteuid(), key))
+	dir := store.TreePath(hex.EncodeToString(sum[:]))
+	return dir, place(store, dir, fill)
+}
+
+func place(store *cas.Store, dir string, fill func(dir string) error) (err error) {
 	if fi, err := os.Lstat(dir); err == nil && fi.IsDir() {
 		now := time.Now()
 		_ = os.Chtimes(dir, now, now) // the last use, for Prune; a read-only cache still serves
@@ -104,7 +116,7 @@ func ensure(ctx context.Context, store *cas.Store, dir string, g Group, lowest b
 	if err := os.Mkdir(tree, 0o755); err != nil {
 		return fmt.Errorf("unpacking layers: %w", err)
 	}
-	if err := unpackGroup(ctx, tree, g, lowest, limits); err != nil {
+	if err := fill(tree); err != nil {
 		return err
 	}
 	if err := os.Chmod(tree, 0o755); err != nil { // whatever the umask was

@@ -41,9 +41,14 @@ func enter(cfg config, h *host) *setupError {
 	if err := unix.Sethostname([]byte("localhost")); err != nil {
 		return newSetupError("sethostname", err)
 	}
-	if !cfg.Network {
+	if cfg.OwnNetwork {
 		if err := loopbackUp(); err != nil {
 			return newSetupError("loopback", err)
+		}
+		if cfg.Control {
+			if err := addAddress(); err != nil {
+				return newSetupError("loopback", err)
+			}
 		}
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,14 +33,15 @@ func Main() {
 	runtime.LockOSThread() // capabilities and filters belong to the thread that starts the command
 	unix.CloseOnExec(configFD)
 	unix.CloseOnExec(statusFD)
-	st := initProcess()
-	if err := json.NewEncoder(os.NewFile(statusFD, "status")).Encode(st); err != nil {
+	unix.CloseOnExec(controlFD) // where it is one
+	answer := os.NewFile(statusFD, "status")
+	if err := json.NewEncoder(answer).Encode(initProcess(answer)); err != nil {
 		syscall.Exit(1) // whoever wanted to know is gone
 	}
 	syscall.Exit(0) // at once; in a pid namespace, everything else ends now
 }
 
-func initProcess() status {
+func initProcess(answer *os.File) status {
 	var cfg config
 	if err := json.NewDecoder(os.NewFile(configFD, "config")).Decode(&cfg); err != nil {
 		return status{Refused: newSetupError("reading what to do", err)}
@@ -61,9 +63,12 @@ func initProcess() status {
 	if len(cfg.Argv) == 0 {
 		return status{Done: &exit{}} // a probe
 	}
-	pid, failed := start(cfg)
+	pid, failed := start(cfg, 0, 1, 2)
 	if failed != nil {
 		return status{Failed: failed}
+	}
+	if cfg.Control {
+		return status{Done: keep(cfg, pid, host, answer)}
 	}
 	return status{Done: supervise(pid, cfg.Mounts, host)}
 }
@@ -92,6 +97,9 @@ func prepare(cfg config, h *host) *StartError {
 			return &StartError{Command: dir, Reason: "making a writable folder: " + errnoName(err)}
 		}
 	}
+	if err := giveFiles(cfg); err != nil {
+		return &StartError{Command: cfg.Argv[0], Reason: "giving files their owners: " + errnoName(err)}
+	}
 	// A container's engine would write these two files; programs that ask for "localhost" need the first.
 	files := map[string][]byte{"/etc/hosts": []byte("127.0.0.1\tlocalhost\n::1\tlocalhost\n")}
 	if cfg.Network {
@@ -111,8 +119,8 @@ func prepare(cfg config, h *host) *StartError {
 	return nil
 }
 
-// start starts the command on the calling thread, whose privileges it inherits.
-func start(cfg config) (pid int, failed *StartError) {
+// start starts the command on the calling thread, whose privileges it inherits, with files as its first descriptors.
+func start(cfg config, files ...uintptr) (pid int, failed *StartError) {
 	dir := path.Join("/", cfg.Dir)
 	if fi, err := os.Stat(dir); err != nil {
 		return 0, &StartError{Command: dir, Reason: "the folder it is to start in: " + errnoName(err)}
@@ -123,9 +131,17 @@ func start(cfg config) (pid int, failed *StartError) {
 	if failed != nil {
 		return 0, failed
 	}
-	pid, err := withMemoryLimit(cfg.Memory, func() (int, error) {
-		return syscall.ForkExec(name, cfg.Argv, &syscall.ProcAttr{Dir: dir, Env: cfg.Env, Files: []uintptr{0, 1, 2},
-			Sys: &syscall.SysProcAttr{Setpgid: true}})
+	attr := &syscall.ProcAttr{Dir: dir, Env: cfg.Env, Files: files, Sys: &syscall.SysProcAttr{Setpgid: true, Credential: cfg.Switch.credential()}}
+	pid, err := withMemoryLimit(cfg.Memory, func() (pid int, err error) {
+		// In a tree that was copied a moment ago, a file may still be open for writing in a process that another step was
+		// just then starting, until that executes its own program.
+		for range 200 {
+			if pid, err = syscall.ForkExec(name, cfg.Argv, attr); !errors.Is(err, syscall.ETXTBSY) {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		return pid, err
 	})
 	switch {
 	case pid != 0 && err != nil:
@@ -198,9 +214,13 @@ func supervise(pid int, namespaced bool, h *host) *exit {
 		if !namespaced {
 			killDescendants(h.proc)
 		}
-		if ws.Signaled() {
-			return &exit{Signal: int(ws.Signal())}
-		}
-		return &exit{Code: ws.ExitStatus()}
+		return exitOf(ws)
 	}
+}
+
+func exitOf(ws syscall.WaitStatus) *exit {
+	if ws.Signaled() {
+		return &exit{Signal: int(ws.Signal())}
+	}
+	return &exit{Code: ws.ExitStatus()}
 }

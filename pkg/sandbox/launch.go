@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -19,6 +20,7 @@ type config struct {
 	Trees       []string // lowest first; mounted at Root when Upper is set
 	Upper, Work string
 	Mounts      bool // the process has a mount and a pid namespace of its own
+	OwnNetwork  bool // and one for its network
 
 	Argv, Env     []string
 	Dir           string
@@ -26,12 +28,17 @@ type config struct {
 	Network       bool
 	RefuseSockets bool
 	Memory        int64
+
+	Control bool    // it is a service, with a socket for requests
+	Switch  *User   // whom the command is started as, where that is another than the first process's user
+	Owners  []Owned // the files that are not root's, then
 }
 
 // status is what it answers, one value an event. The pipe's end without Done means that it was killed.
 type status struct {
 	Refused *setupError // the set-up was refused; nothing has run
 	Failed  *StartError
+	Started bool // of a service, and another status follows
 	Done    *exit
 }
 
@@ -86,6 +93,20 @@ func launch(ctx context.Context, s *step, attr *syscall.SysProcAttr, cfg config)
 	cmd.Env = []string{"GOMAXPROCS=1", "GOGC=off"} // of the first process, not of the command
 	cmd.ExtraFiles = []*os.File{configR, statusW}
 	cmd.Stdout, cmd.Stderr = s.Stdout, s.Stderr
+	if s.Stdin != nil { // else it would be a nil pointer that is no nil interface
+		cmd.Stdin = s.Stdin
+	}
+	var control *net.UnixConn
+	closeChild := func() error { return nil }
+	if s.Started != nil {
+		ours, theirs, err := socketPair()
+		if err != nil {
+			return errors.Join(err, configR.Close(), statusW.Close())
+		}
+		defer ours.Close()
+		control, closeChild, cfg.Control = ours, theirs.Close, true
+		cmd.ExtraFiles = append(cmd.ExtraFiles, theirs)
+	}
 	cmd.SysProcAttr = attr
 	cmd.WaitDelay = killDelay
 	cmd.Cancel = func() error { return cmd.Process.Signal(attr.Pdeathsig) }
@@ -94,7 +115,7 @@ func launch(ctx context.Context, s *step, attr *syscall.SysProcAttr, cfg config)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	err = cmd.Start()
-	closeErr := errors.Join(configR.Close(), statusW.Close())
+	closeErr := errors.Join(configR.Close(), statusW.Close(), closeChild())
 	if err != nil {
 		return newSetupError(stageClone, err)
 	}
@@ -102,7 +123,13 @@ func launch(ctx context.Context, s *step, attr *syscall.SysProcAttr, cfg config)
 		_ = json.NewEncoder(configW).Encode(cfg) // a process that is gone reads nothing, and its end says why
 		_ = configW.Close()
 	}()
-	st, statusErr := readStatus(statusR)
+	answers := json.NewDecoder(io.LimitReader(statusR, 64<<10))
+	st, statusErr := readStatus(answers)
+	if st.Started {
+		end := s.begin(ctx, control, cfg)
+		st, statusErr = readStatus(answers)
+		end()
+	}
 	waitErr := cmd.Wait()
 	switch {
 	case ctx.Err() != nil:
@@ -116,7 +143,7 @@ func launch(ctx context.Context, s *step, attr *syscall.SysProcAttr, cfg config)
 	case st.Done == nil:
 		return fmt.Errorf("running a step: its first process ended unexpectedly: %w", waitErr)
 	case st.Done.Signal != 0:
-		return &ExitError{Signal: syscall.Signal(st.Done.Signal).String()}
+		return &ExitError{Signal: syscall.Signal(st.Done.Signal).String(), signal: syscall.Signal(st.Done.Signal)}
 	case st.Done.Code != 0:
 		return &ExitError{Code: st.Done.Code}
 	case waitErr != nil:
@@ -125,9 +152,9 @@ func launch(ctx context.Context, s *step, attr *syscall.SysProcAttr, cfg config)
 	return nil
 }
 
-func readStatus(r io.Reader) (status, error) {
+func readStatus(r *json.Decoder) (status, error) {
 	var st status
-	err := json.NewDecoder(io.LimitReader(r, 64<<10)).Decode(&st)
+	err := r.Decode(&st)
 	if errors.Is(err, io.EOF) {
 		err = nil // killed before it could say anything
 	}

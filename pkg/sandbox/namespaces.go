@@ -45,15 +45,18 @@ var usernsSwitches = []string{"kernel.unprivileged_userns_clone=0", "kernel.appa
 
 func (usernsRung) run(ctx context.Context, s *step) (outcome, error) {
 	attr := func() *syscall.SysProcAttr {
-		return &syscall.SysProcAttr{
+		attr := &syscall.SysProcAttr{
 			Cloneflags:  namespaceFlags(s.Network) | syscall.CLONE_NEWUSER,
 			UidMappings: []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}},
 			GidMappings: []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}},
 			Setsid:      true,
 			Pdeathsig:   syscall.SIGKILL, // of the first process of a pid namespace: all end with it
 		}
+		s.mapUser(attr)
+		return attr
 	}
-	out, err := runMounted(ctx, s, attr)
+	s.notes = s.User.oneUserNote()
+	out, err := runMounted(ctx, s, attr, s.config)
 	if r, ok := errors.AsType[*setupError](err); ok {
 		return out, refusal("user namespaces", r.Stage, r.err(), usernsSwitches...)
 	}
@@ -73,23 +76,33 @@ func (chrootRung) run(ctx context.Context, s *step) (outcome, error) {
 	attr := func() *syscall.SysProcAttr {
 		return &syscall.SysProcAttr{Cloneflags: namespaceFlags(s.Network), Setsid: true, Pdeathsig: syscall.SIGKILL}
 	}
-	out, err := runMounted(ctx, s, attr)
+	s.notes = nil
+	var switched config
+	if err := s.switchUser(ctx, &switched); err != nil {
+		return outcome{}, err
+	}
+	conf := func(root string) config {
+		cfg := s.config(root)
+		cfg.Switch, cfg.Owners = switched.Switch, switched.Owners
+		return cfg
+	}
+	out, err := runMounted(ctx, s, attr, conf)
 	first, ok := errors.AsType[*setupError](err)
 	if !ok {
 		return out, err
 	}
-	out, err = runPlain(ctx, s)
+	s.notes = append(s.notes, "no mount namespace ("+first.Stage+": "+errnoName(first.err())+
+		"), so that the command shares this container's processes")
+	out, err = runPlain(ctx, s, conf)
 	if r, ok := errors.AsType[*setupError](err); ok {
 		return out, refusal("chroot", r.Stage, r.err())
 	}
-	out.notes = append(out.notes, "no mount namespace ("+first.Stage+": "+errnoName(first.err())+
-		"), so that the command shares this container's processes")
 	return out, err
 }
 
 // runMounted runs the step in namespaces of its own: over the trees with overlayfs where it is allowed, and else in a
 // private copy of them.
-func runMounted(ctx context.Context, s *step, attr func() *syscall.SysProcAttr) (outcome, error) {
+func runMounted(ctx context.Context, s *step, attr func() *syscall.SysProcAttr, conf func(root string) config) (outcome, error) {
 	dir := s.attemptDir()
 	upper := filepath.Join(dir, "upper")
 	root := filepath.Join(dir, "root")
@@ -98,36 +111,39 @@ func runMounted(ctx context.Context, s *step, attr func() *syscall.SysProcAttr) 
 			return outcome{}, err
 		}
 	}
-	cfg := s.config(root)
-	cfg.Mounts, cfg.Upper, cfg.Work = true, upper, filepath.Join(dir, "work")
+	cfg := conf(root)
+	cfg.Mounts, cfg.OwnNetwork, cfg.Upper, cfg.Work = true, !s.Network, upper, filepath.Join(dir, "work")
+	s.detail = "overlayfs"
 	err := launch(ctx, s, attr(), cfg)
 	if r, ok := errors.AsType[*setupError](err); !ok || r.Stage != stageOverlay {
-		return outcome{after: rootfs.NewView(append(append([]string(nil), s.Trees...), upper)...), detail: "overlayfs"}, err
+		return outcome{after: rootfs.NewView(append(append([]string(nil), s.Trees...), upper)...), detail: s.detail, notes: s.notes}, err
 	}
 	refused := err.(*setupError)
 	root, err = s.copyTrees(ctx)
 	if err != nil {
 		return outcome{}, err
 	}
-	cfg = s.config(root)
-	cfg.Mounts = true
+	cfg = conf(root)
+	cfg.Mounts, cfg.OwnNetwork = true, !s.Network
+	s.detail = "a copy of the tree, since overlayfs was refused: " + errnoName(refused.err())
 	err = launch(ctx, s, attr(), cfg)
-	return outcome{after: rootfs.NewView(root),
-		detail: "a copy of the tree, since overlayfs was refused: " + errnoName(refused.err())}, err
+	return outcome{after: rootfs.NewView(root), detail: s.detail, notes: s.notes}, err
 }
 
 // runPlain runs the step with chroot alone.
-func runPlain(ctx context.Context, s *step) (outcome, error) {
+func runPlain(ctx context.Context, s *step, conf func(root string) config) (outcome, error) {
 	root, err := s.copyTrees(ctx)
 	if err != nil {
 		return outcome{}, err
 	}
-	cfg := s.config(root)
-	cfg.RefuseSockets = !s.Network
+	cfg := conf(root)
+	// A service has to listen, and this machine allows it no network but its own: Service.HostNetwork says so.
+	cfg.RefuseSockets = !s.Network && s.Started == nil
+	s.detail = "a copy of the tree"
 	// Where root may still have a network namespace made, it is the better cut; here it may not, or runMounted would
 	// have worked. The helper ends its descendants itself, so it must live to do so.
 	err = launch(ctx, s, &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}, cfg)
-	return outcome{after: rootfs.NewView(root), detail: "a copy of the tree"}, err
+	return outcome{after: rootfs.NewView(root), detail: s.detail, notes: s.notes}, err
 }
 
 func (s *step) copyTrees(ctx context.Context) (string, error) {

@@ -18,7 +18,11 @@ func dropPrivileges(cfg config) error {
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return err
 	}
-	if err := dropCapabilities(); err != nil {
+	var keep []int
+	if cfg.Switch != nil { // what is needed to start and end processes of somebody else, who has none of it
+		keep = []int{unix.CAP_SETUID, unix.CAP_SETGID, unix.CAP_KILL}
+	}
+	if err := dropCapabilities(keep...); err != nil {
 		return err
 	}
 	if cfg.RefuseSockets {
@@ -27,8 +31,9 @@ func dropPrivileges(cfg config) error {
 	return nil
 }
 
-// dropCapabilities empties the bounding set, so that root gets none back when it executes a program, and then all others.
-func dropCapabilities() error {
+// dropCapabilities empties the bounding set, so that root gets none back when it executes a program, and then all others
+// but those that the calling thread is to keep for itself.
+func dropCapabilities(keep ...int) error {
 	for c := uintptr(0); c < 64; c++ {
 		err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0)
 		if errors.Is(err, unix.EINVAL) {
@@ -45,8 +50,12 @@ func dropCapabilities() error {
 		return err
 	}
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var none [2]unix.CapUserData
-	return unix.Capset(&hdr, &none[0])
+	var left [2]unix.CapUserData
+	for _, c := range keep {
+		left[0].Permitted |= 1 << c
+		left[0].Effective |= 1 << c
+	}
+	return unix.Capset(&hdr, &left[0])
 }
 
 // auditArch is the value by which a seccomp filter knows the system calls of this architecture (linux/audit.h).

@@ -12,8 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jubako/jubako/pkg/cas"
@@ -40,6 +42,16 @@ type Command struct {
 	// MemoryLimit bounds the private memory of each of the command's processes, in bytes; 0 is without bound. It must be
 	// at least MinMemoryLimit.
 	MemoryLimit int64
+	// User is who runs the command; nil is root, without any of its privileges. A rung that cannot have another user says
+	// so in Choice.Notes.
+	User *User
+	// Owners gives the paths that do not belong to root, for a rung that has more than one user.
+	Owners func(context.Context) ([]Owned, error)
+	// Started, where it is set, makes the command a service: it is called once the command has started, with a context that
+	// ends with the command, and Run returns only after it has.
+	Started func(ctx context.Context, s *Service)
+	// Stdin is the command's standard input; nil is an empty one.
+	Stdin *os.File
 	// Stdout and Stderr take what the command prints; nil drops it. One writer given for both gets one write at a time.
 	Stdout, Stderr io.Writer
 	// Rung is the one rung to use; Auto takes the first that works.
@@ -85,6 +97,12 @@ type step struct {
 	Command
 	scratch string
 	tries   int
+
+	// What is known of the attempt that is under way, for a Service's Choice.
+	rung    Rung
+	refused []*Refusal
+	detail  string
+	notes   []string
 }
 
 // attemptDir makes a new folder for one attempt, so that what a refused one left does not disturb the next.
@@ -139,6 +157,11 @@ func climb(ctx context.Context, c Command, rungs []rung) (_ *Result, err error) 
 	s := &step{Command: c, scratch: scratch}
 	var refused []*Refusal
 	for _, r := range rungs {
+		if _, ok := r.(serving); s.Started != nil && !ok {
+			refused = append(refused, &Refusal{Rung: r.name(), Reason: "it runs a step to its end, and no service"})
+			continue
+		}
+		s.rung, s.refused = r.name(), refused
 		out, err := runBounded(ctx, r, s)
 		if refusal, ok := errors.AsType[*Refusal](err); ok {
 			refusal.Rung = r.name()
@@ -180,6 +203,16 @@ type ExitError struct {
 	Code   int    // 1 to 255; 0 when a signal ended it
 	Signal string // the name of the signal that ended it: "killed"
 	Choice Choice
+
+	signal syscall.Signal
+}
+
+// Status is how a shell would give it: the exit code, or 128 and the signal's number.
+func (e *ExitError) Status() int {
+	if e.signal != 0 {
+		return 128 + int(e.signal)
+	}
+	return e.Code
 }
 
 func (e *ExitError) Error() string {

@@ -185,6 +185,9 @@ var conformance = map[string]func(*world){
 	"daemon":      testDaemon,
 	"memory":      testMemory,
 	"special":     testSpecialFile,
+	"service":     testService,
+	"exec":        testExec,
+	"user":        testUser,
 }
 
 func testOutput(w *world) {

@@ -71,8 +71,15 @@ step "7. Pull it back, and verify every digest"
 show "$jubako" verify "${ref/:1.4@/@}"
 show "$jubako" inspect "$registry/team/bento:1.4"
 
+step "8. Start it, without an engine: its health check says whether it works"
+show "$jubako" run --health --health-timeout 2m -e SECRET_KEY=demo "${ref/:1.4@/@}"
+
+step "9. What the changed line has changed"
+show "$jubako" diff "$registry/team/bento:1.4" "$registry/team/bento:1.5"
+
 step "Done."
 cat <<X
 The image is what \`docker run -p 8000:8000 -e SECRET_KEY=… $registry/team/bento:1.4\` would start.
+Without an engine:                  jubako run -e SECRET_KEY=… SOURCE     from any registry, layout or archive
 Try next, in a project of yours:   $jubako build -o docker-archive:app.tar && docker load -i app.tar
 X

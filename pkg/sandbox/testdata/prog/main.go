@@ -3,8 +3,10 @@
 package main
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -35,6 +37,13 @@ func do(verb string, args []string) error {
 	switch verb {
 	case "write":
 		return os.WriteFile(args[0], []byte(args[1]), 0o600)
+	case "random":
+		b := make([]byte, 16)
+		_, _ = rand.Read(b)
+		return os.WriteFile(args[0], b, 0o600)
+	case "copy":
+		b, err := os.ReadFile(args[0])
+		return errors.Join(err, os.WriteFile(args[1], b, 0o600))
 	case "append":
 		f, err := os.OpenFile(args[0], os.O_APPEND|os.O_WRONLY, 0)
 		if err != nil {
@@ -111,6 +120,21 @@ func do(verb string, args []string) error {
 		if err == nil {
 			return l.Close()
 		}
+	case "serve":
+		return serve(args[0])
+	case "probe":
+		c, err := net.DialTimeout("tcp", args[0], 2*time.Second)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	case "id":
+		return id()
+	case "deaf":
+		return deaf()
+	case "stdin":
+		_, err := io.Copy(os.Stdout, os.Stdin)
+		return err
 	case "caps":
 		return caps()
 	case "alloc":

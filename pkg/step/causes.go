@@ -1,93 +1,28 @@
-package staticfiles
+package step
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
-
-	"github.com/jubako/jubako/pkg/hint"
-	"github.com/jubako/jubako/pkg/sandbox"
 )
 
-const (
-	shownLines       = 15
-	settingsVariable = "DJANGO_SETTINGS_MODULE"
-)
-
-// Error says that a command of the project failed, with what it printed last.
-type Error struct {
-	Command string
-	Dir     string
-	Err     error    // *sandbox.ExitError, *sandbox.StartError or another of sandbox.Run's
-	Output  []string // its last lines
-}
-
-func (e *Error) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "running %q in %s: %v", e.Command, e.Dir, e.Err)
-	for _, line := range e.Output {
-		b.WriteString("\n  | " + line)
-	}
-	return b.String()
-}
-
-func (e *Error) Unwrap() error { return e.Err }
-
-// explain makes an *Error out of a command's failure, with the remedy where the cause is known.
-func (l *Layer) explain(ctx context.Context, argv []string, err error, rec *recorder) error {
-	if ctx.Err() != nil {
-		return err
-	}
-	e := &Error{Command: strings.Join(argv, " "), Dir: l.o.Dir, Err: err, Output: telling(rec.lastLines(keptLines))}
-	if _, ok := errors.AsType[*sandbox.RefusedError](err); ok {
-		return hint.Wrap(e, "allow user namespaces on this machine, or build as root in a container, or leave the layer out "+
-			"with [tool.jubako] staticfiles = false")
-	}
-	if start, ok := errors.AsType[*sandbox.StartError](err); ok && start.Command == argv[0] {
-		return hint.Wrap(e, "is %q in the base or among the locked packages? [tool.jubako.staticfiles] command says what runs", argv[0])
-	}
-	if errors.Is(err, sandbox.ErrTimeout) {
-		return hint.Wrap(e, "does it wait for a network that it does not have, or for an answer?")
-	}
-	if remedy := diagnose(rec.lastLines(keptLines), l.o.Workdir); remedy != "" {
-		return hint.Wrap(e, "%s", remedy)
-	}
-	return e
-}
-
-// telling leaves out of a traceback's end the frames of Python's own import machinery and the marks below the code, so
-// that the lines shown are the project's.
-func telling(lines []string) []string {
-	var kept []string
-	for _, line := range lines {
-		trimmed := strings.TrimSpace(line)
-		frozen := strings.HasPrefix(trimmed, `File "<frozen importlib.`)
-		if frozen || trimmed != "" && strings.Trim(trimmed, "~^") == "" {
-			continue
-		}
-		kept = append(kept, line)
-	}
-	return kept[max(0, len(kept)-shownLines):]
-}
-
-// cause is one thing that real projects fail for: a pattern for a line of the output, and the remedy, into which the
+// Cause is one thing that real projects fail for: a pattern for a line of the output, and the remedy, into which the
 // pattern's groups go.
-type cause struct {
-	pattern *regexp.Regexp
-	remedy  func(match []string, output string) string
+type Cause struct {
+	Pattern *regexp.Regexp
+	Remedy  func(match []string, output string) string
 }
 
-// diagnose finds what to do about a failure in what the command printed; "" when nothing is known. The last line that
+// Diagnose finds what to do about a failure in what the command printed; "" when nothing is known. The last line that
 // says something counts, since Python prints the cause last.
-func diagnose(lines []string, workdir string) string {
+func (a Advice) Diagnose(lines []string) string {
 	output := strings.Join(lines, "\n")
-	known := causes(workdir)
+	known := slices.Concat(a.More, a.causes())
 	for i := len(lines) - 1; i >= 0; i-- {
 		for _, c := range known {
-			if m := c.pattern.FindStringSubmatch(lines[i]); m != nil {
-				if remedy := c.remedy(m, output); remedy != "" {
+			if m := c.Pattern.FindStringSubmatch(lines[i]); m != nil {
+				if remedy := c.Remedy(m, output); remedy != "" {
 					return remedy
 				}
 			}
@@ -97,17 +32,15 @@ func diagnose(lines []string, workdir string) string {
 }
 
 // setVariable is the remedy for a setting that is wanted of the environment.
-func setVariable(name string) string {
+func (a Advice) setVariable(name string) string {
 	if name == settingsVariable {
 		return "name the settings module: [tool.jubako] env = { DJANGO_SETTINGS_MODULE = \"…\" }"
 	}
-	return fmt.Sprintf("the settings want %s; give this command a value that reaches no image: "+
-		"[tool.jubako.staticfiles] env = { %s = \"…\" }", name, name)
+	return fmt.Sprintf("the settings want %s; give this command a value that reaches no image: %s env = { %s = \"…\" }", name, a.Table, name)
 }
 
-func variable(m []string, _ string) string { return setVariable(m[1]) }
-
-func says(format string) func([]string, string) string {
+// Says is a remedy whose text the pattern's groups go into.
+func Says(format string) func([]string, string) string {
 	return func(m []string, _ string) string {
 		args := make([]any, len(m)-1)
 		for i, s := range m[1:] {
@@ -117,10 +50,12 @@ func says(format string) func([]string, string) string {
 	}
 }
 
-func causes(workdir string) []cause {
+func (a Advice) causes() []Cause {
+	setVariable := a.setVariable
+	variable := func(m []string, _ string) string { return setVariable(m[1]) }
 	const name = `([A-Za-z_][A-Za-z0-9_]*)`
 	re := regexp.MustCompile
-	return []cause{
+	return []Cause{
 		// A variable that the settings want, in the words of the standard library, django-environ, python-decouple,
 		// environs, starlette and pydantic-settings.
 		{re(`^KeyError: '` + name + `'$`), func(m []string, output string) string {
@@ -147,8 +82,6 @@ func causes(workdir string) []cause {
 			return setVariable(settingsVariable)
 		}},
 		{re(`[iI]mproperlyConfigured: .*\b([A-Z][A-Z0-9_]{2,}) .*environment variable`), variable},
-		{re(`without having set the STATIC_ROOT setting`), says(
-			`set STATIC_ROOT = BASE_DIR / "staticfiles" in the settings, or leave the layer out with [tool.jubako] staticfiles = false`)},
 
 		// Something that the image lacks.
 		{re(`(lib[A-Za-z0-9_+.-]+\.so[0-9.]*): cannot open shared object file`), func(m []string, _ string) string {
@@ -157,21 +90,17 @@ func causes(workdir string) []cause {
 			}
 			return fmt.Sprintf("the base lacks %s: add the Debian package that has it to [tool.jubako] packages", m[1])
 		}},
-		{re(`failed to find libmagic`), says(`the base lacks libmagic: [tool.jubako] packages = ["libmagic1"]`)},
+		{re(`failed to find libmagic`), Says(`the base lacks libmagic: [tool.jubako] packages = ["libmagic1"]`)},
 		{re(`Could not find the (GDAL|GEOS) library`), func(m []string, _ string) string {
 			pkg := map[string]string{"GDAL": "gdal-bin", "GEOS": "libgeos-c1v5"}[m[1]]
 			return fmt.Sprintf("the base lacks %s: [tool.jubako] packages = [\"%s\"]", m[1], pkg)
 		}},
-		{re(`ModuleNotFoundError: No module named '([^']+)'`), says(`the image has no module %s: is it locked, in a group or extra ` +
+		{re(`ModuleNotFoundError: No module named '([^']+)'`), Says(`the image has no module %s: is it locked, in a group or extra ` +
 			`that this profile installs, and is the settings module meant for it? [tool.jubako] groups, extras, env`)},
-
-		// What the files themselves lack.
-		{re(`MissingFileError: The file '([^']+)' could not be found`), says(`a style sheet or script names %s, which no app's static folder holds`)},
-		{re(`Missing staticfiles manifest entry for '([^']+)'`), says(`something wants the static file %s, which is not collected`)},
 
 		// What the sandbox does not give.
 		{re(`(?:PermissionError|FileNotFoundError|OSError): \[Errno \d+\] [^:]+: '([^']+)'`), func(m []string, _ string) string {
-			rel, below := strings.CutPrefix(m[1], workdir+"/")
+			rel, below := strings.CutPrefix(m[1], a.Workdir+"/")
 			if !below {
 				return ""
 			}
@@ -180,9 +109,9 @@ func causes(workdir string) []cause {
 			}
 			return fmt.Sprintf("if the settings want a folder to write to, name it: [tool.jubako] writable = [\"%s\"]", rel)
 		}},
-		{re(`Network is unreachable|Name or service not known|Temporary failure in name resolution|Connection refused`), says(
+		{re(`Network is unreachable|Name or service not known|Temporary failure in name resolution|Connection refused`), Says(
 			`steps have no network: let the settings connect to nothing while they are imported, or give them other values with ` +
-				`[tool.jubako.staticfiles] env = { … }`)},
+				a.Table + ` env = { … }`)},
 	}
 }
 

@@ -1,0 +1,362 @@
+package debian
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"runtime"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/jubako/jubako/pkg/accounts"
+	"github.com/jubako/jubako/pkg/base"
+	"github.com/jubako/jubako/pkg/deb"
+	"github.com/jubako/jubako/pkg/debfile"
+	"github.com/jubako/jubako/pkg/fstree"
+	"github.com/jubako/jubako/pkg/ldcache"
+)
+
+const day = 24 * 60 * 60 // seconds
+
+// builder makes the tree of one layer.
+type builder struct {
+	ctx  context.Context // of the one call that makes the tree
+	o    Options
+	base base.Facts
+	dpkg base.Dpkg
+	tree *fstree.Tree
+	// gone are the base's paths that the layer takes away.
+	gone map[string]bool
+	// owner says which package a path belongs to, by the package's key.
+	owner map[string]string
+	// status is the base's database, and installed its packages by their keys.
+	status    deb.Status
+	installed map[string]*installed
+	lists     map[string][]string // of the base's packages that stay, by key: changed where a file changes hands
+	changed   map[string]bool     // those lists that were changed
+	pkgs      []*pkg
+	byKey     map[string]*pkg
+
+	rules     []Rule
+	diverted  []diversion
+	guards    []byte // records for dpkg's list of diversions
+	overrides map[string]override
+	links     map[string][]string // of each file with hard links: all of its paths
+	accounts  accounts.Files
+	accounted bool
+	libraries map[string]ldcache.Library // of the layer, by path
+	scripts   []Script
+	installs  []install
+	notes     []string
+}
+
+// installed is a package of the base.
+type installed struct {
+	stanza deb.Stanza
+	info   *deb.Package
+	arch   string
+}
+
+// pkg is a package of the layer.
+type pkg struct {
+	Package
+	content   *debfile.Package
+	control   deb.Stanza
+	info      *deb.Package
+	key       string     // of its files in dpkg's database: "curl", "libc6:amd64"
+	old       *installed // what it upgrades
+	oldKey    string     // the key of old
+	list      []string   // names for its .list
+	conffiles []conffile
+	index     map[string]int // of its entries, by their names
+}
+
+// entry finds an entry by its name.
+func (p *pkg) entry(name string) (debfile.Entry, bool) {
+	if p.index == nil {
+		p.index = make(map[string]int, len(p.content.Entries))
+		for i, e := range p.content.Entries {
+			p.index[e.Name] = i
+		}
+	}
+	i, ok := p.index[name]
+	if !ok {
+		return debfile.Entry{}, false
+	}
+	return p.content.Entries[i], true
+}
+
+func (p *pkg) String() string { return "package " + p.Package.String() }
+
+// warn notes a line for the person.
+func (b *builder) warn(format string, args ...any) {
+	b.notes = append(b.notes, fmt.Sprintf(format, args...))
+}
+
+// scratch says that there is no base.
+func (b *builder) scratch() bool { return b.o.Facts == nil }
+
+func newBuilder(ctx context.Context, l *Layer) (*builder, error) {
+	b := &builder{ctx: ctx, o: l.options, tree: &fstree.Tree{}, gone: make(map[string]bool), owner: make(map[string]string),
+		installed: make(map[string]*installed), changed: make(map[string]bool), byKey: make(map[string]*pkg), links: make(map[string][]string), libraries: make(map[string]ldcache.Library)}
+	if l.options.Facts != nil {
+		b.base = *l.options.Facts
+	}
+	if l.options.Dpkg != nil {
+		b.dpkg = *l.options.Dpkg
+	}
+	b.accounts = accounts.Files{Passwd: b.base.Passwd, Group: b.base.Group, Shadow: b.base.Shadow, GShadow: b.base.GShadow,
+		LoginDefs: b.base.LoginDefs, UseraddDefaults: b.base.UseraddDefaults}
+	if err := b.readBase(); err != nil {
+		return nil, err
+	}
+	return b, b.openAll(l)
+}
+
+// readBase reads the base's database and dpkg's configuration.
+func (b *builder) readBase() (err error) {
+	if b.status, err = b.dpkg.Status(); err != nil {
+		return err
+	}
+	for _, s := range b.status.Stanzas {
+		if !s.Installed() {
+			continue
+		}
+		info, err := deb.PackageOf(s)
+		if err != nil {
+			return fmt.Errorf("reading the base's packages: %w", err)
+		}
+		b.installed[keyOf(s)] = &installed{stanza: s, info: info, arch: info.Arch}
+	}
+	b.lists = b.dpkg.Lists()
+	if b.rules, err = excludes(&b.dpkg); err != nil {
+		return err
+	}
+	if b.scratch() && b.o.Exclude == nil {
+		b.rules = SlimRules()
+	}
+	b.rules = append(b.rules, b.o.Exclude...)
+	if b.diverted, err = parseDiversions(b.dpkg.Files["var/lib/dpkg/diversions"]); err != nil {
+		return err
+	}
+	b.overrides, err = b.parseOverrides(b.dpkg.Files["var/lib/dpkg/statoverride"])
+	return err
+}
+
+// keyOf is the name of a package's files in dpkg's database.
+func keyOf(s deb.Stanza) string {
+	if s.Get("Multi-Arch") == "same" {
+		return s.Get("Package") + ":" + s.Get("Architecture")
+	}
+	return s.Get("Package")
+}
+
+// openAll fetches and reads the packages, several at once.
+func (b *builder) openAll(l *Layer) error {
+	b.pkgs = make([]*pkg, len(l.packages))
+	errs := make([]error, len(l.packages))
+	g, ctx := errgroup.WithContext(b.ctx)
+	g.SetLimit(cmp.Or(max(b.o.Jobs, 0), runtime.GOMAXPROCS(0)))
+	for i, p := range l.packages {
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			content, err := debfile.Open(ctx, b.o.Store, debfile.Source{Name: p.Filename, SHA256: p.SHA256, Open: p.Open}, debfile.Limits{})
+			if err != nil {
+				errs[i] = err
+				return err
+			}
+			b.pkgs[i] = &pkg{Package: p, content: content}
+			return nil
+		})
+	}
+	err := g.Wait()
+	for _, p := range b.pkgs {
+		if p != nil {
+			l.open = append(l.open, p.content)
+		}
+	}
+	// Of several that fail at once, the first by name is told, so that it is the same one every time.
+	for _, e := range errs {
+		if e != nil && b.ctx.Err() == nil && !errors.Is(e, context.Canceled) {
+			return e
+		}
+	}
+	if err != nil {
+		return err
+	}
+	for _, p := range b.pkgs {
+		if err := b.introduce(p); err != nil {
+			return fmt.Errorf("reading %s: %w", p.Filename, err)
+		}
+	}
+	return nil
+}
+
+// introduce reads a package's control files, and finds what it upgrades.
+func (b *builder) introduce(p *pkg) (err error) {
+	if p.control, err = deb.ParseControl(p.content.Control); err != nil {
+		return fmt.Errorf("control: %w", err)
+	}
+	if p.info, err = deb.PackageOf(p.control); err != nil {
+		return fmt.Errorf("control: %w", err)
+	}
+	if p.info.Name != p.Name || string(p.info.Version) != p.Version || p.info.Arch != p.Arch {
+		return fmt.Errorf("it is %s for %s, and %s for %s was wanted", p.info, p.info.Arch, p.Package, p.Arch)
+	}
+	p.key = keyOf(p.control)
+	for key, i := range b.installed {
+		if i.info.Name == p.Name && (i.arch == p.Arch || i.arch == "all" || p.Arch == "all") {
+			p.old, p.oldKey = i, key
+		}
+	}
+	b.byKey[p.key] = p
+	p.conffiles, err = parseConffiles(p.content.Member("conffiles"))
+	return err
+}
+
+// build lays the packages out.
+func (b *builder) build() (*made, error) {
+	b.claim()
+	steps := []func() error{
+		b.skeleton, b.placeAll, b.removeOld, b.runScripts, b.linkUp, b.alternatives, b.ghostscript, b.certificates, b.linkerCache, b.writeAccounts, b.database,
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return nil, err
+		}
+		if b.ctx.Err() != nil {
+			return nil, context.Cause(b.ctx)
+		}
+	}
+	if err := b.tree.AddParents(b.parent); err != nil {
+		return nil, err
+	}
+	return &made{tree: b.tree, effects: b.effects()}, nil
+}
+
+// parent is the base's folder, or a plain one.
+func (b *builder) parent(dir string) fstree.Entry { return b.base.Parent(dir) }
+
+func (b *builder) effects() *Effects {
+	e := &Effects{Changed: make(map[string]base.Stat), Scripts: b.scripts, Notes: b.notes}
+	for x := range b.tree.All() {
+		switch x.Kind {
+		case fstree.Whiteout:
+			e.Removed = append(e.Removed, x.Path)
+		case fstree.Hardlink:
+			if target, ok := b.tree.Lookup(x.Link); ok {
+				e.Changed[x.Path] = statOf(target)
+			}
+		default:
+			e.Changed[x.Path] = statOf(x)
+		}
+	}
+	if b.accounted {
+		e.Accounts = &b.accounts
+	}
+	return e
+}
+
+func statOf(x fstree.Entry) base.Stat {
+	s := base.Stat{Kind: x.Kind, Mode: x.Mode, UID: x.UID, GID: x.GID}
+	if x.Kind == fstree.Symlink {
+		s.Link = x.Link
+	}
+	if x.Content != nil {
+		s.Size = x.Content.Size()
+	}
+	return s
+}
+
+// look finds what stands at a path, without following it.
+func (b *builder) look(p string) (base.Stat, bool) {
+	if x, ok := b.tree.Lookup(p); ok {
+		return statOf(x), x.Kind != fstree.Whiteout
+	}
+	if b.gone[p] {
+		return base.Stat{}, false
+	}
+	s, ok := b.base.Files[p]
+	return s, ok
+}
+
+// maxLinks bounds the symlinks followed for one path, as Linux does (path_resolution(7)).
+const maxLinks = 40
+
+// through follows the symlinks of a folder's path, inside the image. What is not there yet stays as it is written.
+func (b *builder) through(dir string) (string, error) {
+	rest, at, links := strings.Split(dir, "/"), "", 0
+	for len(rest) > 0 {
+		part := rest[0]
+		rest = rest[1:]
+		switch part {
+		case "", ".":
+			continue
+		case "..":
+			at = strings.TrimPrefix(path.Dir("/"+at), "/")
+			continue
+		}
+		here := path.Join(at, part)
+		s, ok := b.look(here)
+		if !ok || s.Kind != fstree.Symlink {
+			at = here
+			continue
+		}
+		if links++; links > maxLinks || len(rest) > 4096 {
+			return "", errors.New("its folder is a loop of links")
+		}
+		if strings.HasPrefix(s.Link, "/") {
+			at = ""
+		}
+		rest = append(strings.Split(s.Link, "/"), rest...)
+	}
+	return at, nil
+}
+
+// canonical leads a path through the symlinks that its folders are; its own last part is not followed.
+func (b *builder) canonical(p string) (string, error) {
+	dir, file := path.Split(p)
+	at, err := b.through(strings.TrimSuffix(dir, "/"))
+	return path.Join(at, file), err
+}
+
+// resolve follows every symlink of a path, and says what is there.
+func (b *builder) resolve(p string) (string, base.Stat, bool) {
+	at, err := b.through(p)
+	if err != nil {
+		return "", base.Stat{}, false
+	}
+	if at == "" {
+		return "", base.Stat{Kind: fstree.Dir, Mode: 0o755}, true
+	}
+	s, ok := b.look(at)
+	return at, s, ok
+}
+
+// claim notes which path of the base belongs to which package.
+func (b *builder) claim() {
+	upgraded := make(map[string]bool)
+	for _, p := range b.pkgs {
+		upgraded[p.oldKey] = true
+	}
+	for _, key := range slices.Sorted(mapKeys(b.lists)) {
+		if upgraded[key] {
+			continue
+		}
+		for _, name := range b.lists[key] {
+			at, err := b.canonical(strings.TrimPrefix(name, "/"))
+			if err != nil || at == "" {
+				continue
+			}
+			if s, ok := b.base.Files[at]; ok && s.Kind != fstree.Dir {
+				b.owner[at] = key
+			}
+		}
+	}
+}

@@ -1,0 +1,282 @@
+// Package debian makes the layer of Debian packages: what dpkg would have written, without dpkg, apt, root or a shell.
+//
+// Packages are laid over the files of the base as dpkg does: through the symlinks of a merged /usr, with the base's own
+// folders kept as they are, its excludes, diversions and overrides respected, and its database carried on. What
+// maintainer scripts would have done is worked out from their text where that can be done, and said where it cannot.
+//
+// It imports layers, pkg/accounts, pkg/base, pkg/cas, pkg/deb, pkg/debfile, pkg/fstree, pkg/hint, pkg/ldcache and
+// pkg/maintscript.
+package debian
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/jubako/jubako/layers"
+	"github.com/jubako/jubako/pkg/accounts"
+	"github.com/jubako/jubako/pkg/base"
+	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/debfile"
+	"github.com/jubako/jubako/pkg/fstree"
+	"github.com/jubako/jubako/pkg/hint"
+)
+
+// rules is raised whenever the same packages over the same base give other files.
+const rules = 1
+
+// Options describe the layer.
+type Options struct {
+	// Name is the layer's; "debian" where it is "".
+	Name string
+	// Facts and Dpkg are the base's; both nil for a base that is made of packages alone.
+	Facts *base.Facts
+	Dpkg  *base.Dpkg
+	// Arch is Debian's name of the architecture: "amd64".
+	Arch     string
+	Packages []Package
+	// Requested are the names of the packages that were asked for, in their order: for the summary.
+	Requested []string
+	// Exclude are path-exclude and path-include rules beside the base's own; for a base made of packages, SlimRules where
+	// it is nil.
+	Exclude []Rule
+	// Epoch, in seconds since 1970, dates the passwords of accounts that packages need.
+	Epoch int64
+	// StrictScripts makes a maintainer script that is not understood an error rather than a warning.
+	StrictScripts bool
+	Store         *cas.Store
+	// Jobs is how many packages are fetched and unpacked at once; the number of processors where it is 0.
+	Jobs int
+	// Warn is told, in one line each, what a person should know of the result. It may be nil.
+	Warn func(string)
+}
+
+// Package is a package to install, or to upgrade to.
+type Package struct {
+	Name, Version, Arch string
+	Filename            string // "curl_8.14.1-2_amd64.deb"
+	SHA256              string // 64 hex digits
+	// Open fetches the package, unless it is at hand. What it yields is compared with SHA256. Several goroutines call it,
+	// for different packages.
+	Open func(context.Context) (io.ReadCloser, error)
+}
+
+func (p Package) String() string { return p.Name + " " + p.Version }
+
+// Layer is the layer of packages. It implements layers.Layer.
+type Layer struct {
+	options  Options
+	packages []Package // by name, then architecture
+	key      layers.Key
+
+	mu   sync.Mutex
+	open []io.Closer
+	made *made // what Effects has made already
+}
+
+type made struct {
+	tree    *fstree.Tree
+	effects *Effects
+}
+
+var _ layers.Layer = (*Layer)(nil)
+
+// New describes the layer. Nothing is fetched.
+func New(o Options) (*Layer, error) {
+	l := &Layer{options: o, packages: slices.Clone(o.Packages)}
+	slices.SortFunc(l.packages, func(a, b Package) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Arch, b.Arch))
+	})
+	for i, p := range l.packages {
+		if i > 0 && l.packages[i-1].Name == p.Name {
+			return nil, hint.Usage(fmt.Errorf("package %s is wanted twice, at %s and at %s", p.Name, l.packages[i-1].Version, p.Version))
+		}
+		if p.Arch != "all" && p.Arch != o.Arch {
+			return nil, fmt.Errorf("package %s is for %s, and the image for %s", p, p.Arch, o.Arch)
+		}
+		if len(p.SHA256) != 64 || strings.Trim(p.SHA256, "0123456789abcdef") != "" {
+			return nil, fmt.Errorf("package %s: its hash is not known", p)
+		}
+	}
+	var err error
+	l.key, err = l.makeKey()
+	return l, err
+}
+
+// Name is the word for the layer: "debian".
+func (l *Layer) Name() string { return cmp.Or(l.options.Name, "debian") }
+
+// Summary names what was asked for: "curl + 22 packages".
+func (l *Layer) Summary() string {
+	n := len(l.packages)
+	switch r := l.options.Requested; {
+	case n == 1:
+		return l.packages[0].Name
+	case len(r) == 1 && n > 1:
+		return fmt.Sprintf("%s + %d packages", r[0], n-1)
+	default:
+		return fmt.Sprintf("%d packages", n)
+	}
+}
+
+// Key holds everything that the bytes depend on; where the packages come from is no part of it.
+func (l *Layer) Key() layers.Key { return l.key }
+
+func (l *Layer) makeKey() (layers.Key, error) {
+	type pkg struct{ Name, Version, Arch, SHA256 string }
+	in := struct {
+		Rules, Format int
+		Base          string
+		Arch          string
+		Packages      []pkg
+		Exclude       []Rule
+		Day           int64
+	}{Rules: rules, Format: debfile.Format, Arch: l.options.Arch, Exclude: l.options.Exclude, Day: l.options.Epoch / day}
+	for _, p := range l.packages {
+		in.Packages = append(in.Packages, pkg{p.Name, p.Version, p.Arch, p.SHA256})
+	}
+	// Any file of the base may stand in a package's way, so all of them count.
+	h := sha256.New()
+	e := json.NewEncoder(h)
+	if err := errors.Join(e.Encode(l.options.Facts), e.Encode(l.options.Dpkg)); err != nil {
+		return "", err
+	}
+	in.Base = hex.EncodeToString(h.Sum(nil))
+	return layers.KeyOf("debian", in), nil
+}
+
+// Effects is what the layers above need to know of this one. It is kept in the cache, so that a layer which is there need
+// not be made to tell.
+type Effects struct {
+	// Changed holds what stands at the paths that the layer brings; Removed lists those of the base that it takes away.
+	Changed map[string]base.Stat `json:"changed"`
+	Removed []string             `json:"removed,omitempty"`
+	// Accounts are the account files as the layer leaves them; nil where it leaves them alone.
+	Accounts *accounts.Files `json:"accounts,omitempty"`
+	// Scripts says of every package what became of its maintainer scripts.
+	Scripts []Script `json:"scripts"`
+	// Notes are the lines for Options.Warn.
+	Notes []string `json:"notes,omitempty"`
+}
+
+const effectRecords = "debian"
+
+// Effects gives what the layer does to the base. It reads the packages, unless the cache knows the answer.
+func (l *Layer) Effects(ctx context.Context) (*Effects, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.made != nil {
+		return l.made.effects, nil
+	}
+	if b, err := l.options.Store.Record(effectRecords, string(l.key)); err == nil {
+		var e Effects
+		if json.Unmarshal(b, &e) == nil {
+			return &e, l.tell(&e)
+		}
+	}
+	m, err := l.make(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l.made = m
+	return m.effects, nil
+}
+
+// Tree fetches and reads every package, several at once, and says what the image then holds beyond the base.
+func (l *Layer) Tree(ctx context.Context) (*fstree.Tree, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.made == nil {
+		var err error
+		if l.made, err = l.make(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return l.made.tree, nil
+}
+
+// make makes the tree, and keeps its effects.
+func (l *Layer) make(ctx context.Context) (*made, error) {
+	b, err := newBuilder(ctx, l)
+	if err != nil {
+		return nil, errors.Join(err, l.closeAll())
+	}
+	m, err := b.build()
+	if err != nil {
+		return nil, errors.Join(err, l.closeAll())
+	}
+	record, err := json.Marshal(m.effects)
+	if err != nil {
+		return nil, errors.Join(err, l.closeAll())
+	}
+	if err := l.options.Store.PutRecord(effectRecords, string(l.key), record); err != nil {
+		return nil, errors.Join(err, l.closeAll())
+	}
+	return m, l.tell(m.effects)
+}
+
+// tell hands the notes on; with StrictScripts, a script that is not understood is an error.
+func (l *Layer) tell(e *Effects) error {
+	if l.options.Warn != nil {
+		for _, n := range e.Notes {
+			l.options.Warn(n)
+		}
+	}
+	var bad []string
+	for _, s := range e.Scripts {
+		if s.Class != Unhandled {
+			continue
+		}
+		bad = append(bad, s.String())
+		if l.options.Warn != nil && !l.options.StrictScripts {
+			l.options.Warn(s.String())
+		}
+	}
+	if l.options.StrictScripts && len(bad) > 0 {
+		return hint.Check(fmt.Errorf("%d packages have maintainer scripts that are not carried out, and --strict-scripts makes that an error:\n%s", len(bad), strings.Join(bad, "\n")))
+	}
+	return nil
+}
+
+// Over gives the facts of the base with this layer on it: its files, and the accounts that packages have brought.
+func (e *Effects) Over(f *base.Facts) *base.Facts {
+	over := *f
+	over.Files = make(map[string]base.Stat, len(f.Files)+len(e.Changed))
+	for p, s := range f.Files {
+		over.Files[p] = s
+	}
+	for _, p := range e.Removed {
+		delete(over.Files, p)
+	}
+	for p, s := range e.Changed {
+		over.Files[p] = s
+	}
+	if a := e.Accounts; a != nil {
+		over.Passwd, over.Group, over.Shadow, over.GShadow = a.Passwd, a.Group, a.Shadow, a.GShadow
+	}
+	return &over
+}
+
+// Close closes the packages.
+func (l *Layer) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closeAll()
+}
+
+func (l *Layer) closeAll() error {
+	var errs []error
+	for _, c := range l.open {
+		errs = append(errs, c.Close())
+	}
+	l.open, l.made = nil, nil
+	return errors.Join(errs...)
+}

@@ -1,0 +1,279 @@
+package assemble
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/jubako/jubako/layers"
+	steplayer "github.com/jubako/jubako/layers/step"
+	"github.com/jubako/jubako/pkg/base"
+	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/imageconf"
+	"github.com/jubako/jubako/pkg/project"
+	"github.com/jubako/jubako/pkg/rootfs"
+	"github.com/jubako/jubako/pkg/sandbox"
+	"github.com/jubako/jubako/pkg/step"
+)
+
+// withCommands adds to the layers of a platform those that commands make: each step's, in the order in which they are
+// written, the static files, and bytecode.
+func (b *builder) withCommands(ctx context.Context, l *lower) ([]madeLayer, error) {
+	if l.commanded != nil {
+		return l.commanded, nil
+	}
+	s := &stage{b: b, at: l, host: l, made: slices.Clone(l.made), below: l.made}
+	c := b.spec.Project.Config
+	static := !c.Staticfiles.Off && (l.layout.Django || c.Staticfiles.Set)
+	if len(c.Steps) > 0 || static || c.Bytecode {
+		if err := s.settle(ctx); err != nil {
+			return nil, err
+		}
+	}
+	for _, st := range c.Steps {
+		if err := s.add(ctx, "step "+st.Name, func() (layers.Layer, error) { return b.stepLayer(s, st) }); err != nil {
+			return nil, err
+		}
+	}
+	if static {
+		if err := s.add(ctx, "collectstatic", func() (layers.Layer, error) { return b.staticLayer(s) }); err != nil {
+			return nil, err
+		}
+	}
+	if c.Bytecode {
+		if err := s.bytecode(ctx); err != nil {
+			return nil, err
+		}
+	}
+	l.commanded = s.made
+	return s.made, nil
+}
+
+// stage is where the layers that commands make are put upon one another: those of a platform, and those that they run in,
+// which are this machine's.
+type stage struct {
+	b     *builder
+	at    *lower // the platform's
+	host  *lower // where commands run
+	env   []string
+	made  []madeLayer // of the platform
+	below []madeLayer // of this machine: what the next command runs in
+	above []madeLayer // of this machine's own commands, where the platform is another
+}
+
+// settle finds where commands run: in the platform's own tree where this machine can run it, else in the same project on the
+// base for this machine, since what a step makes does not depend on the architecture.
+func (s *stage) settle(ctx context.Context) error {
+	b := s.b
+	if p := s.at.image.Platform; p.Architecture != b.Host.Architecture || p.OS != b.Host.OS {
+		host, err := b.lower(ctx, v1.Platform{OS: b.Host.OS, Architecture: b.Host.Architecture})
+		if err != nil {
+			return hint.Wrap(fmt.Errorf("the commands for %s run on the base for this machine (%s): %w", p, b.Host, err),
+				"build where the platform is at home, or leave them out: [tool.jubako] staticfiles = false, step = []")
+		}
+		all, err := b.withCommands(ctx, host)
+		if err != nil {
+			return err
+		}
+		s.host, s.below, s.above = host, host.made, all[len(host.made):]
+	}
+	conf, err := imageconf.Parse(s.host.image.Config)
+	if err != nil {
+		return err
+	}
+	s.env = slices.Clone(conf.Config.Env)
+	for _, v := range b.env() {
+		s.env = append(s.env, v.Name+"="+v.Value)
+	}
+	return nil
+}
+
+// add makes the layer of a command, and puts it on the others. One without a file is left out.
+func (s *stage) add(ctx context.Context, what string, layer func() (layers.Layer, error)) error {
+	l, err := layer()
+	if err != nil {
+		return err
+	}
+	name := l.Name()
+	if s.b.spec.CheckSteps && s.host == s.at && !s.b.dry {
+		l = &twice{Layer: l, again: layer, differ: func(files []string) { s.b.differ(what, files) }}
+	}
+	made, err := s.at.maker.make(ctx, l)
+	if err != nil {
+		return err
+	}
+	s.at.maker.finished(made)
+	if made.Files == 0 {
+		s.b.warn(what + " wrote nothing that the source does not hold already")
+	} else {
+		s.made = append(s.made, made)
+	}
+	if s.host == s.at {
+		s.below = s.made
+		return nil
+	}
+	// What this machine's own command made is what the next one of another platform runs in too.
+	if i := slices.IndexFunc(s.above, func(m madeLayer) bool { return m.name == name }); i >= 0 {
+		s.below = append(s.below[:len(s.below):len(s.below)], s.above[i])
+	}
+	return nil
+}
+
+// lowerKeys are the keys of what the next command runs in.
+func (s *stage) lowerKeys() []string {
+	keys := []string{s.host.image.Digest.String()}
+	for _, m := range s.below {
+		keys = append(keys, string(m.key))
+	}
+	return keys
+}
+
+// lower gives what the next command runs in, as it is now.
+func (s *stage) lower() func(context.Context) ([]rootfs.Group, error) {
+	host, below := s.host, s.below
+	return func(context.Context) ([]rootfs.Group, error) { return s.b.trees(host.image, below) }
+}
+
+// stepLayer describes the layer of a step.
+func (b *builder) stepLayer(s *stage, st project.Step) (layers.Layer, error) {
+	c := b.spec.Project.Config
+	o := steplayer.Options{
+		Name: st.Name, Workdir: c.Workdir, Venv: c.Venv, Command: st.Command, Dir: c.ManageDir(), Output: st.Output, Env: s.env, StepEnv: assignments(st.Env),
+		Network: st.Network, Writable: c.Writable, Epoch: b.spec.Epoch, Lower: s.lower(), System: 1, LowerKeys: s.lowerKeys(),
+		Store: b.Store, Rung: b.spec.Rung, Timeout: st.Timeout, Memory: st.Memory, Log: b.StepLog,
+		Ran:         func(choice sandbox.Choice) { b.debug("step %s: %s", st.Name, choice) },
+		Dropped:     func(paths []string) { b.dropped(st.Name, paths) },
+		ReadSecrets: func() ([]step.Secret, error) { return b.readSecrets(st) },
+	}
+	o.UID, o.GID = b.owner(s.at.user)
+	for _, m := range s.below {
+		if !isSystem(m) {
+			break
+		}
+		o.System++
+	}
+	for _, secret := range st.Secrets {
+		o.Secrets = append(o.Secrets, secret.Kind+":"+secret.Name)
+	}
+	return steplayer.New(o)
+}
+
+// dropped says what a step wrote that does not come back: with -v all of it.
+func (b *builder) dropped(name string, paths []string) {
+	const shown = 3
+	for _, p := range paths {
+		b.debug("step %s: %s is dropped", name, p)
+	}
+	list := strings.Join(paths[:min(shown, len(paths))], ", ")
+	if more := len(paths) - shown; more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+	b.warn(fmt.Sprintf("step %s wrote outside of its outputs, which is dropped: %s", name, list))
+}
+
+// readSecrets reads what a step is told and nobody else.
+func (b *builder) readSecrets(st project.Step) ([]step.Secret, error) {
+	var all []step.Secret
+	for _, from := range st.Secrets {
+		s, err := b.readSecret(from)
+		if err == nil {
+			err = s.Check()
+		}
+		if err != nil {
+			return nil, hint.Usage(fmt.Errorf("step %s: secret %s: %w", st.Name, from, err))
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+func (b *builder) readSecret(from project.Secret) (step.Secret, error) {
+	s := step.Secret{Name: from.Name}
+	if from.Kind == "env" {
+		var ok bool
+		if b.LookupEnv != nil {
+			s.Value, ok = b.LookupEnv(from.Name)
+		}
+		if !ok {
+			return s, hint.Wrap(errors.New("there is no such variable"), "set %s in the environment of jubako", from.Name)
+		}
+		return s, nil
+	}
+	s.File = true
+	f, err := os.Open(b.secretPath(from))
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, hint.Wrap(err, "the path is relative to pyproject.toml")
+	}
+	if err != nil {
+		return s, err
+	}
+	defer f.Close()
+	value, err := io.ReadAll(io.LimitReader(f, step.MaxSecret+1))
+	s.Value = string(value)
+	return s, err
+}
+
+func (b *builder) secretPath(s project.Secret) string {
+	if filepath.IsAbs(s.Path) {
+		return s.Path
+	}
+	return filepath.Join(b.spec.Project.Dir, filepath.FromSlash(s.Path))
+}
+
+// secretFiles are the steps' secrets that lie in the source, relative to it: no image holds them.
+func (b *builder) secretFiles() (rels []string) {
+	for _, st := range b.spec.Project.Config.Steps {
+		for _, s := range st.Secrets {
+			if s.Kind != "file" {
+				continue
+			}
+			if rel, err := filepath.Rel(b.spec.Project.SourceDir(), b.secretPath(s)); err == nil && !outside(filepath.ToSlash(rel)) {
+				rels = append(rels, filepath.ToSlash(rel))
+			}
+		}
+	}
+	return rels
+}
+
+// trees gives the layers that a command runs in: the base's as one, and each of ours.
+func (b *builder) trees(img *base.Image, made []madeLayer) ([]rootfs.Group, error) {
+	group, err := groupOf(img)
+	if err != nil {
+		return nil, err
+	}
+	return append([]rootfs.Group{group}, b.groups(made)...), nil
+}
+
+// groups gives layers of ours, each as a tree of its own.
+func (b *builder) groups(made []madeLayer) (groups []rootfs.Group) {
+	for _, m := range made {
+		blob := b.blob(m)
+		groups = append(groups, rootfs.Group{{DiffID: m.DiffID, Open: func() (io.ReadCloser, error) { return blob.Open(context.Background()) }}})
+	}
+	return groups
+}
+
+// groupOf gives an image's layers as one tree.
+func groupOf(img *base.Image) (rootfs.Group, error) {
+	list, err := img.Layers()
+	if err != nil {
+		return nil, err
+	}
+	var group rootfs.Group
+	for _, layer := range list {
+		diffID, err := layer.DiffID()
+		if err != nil {
+			return nil, fmt.Errorf("reading the layers of %s: %w", img.Source, err)
+		}
+		group = append(group, rootfs.Layer{DiffID: diffID.Hex, Open: layer.Compressed})
+	}
+	return group, nil
+}
