@@ -151,10 +151,13 @@ func mountSystem(h *host, lowPorts bool) error {
 	return deviceLinks()
 }
 
+// deviceLinkTargets are the links that every program may expect in /dev.
+var deviceLinkTargets = map[string]string{"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
+	"stderr": "/proc/self/fd/2"}
+
 func deviceLinks() error {
-	for _, l := range [][2]string{{"/proc/self/fd", "/dev/fd"}, {"/proc/self/fd/0", "/dev/stdin"},
-		{"/proc/self/fd/1", "/dev/stdout"}, {"/proc/self/fd/2", "/dev/stderr"}} {
-		if err := os.Symlink(l[0], l[1]); err != nil && !errors.Is(err, os.ErrExist) {
+	for name, target := range deviceLinkTargets {
+		if err := os.Symlink(target, "/dev/"+name); err != nil && !errors.Is(err, os.ErrExist) {
 			return err
 		}
 	}

@@ -194,7 +194,7 @@ func testUser(w *world) {
 	if got := strings.Join(res.Choice.Notes, " "); !strings.HasPrefix(out, want) || !strings.Contains(got, note) {
 		w.t.Errorf("%s; %s", out, got)
 	}
-	if !strings.Contains(out, "effective 0 permitted 0 inheritable 0 bounding 0 no_new_privs 1") {
+	if !strings.Contains(w.privileges(out), "effective 0 permitted 0 inheritable 0 bounding 0 no_new_privs 1") {
 		w.t.Errorf("privileges: %s", out)
 	}
 	if w.rung == sandbox.Chroot {
