@@ -155,6 +155,24 @@ func TestLockMoves(t *testing.T) {
 	}
 }
 
+// TestLockOfProfiles pins what the other profiles ask for as well.
+func TestLockOfProfiles(t *testing.T) {
+	m := newMarket(t)
+	m.write("pyproject.toml", pyproject+"\n[tool.jubako]\npackages = [\"hello\"]\n[tool.jubako.profile.dev]\npackages = [\"newer\", \"hello\"]\n")
+	code, _, log := m.jubako("lock", "--base", m.base, m.dir)
+	expect(t, "lock", code, 0, log)
+	f, err := pins.Read(filepath.Join(m.dir, pins.Name))
+	if err != nil || len(f.Debian.Closures) != 2 {
+		t.Fatalf("%+v, %v", f, err)
+	}
+	for _, profile := range []string{"prod", "dev"} {
+		code, _, log = m.jubako("build", "--base", m.base, m.dir, "-p", profile, "--frozen-base", "--set", "staticfiles=false")
+		expect(t, profile, code, 0, log)
+	}
+	code, _, log = m.jubako("lock", "--base", m.base, m.dir, "-p", "dev")
+	expect(t, "the lock of another profile", code, 0, log, "already")
+}
+
 // TestPlaces looks for a locked package on the mirror, in the archive and in the snapshot.
 func TestPlaces(t *testing.T) {
 	m := newMarket(t)
@@ -250,6 +268,7 @@ func TestOtherBase(t *testing.T) {
 // TestBadPackages asks for what cannot be, of archives that are not what they should be.
 func TestBadPackages(t *testing.T) {
 	const inRelease = "/debian/dists/trixie/InRelease"
+	shared := newMarket(t) // of the cases that change nothing
 	for name, tc := range map[string]struct {
 		prepare func(*market)
 		want    string // packages
@@ -277,10 +296,12 @@ func TestBadPackages(t *testing.T) {
 		"older than the one": {nil, "libc6=1", nil, 2, []string{"there is no libc6=1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := newMarket(t)
+			m := shared
 			if tc.prepare != nil {
+				m = newMarket(t)
 				tc.prepare(m)
 			}
+			t.Setenv("JUBAKO_CACHE_DIR", t.TempDir())
 			archive := filepath.Join(t.TempDir(), "app.tar")
 			code, stdout, log := m.jubako(append([]string{"build", "--base", m.base, m.dir, "-o", "oci-archive:" + archive, "--set", fmt.Sprintf("packages=[%q]", tc.want)}, tc.args...)...)
 			expect(t, name, code, tc.code, log, tc.said...)

@@ -11,6 +11,7 @@ import (
 	"github.com/jubako/jubako/pkg/assemble"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/pins"
+	"github.com/jubako/jubako/pkg/project"
 )
 
 func (a *app) lockCmd() *cobra.Command {
@@ -31,6 +32,9 @@ are resolved anew when the configuration asks for others.`,
 				return err
 			}
 			defer tools.Store.Close()
+			if spec.AlsoPin, err = alsoPin(spec.Project, o, dirOf(args)); err != nil {
+				return err
+			}
 			file := filepath.Join(spec.Project.Dir, pins.Name)
 			old, err := pins.Read(file)
 			if err != nil && !upgrade {
@@ -56,6 +60,24 @@ are resolved anew when the configuration asks for others.`,
 	f.BoolVar(&check, "check", false, "write nothing; fail (exit code 4) where the lock is not what there is today")
 	o.format, o.sandbox = "oci", "auto"
 	return cmd
+}
+
+// alsoPin are the packages of the other profiles, as far as one lock can hold them: those over the same base.
+func alsoPin(p *project.Project, o *buildOptions, dir string) ([]project.Debian, error) {
+	var all []project.Debian
+	for _, name := range p.Profiles() {
+		if name == o.profile {
+			continue
+		}
+		q, err := project.Load(dir, name, o.sets)
+		if err != nil {
+			return nil, err
+		}
+		if (o.base != "" || q.Config.Base == p.Config.Base) && slices.Equal(q.Config.ExcludePackages, p.Config.ExcludePackages) {
+			all = append(all, q.Config.Debian)
+		}
+	}
+	return all, nil
 }
 
 // checkLock compares the lock with what there is today.

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"archive/tar"
+	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -8,6 +11,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 )
 
 // stepWorld is a world whose base has a program for steps, and whose project has these.
@@ -242,4 +248,81 @@ func processes(t *testing.T) (all []string) {
 		}
 	}
 	return all
+}
+
+// TestBytecode: each layer with sources has its bytecode in a layer of its own, which a change elsewhere leaves alone.
+func TestBytecode(t *testing.T) {
+	w := stepWorld(t, `
+[[tool.jubako.step]]
+name = "generated"
+command = ["prog", "write", "gen.py", "g = 1"]
+output = ["gen.py"]
+`)
+	w.edit("pyproject.toml", "[tool.jubako.staticfiles]", "[tool.jubako]\nbytecode = true\nwritable = [\"plugins\"]\nexclude = [\"pyproject.toml\"]\n[tool.jubako.staticfiles]")
+	w.write("mysite/old.py", "print 'two'\n")
+	w.write("plugins/p.py", "p = 1\n")
+	out := filepath.Join(t.TempDir(), "out")
+	first, log := w.build("-v", "-o", "oci:"+out)
+	for _, want := range []string{"bytecode     made     compiled by Python 3.12.9", "bytecode of app: 1 files do not compile, and have none: /app/mysite/old.py: SyntaxError: Missing parentheses"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the log lacks %q:\n%s", want, log)
+		}
+	}
+	files := layoutFiles(t, out)
+	for name, want := range map[string]string{
+		"app/mysite/__pycache__/settings.cpython-312.pyc": "pyc of " + settings, "app/__pycache__/gen.cpython-312.pyc": "pyc of g = 1",
+		"app/.venv/lib/python3.12/site-packages/django/__pycache__/__init__.cpython-312.pyc": "pyc of VERSION = 5\n",
+		"app/mysite/__pycache__/old.cpython-312.pyc":                                         "", "app/plugins/__pycache__/p.cpython-312.pyc": "",
+	} {
+		if files[name] != want {
+			t.Errorf("%s holds %q", name, files[name])
+		}
+	}
+	again, log := w.build("-o", "oci:"+filepath.Join(t.TempDir(), "b"), "--jobs", "3")
+	if layerStates(log, "bytecode") != "bytecode reused" || first[strings.LastIndex(first, "@"):] != again[strings.LastIndex(again, "@"):] {
+		t.Errorf("nothing has changed, and:\n%s\n%s\n%s", first, again, log)
+	}
+	w.write("mysite/views.py", "x = 1\n")
+	if _, log = w.build(); !strings.Contains(log, "compiled by Python 3.12.9, 1 made") {
+		t.Errorf("one file has changed, and:\n%s", log)
+	}
+	code, plan, log := w.jubako("plan", "--base", w.base, w.dir)
+	if code != 0 || !strings.Contains(plan, "bytecode     reused") {
+		t.Errorf("%d %s%s", code, plan, log)
+	}
+	if _, log = w.build("--set", "bytecode=false"); layerStates(log, "bytecode") != "bytecode absent" {
+		t.Errorf("it is switched off, and:\n%s", log)
+	}
+}
+
+// layoutFiles gives the files of all layers of the one image in a layout.
+func layoutFiles(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	index, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := index.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := index.Image(m.Manifests[0].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	for tr := tar.NewReader(mutate.Extract(img)); ; {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return files
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(tr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[h.Name] = string(b)
+	}
 }

@@ -312,3 +312,39 @@ func TestCase50SameInputsSameBytes(t *testing.T) {
 		t.Errorf("the blobs are %s and %s", x, y)
 	}
 }
+
+// TestBuilt: of a wheel that is yet to be built the key of its build counts, and what comes is held against the package.
+func TestBuilt(t *testing.T) {
+	s := &store{}
+	built := func(w wheeltest.Wheel, build string) Package {
+		p := s.pkg(w)
+		name, open := p.Filename, p.Open
+		p.Name, p.Version, p.Filename, p.SHA256, p.Build = "a", "1.0", "", "", build
+		p.Open = func(ctx context.Context) (Opened, error) {
+			o, err := open(ctx)
+			o.Filename = name
+			return o, err
+		}
+		return p
+	}
+	key := strings.Repeat("k", 64)
+	l, tree, _ := make1(t, options(built(simple("a"), key), s.pkg(simple("b"))))
+	text(t, tree, site+"a/__init__.py")
+	other, err := New(options(built(simple("a"), strings.Repeat("o", 64)), s.pkg(simple("b"))))
+	if err != nil || other.Key() == l.Key() {
+		t.Errorf("the build is no part of the key: %v", err)
+	}
+	for want, w := range map[string]wheeltest.Wheel{"another package's": simple("x"), "another version": {Name: "a", Version: "2.0"}} {
+		l, err := New(options(built(w, key)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.Tree(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	p := built(simple("a"), "short")
+	if _, err := New(options(p)); err == nil {
+		t.Error("a build without a key was taken")
+	}
+}

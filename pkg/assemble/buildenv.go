@@ -10,10 +10,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/jubako/jubako/layers"
+	"github.com/jubako/jubako/layers/debian"
 	"github.com/jubako/jubako/layers/venv"
 	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/fetch"
@@ -37,9 +39,17 @@ type buildSite struct {
 	py    pep508.Env
 	// foreign says that the image is for another platform than this machine's, so that only wheels for any will do.
 	foreign bool
-	// more are the layers of Debian packages that are there while wheels are built, and moreKeys their keys.
-	more     []rootfs.Group
-	moreKeys []string
+	// debian is the layer of Debian packages that are there while wheels are built; nil for none.
+	debian *debian.Layer
+	making sync.Mutex // one layer for builds is made at a time, since several builds want the same
+}
+
+// keys are those of what is laid between the base and the environment of build requirements.
+func (s *buildSite) keys() []string {
+	if s.debian == nil {
+		return nil
+	}
+	return []string{string(s.debian.Key())}
 }
 
 // site gives the place where the wheels of a platform are built, once.
@@ -49,7 +59,7 @@ func (b *builder) site(ctx context.Context, l *lower) (*buildSite, error) {
 	if s, ok := b.sites[l.image.Platform.String()]; ok {
 		return s, nil
 	}
-	s := &buildSite{image: l.image, facts: l.facts}
+	s := &buildSite{image: l.image}
 	if p := l.image.Platform; p.Architecture != b.Host.Architecture || p.OS != b.Host.OS {
 		s.foreign = true
 		var err error
@@ -57,10 +67,13 @@ func (b *builder) site(ctx context.Context, l *lower) (*buildSite, error) {
 			return nil, hint.Wrap(fmt.Errorf("wheels for %s are built on the base for this machine (%s): %w", p, b.Host, err),
 				"build where the platform is at home, or build the wheels elsewhere and name their folder with --find-links")
 		}
-		if s.facts, err = s.image.Facts(ctx, b.Store); err != nil {
-			return nil, err
-		}
-		if s.facts.Python.Version != l.facts.Python.Version {
+	}
+	facts, err := s.image.Facts(ctx, b.Store) // without the image's own Debian packages
+	if err != nil {
+		return nil, err
+	}
+	if s.facts = facts; s.foreign {
+		if p := l.image.Platform; s.facts.Python.Version != l.facts.Python.Version {
 			return nil, fmt.Errorf("the base has Python %s for %s and %s for this machine: wheels cannot be built for the one with the other", l.facts.Python.Version, p, s.facts.Python.Version)
 		}
 	}
@@ -74,11 +87,49 @@ func (b *builder) site(ctx context.Context, l *lower) (*buildSite, error) {
 		return nil, err
 	}
 	s.tags = tagsOf(s.facts, s.image.Platform)
+	if s.debian, err = b.buildPackages(ctx, s); err != nil {
+		return nil, err
+	}
 	if b.sites == nil {
 		b.sites = make(map[string]*buildSite)
 	}
 	b.sites[l.image.Platform.String()] = s
 	return s, nil
+}
+
+// buildPackages describes the layer of build-packages, those of the image among them; nil where none are asked for.
+func (b *builder) buildPackages(ctx context.Context, s *buildSite) (*debian.Layer, error) {
+	c := b.spec.Project.Config
+	if len(c.BuildPackages) == 0 {
+		return nil, nil
+	}
+	dpkg, err := s.image.Dpkg(ctx, b.Store)
+	if err != nil {
+		return nil, err
+	}
+	o := debian.Options{
+		Name: "build-packages", Facts: s.facts, Dpkg: dpkg, Arch: debArch(s.image.Platform), Requested: c.BuildPackages, Store: b.Store, Jobs: b.spec.Jobs,
+		Warn: func(text string) { b.debug("build-packages: %s", text) },
+	}
+	at := make(map[string]int)
+	for _, r := range []struct{ request, over []string }{{c.Packages, nil}, {c.BuildPackages, c.Packages}} {
+		set, err := b.debs(ctx, s.image, r.request, r.over)
+		if err != nil {
+			return nil, fmt.Errorf("build-packages: %w", err)
+		}
+		if set == nil {
+			continue
+		}
+		for _, p := range b.packagesOf(set) {
+			if i, twice := at[p.Name]; twice {
+				o.Packages[i] = p
+				continue
+			}
+			at[p.Name] = len(o.Packages)
+			o.Packages = append(o.Packages, p)
+		}
+	}
+	return debian.New(o)
 }
 
 // buildInputs is everything that a built wheel depends on. Its digest is the build's key.
@@ -113,7 +164,7 @@ func (b *builder) buildKey(ctx context.Context, l *lower, src *sourceOf) (*build
 		return nil, err
 	}
 	s := src.s
-	name := strings.TrimSpace(s.Name + " " + s.Version)
+	name := src.name()
 	u := b.spec.Project.UV.Building
 	if slices.Contains(u.NoIsolation, "*") || slices.Contains(u.NoIsolation, s.Name) {
 		return nil, hint.Wrap(hint.Usage(fmt.Errorf("package %s is to be built without isolation (no-build-isolation in [tool.uv]), which jubako does not do", name)),
@@ -121,7 +172,7 @@ func (b *builder) buildKey(ctx context.Context, l *lower, src *sourceOf) (*build
 	}
 	key := &buildInputs{
 		Format: pep517.Format, Name: s.Name, Version: s.Version, Source: src.digest, At: src.at, Editable: src.editable,
-		Python: site.facts.Python, Base: site.image.Digest.String(), Packages: site.moreKeys, Settings: b.buildSettings(s.Name),
+		Python: site.facts.Python, Base: site.image.Digest.String(), Packages: site.keys(), Settings: b.buildSettings(s.Name),
 	}
 	key.Env = b.buildVariables(s)
 	found, err := b.requirements(ctx, l, site, src, key)
@@ -188,7 +239,15 @@ func (b *builder) backend(ctx context.Context, l *lower, src *sourceOf, requires
 	if err != nil {
 		return nil, err
 	}
-	groups := slices.Concat([]rootfs.Group{group}, site.more, []rootfs.Group{env})
+	groups := []rootfs.Group{group}
+	if site.debian != nil {
+		laid, err := b.asTree(ctx, site, site.debian)
+		if err != nil {
+			return nil, err
+		}
+		groups = append(groups, laid)
+	}
+	groups = append(groups, env)
 	trees, err := rootfs.Unpack(ctx, b.Store, groups, rootfs.Limits{})
 	if err != nil {
 		return nil, err
@@ -216,12 +275,20 @@ func (b *builder) buildEnvironment(ctx context.Context, site *buildSite, require
 	if err != nil {
 		return nil, err
 	}
+	return b.asTree(ctx, site, layer)
+}
+
+// asTree makes a layer that is there for builds alone, once.
+func (b *builder) asTree(ctx context.Context, site *buildSite, layer layers.Layer) (rootfs.Group, error) {
 	m := &maker{store: b.Store, jobs: b.spec.Jobs, parent: site.facts.Parent, now: b.Now, report: func(e Event) {
-		if e.Kind == Debug {
+		if e.Kind == Debug || e.Kind == LayerIs && e.State == Making || e.Kind == Ended {
 			b.Report(e)
 		}
 	}}
+	site.making.Lock()
+	defer site.making.Unlock()
 	made, err := m.make(ctx, layer)
+	b.Report(Event{Kind: Ended, Name: layer.Name()})
 	if err != nil {
 		return nil, err
 	}

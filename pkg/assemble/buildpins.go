@@ -172,7 +172,7 @@ func (p *buildPinner) requirement(ctx context.Context, index *buildIndex, w pinn
 // that f pins; nil where there are none, or there is no lock yet. What keep pins stays as it is as long as it serves.
 func PinBuild(ctx context.Context, t Tools, s Spec, f *pins.File, keep *pins.Build) (_ *pins.Build, err error) {
 	b := newBuilder(t, s)
-	b.in = &inputs{pins: &pins.File{Build: keep}}
+	b.in = &inputs{pins: &pins.File{Base: f.Base, Debian: f.Debian, Build: keep}, pinned: true}
 	p := s.Project
 	if err := b.in.readLock(p.Dir, s.Lock); err != nil {
 		if errors.Is(err, errNoLock) {

@@ -123,12 +123,12 @@ func (b *builder) resolve(ctx context.Context, l *lower, site *buildSite, src *s
 	if found, err = b.resolveTexts(ctx, site, src, asked); err != nil {
 		return nil, nil, err
 	}
-	b.Report(Event{Kind: LayerIs, Name: src.s.Name, State: Making, Text: "asking what its build needs"})
-	defer b.Report(Event{Kind: Ended, Name: src.s.Name})
 	if err := b.turns.Acquire(ctx, 1); err != nil {
 		return nil, nil, err
 	}
 	defer b.turns.Release(1)
+	b.Report(Event{Kind: LayerIs, Name: src.name(), State: Making, Text: "asking what its build needs"})
+	defer b.Report(Event{Kind: Ended, Name: src.name()})
 	run, err := b.backend(ctx, l, src, found)
 	if err != nil {
 		return nil, nil, err

@@ -33,7 +33,7 @@ func (b *builder) again(ctx context.Context, img *base.Image, set *debs, install
 	if err != nil {
 		return nil, err
 	}
-	problem := deb.Problem{Universe: deb.NewUniverse(debArch(img.Platform), lists), Installed: installed, Exclude: b.in.pins.Debian.Exclude}
+	problem := deb.Problem{Universe: deb.NewUniverse(debArch(img.Platform), lists), Installed: installed, Exclude: b.excluded(img)}
 	if len(set.Over) > 0 {
 		below, err := answer(problem, versioned(set.Over, all))
 		if err != nil {

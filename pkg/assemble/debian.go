@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"path"
 	"slices"
 	"time"
 
@@ -128,11 +129,16 @@ func (b *builder) resolveDebs(ctx context.Context, img *base.Image, dpkg *base.D
 	if err != nil {
 		return nil, err
 	}
+	return b.resolveFor(ctx, place{img.Platform, facts.OS, dpkg, installed, b.excluded(img)}, request, over)
+}
+
+// excluded are the packages that count as fulfilled in an image.
+func (b *builder) excluded(img *base.Image) []string {
 	exclude := b.spec.Project.Config.ExcludePackages
 	if img.Source.Kind == base.Packages {
 		exclude = append(slices.Clone(baseExclude[:]), exclude...)
 	}
-	return b.resolveFor(ctx, place{img.Platform, facts.OS, dpkg, installed, exclude}, request, over)
+	return exclude
 }
 
 // resolveFor asks the archives. The answer is kept, for as long as the archives' releases are the same.
@@ -140,6 +146,11 @@ func (b *builder) resolveFor(ctx context.Context, p place, request, over []strin
 	sources, err := b.debSources(p.os, p.dpkg)
 	if err != nil {
 		return nil, err
+	}
+	for name := range p.dpkg.Files {
+		if name == "etc/apt/preferences" || path.Dir(name) == "etc/apt/preferences.d" {
+			b.warn(fmt.Sprintf("/%s of the base is not read: jubako takes the newest version of a package, or the one that packages names with =VERSION or /SUITE", name))
+		}
 	}
 	client := &archive.Client{Fetch: b.Fetch, Now: b.Now, Note: func(s string) { b.debug("%s", s) }}
 	suites := make([]*archive.Suite, len(sources))

@@ -119,6 +119,9 @@ func (b *builder) wheelsFor(l locked.Lock, env pep508.Env, tags wheel.Tags) bool
 		if s.Source.Local() || s.Source.Kind == locked.Git || len(s.Hashes) > 0 {
 			continue // nothing tells before it is looked at
 		}
+		if len(s.Wheels) == 0 && s.Sdist != nil && build.CheckBuild(s.Package) == nil {
+			continue // what has no wheel for any Python is built for this one
+		}
 		if _, err := s.ChooseWheel(tags, build); err != nil {
 			return false
 		}

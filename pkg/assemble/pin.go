@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/pins"
+	"github.com/jubako/jubako/pkg/project"
 )
 
 // Pin describes for jubako.lock what Build would take today: the base, and Debian packages for its platforms. Where keep is
@@ -91,7 +93,8 @@ func pinned(ctx context.Context, o *base.Opened, asked []v1.Platform, host v1.Pl
 // pinDebian resolves what the configuration asks for; nil where it asks for no packages.
 func (b *builder) pinDebian(ctx context.Context, o *base.Opened, platforms []v1.Platform) (*pins.Debian, error) {
 	c := b.spec.Project.Config.Debian
-	if len(c.Packages)+len(c.BuildPackages) == 0 {
+	requests := b.spec.debRequests()
+	if len(requests) == 0 {
 		return nil, nil
 	}
 	d := &pins.Debian{Exclude: c.ExcludePackages}
@@ -104,10 +107,7 @@ func (b *builder) pinDebian(ctx context.Context, o *base.Opened, platforms []v1.
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range []struct{ request, over []string }{{c.Packages, nil}, {c.BuildPackages, c.Packages}} {
-			if len(r.request) == 0 {
-				continue
-			}
+		for _, r := range requests {
 			set, err := b.resolveDebs(ctx, img, dpkg, installed, r.request, r.over)
 			if err != nil {
 				return nil, fmt.Errorf("platform %s: %w", img.Platform, err)
@@ -119,18 +119,36 @@ func (b *builder) pinDebian(ctx context.Context, o *base.Opened, platforms []v1.
 		}
 	}
 	slices.SortStableFunc(d.Closures, func(x, y pins.Closure) int {
-		return cmp.Or(cmp.Compare(x.Platform, y.Platform), cmp.Compare(len(x.Over), len(y.Over)))
+		return cmp.Or(cmp.Compare(x.Platform, y.Platform), cmp.Compare(len(x.Over), len(y.Over)), slices.Compare(x.Request, y.Request), slices.Compare(x.Over, y.Over))
 	})
 	return d, nil
+}
+
+// debRequest is a request, and the one whose packages are there already.
+type debRequest struct{ request, over []string }
+
+// debRequests are those of all profiles, each once.
+func (s *Spec) debRequests() []debRequest {
+	var all []debRequest
+	for _, c := range append([]project.Debian{s.Project.Config.Debian}, s.AlsoPin...) {
+		for _, r := range []debRequest{{c.Packages, nil}, {c.BuildPackages, c.Packages}} {
+			known := slices.ContainsFunc(all, func(o debRequest) bool { return slices.Equal(o.request, r.request) && slices.Equal(o.over, r.over) })
+			if len(r.request) > 0 && !known {
+				all = append(all, r)
+			}
+		}
+	}
+	return all
 }
 
 // addClosure takes a set over, whose sources are counted anew.
 func addClosure(d *pins.Debian, set *debs) {
 	number := make([]int, len(set.Sources))
 	for i, s := range set.Sources {
-		number[i] = slices.IndexFunc(d.Sources, func(o pins.Source) bool { return o.URI == s.URI && o.Suite == s.Suite })
+		number[i] = slices.IndexFunc(d.Sources, func(o pins.Source) bool { return o.URI == withoutUser(s.URI) && o.Suite == s.Suite })
 		if number[i] < 0 {
 			number[i] = len(d.Sources)
+			s.URI, s.Snapshot = withoutUser(s.URI), withoutUser(s.Snapshot) // a lock is no place for a password: .netrc is
 			d.Sources = append(d.Sources, s)
 		}
 	}
@@ -142,11 +160,23 @@ func addClosure(d *pins.Debian, set *debs) {
 	d.Closures = append(d.Closures, c)
 }
 
+// withoutUser takes the credentials out of a URL.
+func withoutUser(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.User == nil {
+		return text
+	}
+	u.User = nil
+	return u.String()
+}
+
 // Pins says whether a lock has what the configuration asks for on the platforms that it was made for.
 func Pins(f *pins.File, s Spec) bool {
 	c := s.Project.Config.Debian
-	if len(c.Packages)+len(c.BuildPackages) == 0 {
-		return f.Debian == nil
+	requests := s.debRequests()
+	if len(requests) == 0 {
+		// What a base of packages is made of belongs to the base.
+		return f.Debian == nil || !slices.ContainsFunc(f.Debian.Closures, func(c pins.Closure) bool { return !slices.Equal(c.Request, baseRequest[:]) })
 	}
 	if f.Debian == nil || !slices.Equal(f.Debian.Exclude, c.ExcludePackages) || len(f.Debian.Closures) == 0 {
 		return false
@@ -159,8 +189,8 @@ func Pins(f *pins.File, s Spec) bool {
 		platforms = append(platforms, cl.Platform)
 	}
 	for _, p := range platforms {
-		for _, r := range []struct{ request, over []string }{{c.Packages, nil}, {c.BuildPackages, c.Packages}} {
-			if _, ok := f.Debian.Closure(p, r.request, r.over); !ok && len(r.request) > 0 {
+		for _, r := range requests {
+			if _, ok := f.Debian.Closure(p, r.request, r.over); !ok {
 				return false
 			}
 		}

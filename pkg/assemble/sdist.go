@@ -46,6 +46,9 @@ type sourceOf struct {
 	editable bool
 }
 
+// name is the package's, with its version where it is locked.
+func (src *sourceOf) name() string { return strings.TrimSpace(src.s.Name + " " + src.s.Version) }
+
 // fromSdist describes a package whose wheel is built from its sdist, where nothing forbids it.
 func (b *builder) fromSdist(ctx context.Context, l *lower, s locked.Selected, build locked.BuildOptions) (p venv.Package, err error) {
 	if err := build.CheckBuild(s.Package); err != nil {
@@ -155,7 +158,7 @@ func (b *builder) openBuilt(ctx context.Context, l *lower, src *sourceOf, key *b
 			return venv.Opened{}, err
 		}
 	}
-	if err := b.checkLinked(ctx, l, strings.TrimSpace(src.s.Name+" "+src.s.Version), known.Needs); err != nil {
+	if err := b.checkLinked(l, src.name(), known.Needs); err != nil {
 		return venv.Opened{}, err
 	}
 	f, err := b.Store.Verified(known.Digest)
@@ -178,14 +181,14 @@ func (b *builder) known(key *buildInputs) (known builtWheel, ok bool) {
 
 // buildWheel runs the backend and keeps the wheel.
 func (b *builder) buildWheel(ctx context.Context, l *lower, src *sourceOf, key *buildInputs) (known builtWheel, err error) {
-	name := strings.TrimSpace(src.s.Name + " " + src.s.Version)
+	name := src.name()
 	if err := b.turns.Acquire(ctx, 1); err != nil {
 		return known, err
 	}
 	defer b.turns.Release(1)
 	start := b.Now()
-	b.Report(Event{Kind: LayerIs, Name: src.s.Name, State: Making, Text: "building " + src.words})
-	defer b.Report(Event{Kind: Ended, Name: src.s.Name})
+	b.Report(Event{Kind: LayerIs, Name: name, State: Making, Text: "building " + src.words})
+	defer b.Report(Event{Kind: Ended, Name: name})
 	run, err := b.backend(ctx, l, src, key.Requires)
 	if err != nil {
 		return known, err
@@ -216,7 +219,7 @@ func (b *builder) buildWheel(ctx context.Context, l *lower, src *sourceOf, key *
 	if err := b.Store.PutRecord(builtWheels, key.digest(), raw); err != nil {
 		return known, err
 	}
-	b.Report(Event{Kind: Built, Name: src.s.Name, Text: fmt.Sprintf("%s from %s", name, src.words), Size: known.Size, Took: b.Now().Sub(start)})
+	b.Report(Event{Kind: Built, Name: name, Text: fmt.Sprintf("%s from %s", name, src.words), Size: known.Size, Took: b.Now().Sub(start)})
 	return known, nil
 }
 

@@ -41,6 +41,8 @@ type Spec struct {
 
 	// DebMirror and Snapshot stand over the configuration's.
 	DebMirror, Snapshot string
+	// AlsoPin are the packages of the project's other profiles, which jubako.lock pins too.
+	AlsoPin []project.Debian
 	// StrictScripts makes a maintainer script that is not carried out an error.
 	StrictScripts bool
 

@@ -25,7 +25,7 @@ import (
 )
 
 // withCommands adds to the layers of a platform those that commands make: each step's, in the order in which they are
-// written, and the static files.
+// written, the static files, and bytecode.
 func (b *builder) withCommands(ctx context.Context, l *lower) ([]madeLayer, error) {
 	if l.commanded != nil {
 		return l.commanded, nil
@@ -33,7 +33,7 @@ func (b *builder) withCommands(ctx context.Context, l *lower) ([]madeLayer, erro
 	s := &stage{b: b, at: l, host: l, made: slices.Clone(l.made), below: l.made}
 	c := b.spec.Project.Config
 	static := !c.Staticfiles.Off && (l.layout.Django || c.Staticfiles.Set)
-	if len(c.Steps) > 0 || static {
+	if len(c.Steps) > 0 || static || c.Bytecode {
 		if err := s.settle(ctx); err != nil {
 			return nil, err
 		}
@@ -45,6 +45,11 @@ func (b *builder) withCommands(ctx context.Context, l *lower) ([]madeLayer, erro
 	}
 	if static {
 		if err := s.add(ctx, "collectstatic", func() (layers.Layer, error) { return b.staticLayer(s) }); err != nil {
+			return nil, err
+		}
+	}
+	if c.Bytecode {
+		if err := s.bytecode(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -150,7 +155,7 @@ func (b *builder) stepLayer(s *stage, st project.Step) (layers.Layer, error) {
 	}
 	o.UID, o.GID = b.owner(s.at.user)
 	for _, m := range s.below {
-		if m.name != "debian" && m.name != "passwd" {
+		if !isSystem(m) {
 			break
 		}
 		o.System++
@@ -244,12 +249,16 @@ func (b *builder) trees(img *base.Image, made []madeLayer) ([]rootfs.Group, erro
 	if err != nil {
 		return nil, err
 	}
-	groups := []rootfs.Group{group}
+	return append([]rootfs.Group{group}, b.groups(made)...), nil
+}
+
+// groups gives layers of ours, each as a tree of its own.
+func (b *builder) groups(made []madeLayer) (groups []rootfs.Group) {
 	for _, m := range made {
 		blob := b.blob(m)
 		groups = append(groups, rootfs.Group{{DiffID: m.DiffID, Open: func() (io.ReadCloser, error) { return blob.Open(context.Background()) }}})
 	}
-	return groups, nil
+	return groups
 }
 
 // groupOf gives an image's layers as one tree.

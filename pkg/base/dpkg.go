@@ -35,6 +35,7 @@ func DpkgPaths() []string {
 		"var/lib/dpkg/alternatives/*", "var/lib/dpkg/triggers/*",
 		"etc/dpkg/dpkg.cfg", "etc/dpkg/dpkg.cfg.d/*",
 		"etc/apt/sources.list", "etc/apt/sources.list.d/*", "etc/apt/trusted.gpg", "etc/apt/trusted.gpg.d/*", "etc/apt/keyrings/*",
+		"etc/apt/preferences", "etc/apt/preferences.d/*",
 		"usr/share/keyrings/*", "usr/local/share/keyrings/*",
 		"etc/ld.so.conf", "etc/ld.so.conf.d/*", "etc/ld.so.cache",
 		"etc/ca-certificates.conf", "usr/local/share/ca-certificates/*.crt",

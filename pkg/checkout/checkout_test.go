@@ -148,3 +148,27 @@ func TestRefused(t *testing.T) {
 		}
 	})
 }
+
+// TestArchival describes a commit as git does: with and without a tag, changed and not; nothing where there is no repository.
+func TestArchival(t *testing.T) {
+	dir, first := repo(t)
+	git(t, dir, "checkout", "-q", first)
+	if got := Archival(t.Context(), dir); !strings.Contains(got, "node: "+first+"\n") || !strings.Contains(got, "describe-name: 0.0-1-g"+first+"\n") {
+		t.Errorf("without a tag: %q", got)
+	}
+	git(t, dir, "tag", "v1.2")
+	if got := Archival(t.Context(), dir); !strings.Contains(got, "describe-name: v1.2-0-g"+first+"\n") {
+		t.Errorf("with a tag: %q", got)
+	}
+	list, err := filepath.Glob(filepath.Join(dir, "[a-zA-Z]*"))
+	if err != nil || len(list) == 0 {
+		t.Fatal(list, err)
+	}
+	write(t, dir, filepath.Base(list[0]), "changed")
+	if got := Archival(t.Context(), dir); !strings.Contains(got, "-dirty\n") {
+		t.Errorf("changed: %q", got)
+	}
+	if got := Archival(t.Context(), t.TempDir()); got != "" {
+		t.Errorf("no repository: %q", got)
+	}
+}

@@ -78,7 +78,7 @@ func (p *Package) set(name, value string) (err error) {
 		p.Filename = value
 	case "Size":
 		if p.Size, err = strconv.ParseInt(value, 10, 64); err != nil || p.Size < 0 {
-			return fmt.Errorf("Size: %.30q is no size", value)
+			return fmt.Errorf("the field Size is %.30q", value)
 		}
 	case "SHA256":
 		p.SHA256 = value

@@ -43,11 +43,11 @@ func ParseRelease(text []byte) (*Release, error) {
 		Files: make(map[string]File),
 	}
 	if r.Date, err = parseDate(s.Get("Date")); err != nil {
-		return nil, fmt.Errorf("Date: %w", err)
+		return nil, fmt.Errorf("its field Date: %w", err)
 	}
 	if until, ok := s.Lookup("Valid-Until"); ok {
 		if r.ValidUntil, err = parseDate(until); err != nil {
-			return nil, fmt.Errorf("Valid-Until: %w", err)
+			return nil, fmt.Errorf("its field Valid-Until: %w", err)
 		}
 	}
 	for line := range strings.SplitSeq(s.Get("SHA256"), "\n") {
@@ -56,11 +56,11 @@ func ParseRelease(text []byte) (*Release, error) {
 			continue
 		}
 		if len(f) != 3 {
-			return nil, fmt.Errorf("SHA256: %.80q names no file", line)
+			return nil, fmt.Errorf("its field SHA256: %.80q names no file", line)
 		}
 		size, err := strconv.ParseInt(f[1], 10, 64)
 		if err != nil || size < 0 || !validSHA256(f[0]) {
-			return nil, fmt.Errorf("SHA256: %.80q names no file", line)
+			return nil, fmt.Errorf("its field SHA256: %.80q names no file", line)
 		}
 		if len(r.Files) == maxReleaseFiles {
 			return nil, fmt.Errorf("it names more than %d files", maxReleaseFiles)

@@ -15,9 +15,12 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"strings"
 	"time"
 
 	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/fstree"
+	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/rootfs"
 	"github.com/jubako/jubako/pkg/sandbox"
 	"github.com/jubako/jubako/pkg/step"
@@ -72,7 +75,7 @@ var fixed = []string{
 }
 
 // hook runs one hook, and hands its result to use while what it wrote is still there.
-func (b *Build) hook(ctx context.Context, name string, use func(view rootfs.View, result []byte) error) (err error) {
+func (b *Build) hook(ctx context.Context, name string, use func(res *step.Result, result []byte) error) (err error) {
 	request, err := json.Marshal(map[string]any{
 		"backend": b.System.Backend, "path": append([]string{}, b.System.Path...), "source": b.Source, "hook": name, "settings": b.Settings,
 		"out": outDir, "result": resultFile,
@@ -96,7 +99,7 @@ func (b *Build) hook(ctx context.Context, name string, use func(view rootfs.View
 	if err != nil {
 		return fmt.Errorf("the backend %s ended without a result: %w", b.System.Backend, err)
 	}
-	return use(res.View(), result)
+	return use(res, result)
 }
 
 // maxResult bounds a hook's result in bytes.
@@ -134,7 +137,7 @@ func (b *Build) Requires(ctx context.Context) (all []string, err error) {
 	if b.Editable {
 		hook = "get_requires_for_" + hookEditable
 	}
-	err = b.hook(ctx, hook, func(_ rootfs.View, result []byte) error {
+	err = b.hook(ctx, hook, func(_ *step.Result, result []byte) error {
 		if err := json.Unmarshal(result, &all); err != nil {
 			return fmt.Errorf("the result of %s: %w", hook, err)
 		}
@@ -150,7 +153,11 @@ func (b *Build) Wheel(ctx context.Context, w io.Writer, check func(*wheel.Archiv
 		hook = hookEditable
 	}
 	var filename wheel.Filename
-	err := b.hook(ctx, hook, func(view rootfs.View, result []byte) (err error) {
+	err := b.hook(ctx, hook, func(res *step.Result, result []byte) (err error) {
+		if err := b.checkSource(res); err != nil {
+			return err
+		}
+		view := res.View()
 		var name string
 		if err := json.Unmarshal(result, &name); err != nil {
 			return fmt.Errorf("the result of %s: %w", hook, err)
@@ -177,4 +184,21 @@ func (b *Build) Wheel(ctx context.Context, w io.Writer, check func(*wheel.Archiv
 		return wheel.Rewrite(w, archive)
 	})
 	return filename, err
+}
+
+// checkSource refuses an editable build that compiles extensions into the source: of the source, only the wheel comes back.
+func (b *Build) checkSource(res *step.Result) error {
+	if !b.Editable {
+		return nil
+	}
+	written, err := res.Output(b.Source)
+	if err != nil {
+		return err
+	}
+	for _, e := range written {
+		if e.Kind == fstree.File && strings.HasSuffix(e.Path, ".so") && !strings.Contains(e.Path, "/build/") {
+			return hint.Wrap(fmt.Errorf("its backend compiles /%s into the source, which an image that is editable would lack", e.Path), "build it into the environment with --no-editable")
+		}
+	}
+	return nil
 }

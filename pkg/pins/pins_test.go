@@ -184,6 +184,9 @@ func TestMoved(t *testing.T) {
 func FuzzLockFile(f *testing.F) {
 	f.Add(sample().Bytes())
 	f.Add(New(Base{Name: "x", Digest: digest}).Bytes())
+	built := New(Base{Name: "x", Digest: digest})
+	built.Build = sampleBuild()
+	f.Add(built.Bytes())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		l, err := Parse(b)
 		if err != nil {
@@ -194,4 +197,68 @@ func FuzzLockFile(f *testing.F) {
 			t.Errorf("%q is written %q: %v", b, l.Bytes(), err)
 		}
 	})
+}
+
+func sampleBuild() *Build {
+	return &Build{Python: "3.12",
+		Requirements: []BuildRequirement{{Name: "setuptools", Version: "80.9.0", Wheels: []BuildWheel{{URL: "https://files.example/a/setuptools-80.9.0-py3-none-any.whl", Hash: digest}}}},
+		Packages: []BuildPackage{
+			{Name: "app", Editable: true, Asked: []string{"setuptools>=61", `x; os_name == "nt"`}, Settings: "s", Requires: []string{"setuptools==80.9.0"}},
+			{Name: "uwsgi", Version: "2.0.28", Source: digest, Asked: []string{"setuptools>=40.8.0"}, Requires: []string{"setuptools==80.9.0"}},
+		}}
+}
+
+func TestBuild(t *testing.T) {
+	f := New(Base{Name: "a", Digest: digest})
+	f.Build = sampleBuild()
+	got, err := Parse(f.Bytes())
+	if err != nil {
+		t.Fatalf("%v\n%s", err, f.Bytes())
+	}
+	if d := cmp.Diff(f.Build, got.Build); d != "" {
+		t.Error(d)
+	}
+	for _, tt := range []struct {
+		name, version, source string
+		editable, want        bool
+	}{
+		{"app", "", "", true, true}, {"app", "", "", false, false}, {"uwsgi", "2.0.28", digest, false, true}, {"uwsgi", "2.0.29", digest, false, false},
+		{"uwsgi", "2.0.28", "sha256:other", false, false},
+	} {
+		if _, ok := got.Build.Package(tt.name, tt.version, tt.source, tt.editable); ok != tt.want {
+			t.Errorf("%v: %v", tt, ok)
+		}
+	}
+	if _, ok := (*Build)(nil).Package("a", "", "", false); ok {
+		t.Error("a file without the section pins something")
+	}
+	for want, change := range map[string]func(*Build){
+		"which Python":           func(b *Build) { b.Python = "" },
+		"not in its normal form": func(b *Build) { b.Requirements[0].Name = "SetupTools" },
+		"has no wheel":           func(b *Build) { b.Requirements[0].Wheels = nil },
+		"another name or version": func(b *Build) {
+			b.Requirements[0].Wheels[0].URL = "https://files.example/evil-80.9.0-py3-none-any.whl"
+		},
+		"is no digest":         func(b *Build) { b.Requirements[0].Wheels[0].Hash = "md5:00" },
+		"URL cannot be read":   func(b *Build) { b.Requirements[0].Wheels[0].URL = "ext::sh -c x" },
+		"does not end in .whl": func(b *Build) { b.Requirements[0].Wheels[0].URL = "https://files.example/a.zip" },
+		"not among the build":  func(b *Build) { b.Packages[0].Requires = []string{"wheel==1"} },
+		"has no name":          func(b *Build) { b.Packages[0].Name = "" },
+		"is there twice":       func(b *Build) { b.Requirements = append(b.Requirements, b.Requirements[0]) },
+	} {
+		f.Build = sampleBuild()
+		change(f.Build)
+		if _, err := Parse(f.Bytes()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	fresh := sampleBuild()
+	fresh.Requirements[0].Version = "81.0"
+	fresh.Requirements = append(fresh.Requirements, BuildRequirement{Name: "wheel", Version: "1"})
+	if d := cmp.Diff([]string{"setuptools 81.0 was 80.9.0 (a build requirement)", "wheel 1 is new: a build requirement"}, MovedBuild(sampleBuild(), fresh)); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff([]string{"setuptools 80.9.0 is no longer a build requirement"}, MovedBuild(sampleBuild(), nil)); d != "" {
+		t.Error(d)
+	}
 }

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -57,6 +59,23 @@ type Project struct {
 
 // Where says where a key of [tool.jubako] is written: "pyproject.toml:12:3", "--set", or "[tool.jubako] KEY" where it is inferred.
 func (p *Project) Where(key string) string { return p.places.of(key) }
+
+// Profiles lists the profiles that the file has, in order, the default one among them.
+func (p *Project) Profiles() []string {
+	var doc struct {
+		Tool struct {
+			Jubako struct {
+				Profile map[string]any `toml:"profile"`
+			} `toml:"jubako"`
+		} `toml:"tool"`
+	}
+	names := []string{DefaultProfile}
+	if err := toml.Unmarshal(p.Raw, &doc); err == nil { // it was read before
+		names = append(names, slices.Collect(maps.Keys(doc.Tool.Jubako.Profile))...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
 
 // rawPyproject is what jubako reads of the rest of the file.
 type rawPyproject struct {

@@ -420,3 +420,33 @@ func TestOrdinaryUser(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
+
+// TestPlace makes a tree once, and leaves nothing of one that fails.
+func TestPlace(t *testing.T) {
+	store, err := cas.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	made := 0
+	fill := func(dir string) error {
+		made++
+		return os.WriteFile(filepath.Join(dir, "x"), []byte("x"), 0o644)
+	}
+	dir, err := Place(store, "key", fill)
+	again, err2 := Place(store, "key", fill)
+	if err := errors.Join(err, err2); err != nil || dir != again || made != 1 {
+		t.Errorf("%s, %s, made %d times: %v", dir, again, made, err)
+	}
+	if other, err := Place(store, "other", fill); err != nil || other == dir {
+		t.Errorf("%s: %v", other, err)
+	}
+	failed := errors.New("failed")
+	if _, err := Place(store, "third", func(dir string) error { return errors.Join(fill(dir), failed) }); !errors.Is(err, failed) {
+		t.Error(err)
+	}
+	left, err := os.ReadDir(filepath.Join(store.Dir(), "tmp"))
+	if err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}

@@ -8,20 +8,20 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/klauspost/compress/flate"
 
 	"github.com/jubako/jubako/pkg/fstree"
 )
 
-// The form in which Rewrite writes: the level of the compressor, and the first day that a zip can hold (1980-01-01, as MS-DOS
-// has it). Another level is another format of whoever keeps such wheels.
-const (
-	rewriteLevel = 6
-	rewriteDate  = 1<<5 | 1
-)
+// rewriteLevel is the compressor's in what Rewrite writes. Another one is another format of whoever keeps such wheels.
+const rewriteLevel = 6
 
-// Rewrite writes a wheel anew, in the one form for its content: entries by name with RECORD last, no times, two modes, one
+// rewriteTime is the time of every entry, in seconds since 1970: the first that a zip can hold.
+const rewriteTime = 315532800
+
+// Rewrite writes a wheel anew, in the one form for its content: entries by name with RECORD last, one time, two modes, one
 // compressor, and a RECORD with the hash and size of every file. The same files make the same bytes.
 func Rewrite(w io.Writer, a Source) error {
 	if err := rewrite(w, a); err != nil {
@@ -32,6 +32,7 @@ func Rewrite(w io.Writer, a Source) error {
 
 func rewrite(w io.Writer, a Source) error {
 	files := slices.Clone(a.Files())
+	slices.SortFunc(files, func(x, y File) int { return strings.Compare(x.Path, y.Path) })
 	record := ""
 	for _, f := range files {
 		if dir, ok := strings.CutSuffix(f.Path, ".dist-info/RECORD"); ok && !strings.Contains(dir, "/") {
@@ -67,7 +68,7 @@ func rewrite(w io.Writer, a Source) error {
 }
 
 func rewriteFile(zw *zip.Writer, f File) (err error) {
-	h := &zip.FileHeader{Name: f.Path, Method: zip.Deflate, ModifiedDate: rewriteDate} //nolint:staticcheck // Modified would add a field that says no more
+	h := &zip.FileHeader{Name: f.Path, Method: zip.Deflate, Modified: time.Unix(rewriteTime, 0).UTC()}
 	switch {
 	case f.Dir:
 		h.Name, h.Method = h.Name+"/", zip.Store

@@ -434,3 +434,33 @@ func describeTree(t *testing.T, root string) map[string]string {
 	}
 	return tree
 }
+
+// baseChecks are what the README promises of a base made of packages; they run in Docker.
+const baseChecks = `
+import asyncio, bz2, ctypes.util, curses, locale, lzma, os, pwd, readline, socket, sqlite3, ssl, sys, uuid, zoneinfo
+assert len(ssl.create_default_context().get_ca_certs()) > 100
+assert locale.setlocale(locale.LC_ALL, "") == "C.UTF-8", locale.setlocale(locale.LC_ALL)
+assert zoneinfo.ZoneInfo("Europe/Berlin") and socket.getservbyname("http") == 80
+assert ctypes.util.find_library("ssl") and pwd.getpwuid(65534).pw_name == "nobody"
+assert os.stat("/tmp").st_mode & 0o7777 == 0o1777 and not os.path.exists("/bin/sh")
+assert sqlite3.connect(":memory:").execute("select 1").fetchone() == (1,)
+print(sys.version_info[0])
+`
+
+// TestDebianBase builds the sample project on a base of packages alone, and lets Docker run it.
+func TestDebianBase(t *testing.T) {
+	dir := project(t)
+	tag := "jubako.test/scratch:1"
+	file := filepath.Join(t.TempDir(), "image.tar")
+	jubako(t, "build", "--base", "debian:trixie", "-t", tag, "--format", "docker", "-o", "docker-archive:"+file, dir).run(t)
+	again := filepath.Join(t.TempDir(), "image.tar")
+	jubako(t, "build", "--base", "debian:trixie", "-t", tag, "--format", "docker", "-o", "docker-archive:"+again, "--no-cache", dir).run(t)
+	command("cmp", file, again).run(t)
+	docker("load", "-q", "-i", file).run(t)
+	if got := docker("run", "--rm", "--entrypoint", "python3", tag, "-c", baseChecks).run(t); got != "3" {
+		t.Errorf("the checks say %q", got)
+	}
+	container, url := serve(t, tag)
+	answers(t, container, url+"/health/", `"status": "ok"`)
+	t.Logf("%s", docker("image", "ls", tag, "--format", "{{.Size}}").run(t))
+}

@@ -208,6 +208,9 @@ func (c *Client) index(ctx context.Context, s *Suite, ix deb.Index) ([]deb.Packa
 	} else {
 		b, err = c.Fetch.Fetch(ctx, a)
 	}
+	if fetch.Absent(err) {
+		return nil, hint.Wrap(err, "the mirror lacks what its release names, or is in the middle of an update: try again, or name another with --deb-mirror")
+	}
 	if err != nil {
 		return nil, Mismatch(err, "it is not the file that the release names", "the mirror may be in the middle of an update: try again; if it stays so, a proxy serves an old copy")
 	}

@@ -91,7 +91,8 @@ func SignDetached(t testing.TB, text string, at time.Time, k Key) []byte {
 	return b.Bytes()
 }
 
-// Deb makes a package of its control file and of files by their paths without leading slash.
+// Deb makes a package of its control file and of files by their paths without leading slash; a content
+// that begins with "-> " makes a link.
 func Deb(t testing.TB, control string, files map[string]string) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -129,6 +130,12 @@ func tarball(t testing.TB, files map[string]string) []byte {
 			if name[i] == '/' {
 				dir("./" + name[:i+1])
 			}
+		}
+		if to, ok := strings.CutPrefix(files[name], "-> "); ok {
+			if err := w.WriteHeader(&tar.Header{Name: "./" + name, Typeflag: tar.TypeSymlink, Linkname: to, Mode: 0o777}); err != nil {
+				t.Fatal(err)
+			}
+			continue
 		}
 		if err := w.WriteHeader(&tar.Header{Name: "./" + name, Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(files[name]))}); err != nil {
 			t.Fatal(err)

@@ -1,20 +1,32 @@
 // Command python stands for Python in the tests' trees. As collectstatic it does what the variable DO says, verb by verb;
-// asked with -c for STATIC_ROOT, it answers with the variable ROOT.
+// asked with -c for STATIC_ROOT, it answers with the variable ROOT; asked to compile, it writes of each file what it is
+// compiled from. Called as a build backend's driver (pkg/pep517), it does what files of the source say: see backend.
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
 
 func main() {
+	if len(os.Args) == 4 && os.Args[1] == "-c" && strings.HasPrefix(os.Args[3], "{") {
+		backend(os.Args[3])
+		return
+	}
 	if len(os.Args) == 4 && os.Args[1] == "-c" && os.Args[3] == "/app/manage.py" {
 		answer, _ := json.Marshal(os.Getenv("ROOT"))
 		fmt.Printf("the settings print\n\n\x1ejubako %s\n", answer)
+		return
+	}
+	if len(os.Args) == 7 && os.Args[4] == "-c" {
+		check(compile(os.Args[6]))
 		return
 	}
 	if strings.Join(os.Args[1:], " ") != "manage.py collectstatic --noinput" {
@@ -41,6 +53,46 @@ func main() {
 	fmt.Println("0 static files copied")
 }
 
+// backend stands for a build backend. The file "needs" of the source lists what it asks for, "imports" what has to be among
+// the build requirements, "leaves" what it leaves in the source, and "fails" what it prints when it fails. The wheel that it makes lies in the source, in the folder
+// HOOK. It writes into the source, as backends do.
+func backend(request string) {
+	var r struct{ Hook, Source, Out, Result string }
+	check(json.Unmarshal([]byte(request), &r))
+	lines := func(name string) []string {
+		b, err := os.ReadFile(filepath.Join(r.Source, name))
+		if err != nil {
+			return []string{}
+		}
+		return strings.Fields(string(b))
+	}
+	for _, name := range lines("imports") {
+		if _, err := os.Stat("/opt/jubako-build/lib/python3.12/site-packages/" + name); err != nil && strings.HasPrefix(r.Hook, "build_") {
+			fail(fmt.Errorf("ModuleNotFoundError: No module named '%s'", name))
+		}
+	}
+	if text, err := os.ReadFile(filepath.Join(r.Source, "fails")); err == nil {
+		fail(fmt.Errorf("%s", text))
+	}
+	for _, name := range append(lines("leaves"), "left-behind") {
+		check(os.WriteFile(filepath.Join(r.Source, name), []byte("x"), 0o644))
+	}
+	var result any = lines("needs")
+	if strings.HasPrefix(r.Hook, "build_") {
+		list, err := os.ReadDir(filepath.Join(r.Source, r.Hook))
+		check(err)
+		name := list[0].Name()
+		b, err := os.ReadFile(filepath.Join(r.Source, r.Hook, name))
+		check(err)
+		check(os.MkdirAll(r.Out, 0o755))
+		check(os.WriteFile(filepath.Join(r.Out, name), b, 0o600))
+		result = name
+	}
+	b, err := json.Marshal(result)
+	check(err)
+	check(os.WriteFile(r.Result, b, 0o600))
+}
+
 func check(err error) {
 	if err != nil {
 		fail(err)
@@ -50,4 +102,40 @@ func check(err error) {
 func fail(err error) {
 	fmt.Fprintln(os.Stderr, err)
 	os.Exit(2)
+}
+
+func compile(arguments string) error {
+	var args struct{ Tops, Excluded []string }
+	if err := json.Unmarshal([]byte(arguments), &args); err != nil {
+		return err
+	}
+	for _, top := range args.Tops {
+		err := filepath.WalkDir(top, func(p string, d fs.DirEntry, err error) error {
+			if err != nil || slices.Contains(args.Excluded, p) {
+				return cmp.Or(err, fs.SkipDir)
+			}
+			name, ok := strings.CutSuffix(d.Name(), ".py")
+			if !ok || !d.Type().IsRegular() {
+				return nil
+			}
+			source, err := os.ReadFile(p)
+			if err != nil {
+				return err
+			}
+			if strings.HasPrefix(string(source), "print '") {
+				answer, err := json.Marshal([]string{p, "SyntaxError: Missing parentheses"})
+				fmt.Println(string(answer))
+				return err
+			}
+			dir := filepath.Join(filepath.Dir(p), "__pycache__")
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(dir, name+".cpython-312.pyc"), append([]byte("pyc of "), source...), 0o600)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
