@@ -49,7 +49,7 @@ oracle: $(BIN)/jubako ## uv as the oracle: the same packages, wheels and files f
 	@testdata/oracle/run.sh
 
 .PHONY: bench
-bench: $(BIN)/jubako ## the limits that jubako promises, measured on this machine
+bench: $(BIN)/jubako ## jubako beside Docker, BuildKit, Buildah and uv, measured on this machine (hours; testdata/bench/BENCHMARKS.md)
 	@testdata/bench/run.sh $(BIN)/jubako
 
 .PHONY: clean

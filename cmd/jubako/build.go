@@ -93,7 +93,7 @@ func (o *buildOptions) inputFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.format, "format", "oci", "media types: oci or docker")
 	f.StringSliceVar(&o.compression, "compression", nil, "of layers: gzip or zstd, for all places or for one, as in push=`zstd` (default gzip; a docker-archive stays gzip)")
 	f.IntVar(&o.jobs, "jobs", 0, "parallel work (default the cores)")
-	f.StringVar(&o.sandbox, "sandbox", "auto", "how commands are isolated: auto, userns or chroot")
+	f.StringVar(&o.sandbox, "sandbox", "auto", "how commands are isolated: auto, userns, chroot, ptrace or loader (Python alone)")
 	f.BoolVar(&o.strict, "strict", false, "what is probably not meant is an error (exit code 4)")
 	f.BoolVar(&o.noCache, "no-cache", false, "make every layer anew")
 	f.StringSliceVar(&o.cacheFrom, "cache-from", nil, "an image `REF` whose layers may be reused (the tags are looked at anyway)")
@@ -266,7 +266,7 @@ func rung(s string) (sandbox.Rung, error) {
 			return r, nil
 		}
 	}
-	return "", hint.Usage(fmt.Errorf("--sandbox is auto, userns or chroot, not %q", s))
+	return "", hint.Usage(fmt.Errorf("--sandbox is auto, userns, chroot, ptrace or loader, not %q", s))
 }
 
 // epoch is SOURCE_DATE_EPOCH, or 0.

@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -30,8 +31,15 @@ var version = "unknown"
 
 func main() {
 	sandbox.Main() // does not return in the process that becomes a step
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(softMemory)
+	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
+
+// softMemory is how much the collector lets garbage fill before it works harder, in bytes. The live heap of a build is well below
+// it, however large its wheels are; without it a build of many cores or connections takes twice its live heap and more.
+const softMemory = 72 << 20
 
 // exitInterrupted is what a shell expects of a program that SIGINT ended.
 const exitInterrupted = 130

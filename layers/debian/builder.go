@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -159,16 +160,20 @@ func keyOf(s deb.Stanza) string {
 func (b *builder) openAll(l *Layer) error {
 	b.pkgs = make([]*pkg, len(l.packages))
 	errs := make([]error, len(l.packages))
-	g, ctx := errgroup.WithContext(b.ctx)
+	var failed atomic.Int64 // the first that has failed; what follows it is not begun any more
+	failed.Store(int64(len(l.packages)))
+	var g errgroup.Group
 	g.SetLimit(cmp.Or(max(b.o.Jobs, 0), runtime.GOMAXPROCS(0)))
 	for i, p := range l.packages {
 		g.Go(func() error {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
+			if int64(i) > failed.Load() {
+				return nil
 			}
-			content, err := debfile.Open(ctx, b.o.Store, debfile.Source{Name: p.Filename, SHA256: p.SHA256, Open: p.Open}, debfile.Limits{})
+			content, err := debfile.Open(b.ctx, b.o.Store, debfile.Source{Name: p.Filename, SHA256: p.SHA256, Open: p.Open}, debfile.Limits{})
 			if err != nil {
 				errs[i] = err
+				for at := failed.Load(); int64(i) < at && !failed.CompareAndSwap(at, int64(i)); at = failed.Load() {
+				}
 				return err
 			}
 			b.pkgs[i] = &pkg{Package: p, content: content}
@@ -183,7 +188,7 @@ func (b *builder) openAll(l *Layer) error {
 	}
 	// Of several that fail at once, the first by name is told, so that it is the same one every time.
 	for _, e := range errs {
-		if e != nil && b.ctx.Err() == nil && !errors.Is(e, context.Canceled) {
+		if e != nil {
 			return e
 		}
 	}

@@ -16,6 +16,7 @@ func (l *Layer) advice() run.Advice {
 		memory := fmt.Sprintf("each of its processes may have %d MiB: memory = \"…\" in step %s", l.o.Memory>>20, l.o.Name)
 		a.More = append(a.More, run.Cause{Pattern: re(`MemoryError|(?i:cannot allocate memory|out of memory|heap limit)|bad_alloc`),
 			Remedy: func([]string, string) string { return memory }})
+		a.Else = "if it lacked memory: " + memory // a program that gets none may die in any way
 	}
 	if l.o.Network {
 		a.More = append(a.More, run.Cause{Pattern: networkRE(), Remedy: run.Says("it may use this machine's network, and what it wants of it is not there")})

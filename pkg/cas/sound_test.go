@@ -39,7 +39,7 @@ func TestHashedOnce(t *testing.T) {
 		_, sound := r.(*File)
 		return !sound
 	}
-	if hashes(s) || hashes(s) {
+	if again := hashes(s); hashes(s) || again {
 		t.Error("it was hashed while it was written, and now again")
 	}
 	other := open(t, dir)

@@ -31,6 +31,14 @@ func (w word) bare() string {
 	return w[0].text
 }
 
+// orEmpty gives a word of nothing, such as a backslash at the end of a script leaves, a part.
+func (w word) orEmpty() word {
+	if len(w) == 0 {
+		return word{{quoted: true}}
+	}
+	return w
+}
+
 type token struct {
 	op   string // an operator, "\n" among them; "" for a word
 	word word
@@ -153,6 +161,7 @@ func (l *lexer) skipHeredocs() {
 // word reads one word, up to a blank or an operator.
 func (l *lexer) word() (word, error) {
 	var w word
+	from := l.at
 	text := func(s string, quoted bool) {
 		if n := len(w); n > 0 && w[n-1].name == "" && !w[n-1].unknown && w[n-1].quoted == quoted {
 			w[n-1].text += s
@@ -163,10 +172,10 @@ func (l *lexer) word() (word, error) {
 	for l.at < len(l.s) {
 		switch c := l.s[l.at]; c {
 		case ' ', '\t', '\r', '\n', ';', '&', '|', '(', ')', '<', '>':
-			if len(w) == 0 {
+			if len(w) == 0 && l.at == from {
 				return nil, l.fail("a word is missing")
 			}
-			return w, nil
+			return w.orEmpty(), nil
 		case '\\':
 			if l.at+1 >= len(l.s) {
 				l.at++
@@ -202,7 +211,10 @@ func (l *lexer) word() (word, error) {
 			l.at++
 		}
 	}
-	return w, nil
+	if l.at == from {
+		return nil, l.fail("a word is missing")
+	}
+	return w.orEmpty(), nil
 }
 
 // double reads what stands between double quotes.

@@ -99,6 +99,7 @@ func TestRefused(t *testing.T) {
 func FuzzTrace(f *testing.F) {
 	f.Add("if [ \"$1\" = configure ]; then for i in a b; do update-alternatives --install /x $i /y 1; done; fi")
 	f.Add("case \"$1\" in a|b) x=${1%%-*};; *) f() { return 1; }; f \"$@\" || cat <<E\nE\n;; esac")
+	f.Add("\\")
 	f.Add("v=$(a \"$(b 'c')\"); ! [ -e /x -a -n \"$v\" ] && { y; } > /z")
 	f.Fuzz(func(t *testing.T, script string) {
 		got, err := Trace([]byte(script), machine())

@@ -69,6 +69,9 @@ func (d *differ) add(e fstree.Entry) error {
 
 // walk adds what differs at node, and says whether anything does.
 func (d *differ) walk(old *Node, node Node) (changed bool, err error) {
+	if old != nil && node.Info.Mode().IsRegular() && os.SameFile(old.Info, node.Info) {
+		return false, nil // a link to the lower tree's own, which is not ours to make readable
+	}
 	e := fstree.Entry{Path: node.Path, Mode: uint32(node.Info.Mode().Perm())}
 	if err := makeReadable(node); err != nil {
 		return false, err

@@ -187,6 +187,12 @@ func groupsOf(img *base.Image) ([]rootfs.Group, error) {
 	if err != nil {
 		return nil, err
 	}
+	conf, err := imageconf.Parse(img.Config)
+	if err != nil {
+		return nil, err
+	}
+	comments := conf.LayerComments()
+	comments = append(comments, make([]string, max(0, len(list)-len(comments)))...)
 	var groups []rootfs.Group
 	for i, layer := range list {
 		diffID, err := layer.DiffID()
@@ -194,7 +200,7 @@ func groupsOf(img *base.Image) ([]rootfs.Group, error) {
 			return nil, fmt.Errorf("reading the layers of %s: %w", img.Source, err)
 		}
 		l := rootfs.Layer{DiffID: diffID.Hex, Open: layer.Compressed}
-		if own := m.Layers[i].Annotations[output.KeyAnnotation] != ""; own || len(groups) == 0 {
+		if own := output.KeyOf(m.Layers[i].Annotations, comments[i]) != ""; own || len(groups) == 0 {
 			groups = append(groups, rootfs.Group{l})
 		} else {
 			groups[len(groups)-1] = append(groups[len(groups)-1], l)

@@ -32,7 +32,7 @@ func enter(cfg config, h *host) *setupError {
 	if err := pivot(cfg.Root); err != nil {
 		return newSetupError("pivot_root", err)
 	}
-	if err := mountSystem(h); err != nil {
+	if err := mountSystem(h, cfg.Control && cfg.OwnNetwork); err != nil {
 		return newSetupError("mount", err)
 	}
 	if err := leaveHost(h); err != nil {
@@ -109,8 +109,8 @@ var devices = [...]struct {
 	minor uint32
 }{{"null", 3}, {"zero", 5}, {"full", 7}, {"random", 8}, {"urandom", 9}}
 
-// mountSystem mounts /proc, /dev and /tmp in the new root.
-func mountSystem(h *host) error {
+// mountSystem mounts /proc, /dev and /tmp in the new root. With lowPorts, everybody may listen on every port of the network.
+func mountSystem(h *host, lowPorts bool) error {
 	if err := unix.Fchdir(int(h.root.Fd())); err != nil { // "dev/null" is the machine's, "/dev/null" the sandbox's
 		return err
 	}
@@ -125,6 +125,9 @@ func mountSystem(h *host) error {
 		if err := unix.Mount("proc", "/proc", "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 			return err
 		}
+	}
+	if lowPorts { // as with Docker: port 80 of a service is not this machine's; where it is refused, the service will say so
+		_ = os.WriteFile("/proc/sys/net/ipv4/ip_unprivileged_port_start", []byte("0"), 0)
 	}
 	protectProc()
 	if err := unix.Mount("tmpfs", "/tmp", "tmpfs", plain, "mode=1777"); err != nil {
@@ -148,10 +151,13 @@ func mountSystem(h *host) error {
 	return deviceLinks()
 }
 
+// deviceLinkTargets are the links that every program may expect in /dev.
+var deviceLinkTargets = map[string]string{"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
+	"stderr": "/proc/self/fd/2"}
+
 func deviceLinks() error {
-	for _, l := range [][2]string{{"/proc/self/fd", "/dev/fd"}, {"/proc/self/fd/0", "/dev/stdin"},
-		{"/proc/self/fd/1", "/dev/stdout"}, {"/proc/self/fd/2", "/dev/stderr"}} {
-		if err := os.Symlink(l[0], l[1]); err != nil && !errors.Is(err, os.ErrExist) {
+	for name, target := range deviceLinkTargets {
+		if err := os.Symlink(target, "/dev/"+name); err != nil && !errors.Is(err, os.ErrExist) {
 			return err
 		}
 	}

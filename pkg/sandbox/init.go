@@ -27,6 +27,9 @@ const (
 // Main returns at once in an ordinary process. In one that Run has started it sets the sandbox up, runs the command, and
 // does not return. It must come before anything else that main or TestMain does.
 func Main() {
+	if len(os.Args) == 1 && os.Args[0] == tracedName {
+		becomeTraced()
+	}
 	if len(os.Args) != 1 || os.Args[0] != initName {
 		return
 	}
@@ -51,10 +54,16 @@ func initProcess(answer *os.File) status {
 	if err != nil {
 		return status{Refused: newSetupError("reading this machine", err)}
 	}
+	switch cfg.Rung {
+	case Ptrace:
+		return tracedInit(cfg, host)
+	case Loader:
+		return loaderInit(cfg, host)
+	}
 	if refused := enter(cfg, host); refused != nil {
 		return status{Refused: refused}
 	}
-	if failed := prepare(cfg, host); failed != nil {
+	if failed := prepare(cfg, host, ownRoot{}); failed != nil {
 		return status{Failed: failed}
 	}
 	if err := dropPrivileges(cfg); err != nil {
@@ -90,10 +99,32 @@ func openHost() (*host, error) {
 	return h, nil
 }
 
+// files are the step's root, as its first process reaches it. Errors are the kernel's.
+type files interface {
+	mkdirAll(p string) error
+	writeFile(p string, content []byte) error
+	mode(p string) (os.FileMode, error)
+}
+
+// ownRoot is the process's own root.
+type ownRoot struct{}
+
+func (ownRoot) mkdirAll(p string) error { return os.MkdirAll(p, 0o755) }
+
+func (ownRoot) writeFile(p string, content []byte) error { return os.WriteFile(p, content, 0o644) }
+
+func (ownRoot) mode(p string) (os.FileMode, error) {
+	fi, err := os.Stat(p)
+	if err != nil {
+		return 0, err
+	}
+	return fi.Mode(), nil
+}
+
 // prepare makes in the tree what the command is to find there.
-func prepare(cfg config, h *host) *StartError {
+func prepare(cfg config, h *host, root files) *StartError {
 	for _, dir := range cfg.Writable {
-		if err := os.MkdirAll("/"+dir, 0o755); err != nil {
+		if err := root.mkdirAll("/" + dir); err != nil {
 			return &StartError{Command: dir, Reason: "making a writable folder: " + errnoName(err)}
 		}
 	}
@@ -105,66 +136,84 @@ func prepare(cfg config, h *host) *StartError {
 	if cfg.Network {
 		files["/etc/resolv.conf"] = h.resolv
 	}
-	if err := os.MkdirAll("/etc", 0o755); err != nil {
+	if err := root.mkdirAll("/etc"); err != nil {
 		return &StartError{Command: "/etc", Reason: errnoName(err)}
 	}
 	for name, content := range files {
 		if content == nil {
 			continue
 		}
-		if err := os.WriteFile(name, content, 0o644); err != nil {
+		if err := root.writeFile(name, content); err != nil {
 			return &StartError{Command: name, Reason: errnoName(err)}
 		}
 	}
 	return nil
 }
 
-// start starts the command on the calling thread, whose privileges it inherits, with files as its first descriptors.
-func start(cfg config, files ...uintptr) (pid int, failed *StartError) {
-	dir := path.Join("/", cfg.Dir)
-	if fi, err := os.Stat(dir); err != nil {
-		return 0, &StartError{Command: dir, Reason: "the folder it is to start in: " + errnoName(err)}
-	} else if !fi.IsDir() {
-		return 0, &StartError{Command: dir, Reason: "it is to start there, and it is no folder"}
+// findCommand finds the program to be run, and the folder to run it in.
+func findCommand(cfg config, root files) (name, dir string, failed *StartError) {
+	dir = path.Join("/", cfg.Dir)
+	if mode, err := root.mode(dir); err != nil {
+		return "", "", &StartError{Command: dir, Reason: "the folder it is to start in: " + errnoName(err)}
+	} else if !mode.IsDir() {
+		return "", "", &StartError{Command: dir, Reason: "it is to start there, and it is no folder"}
 	}
-	name, failed := lookPath(cfg, dir)
+	name, failed = lookPath(cfg, dir, root)
+	return name, dir, failed
+}
+
+// start starts the command in the process's own root, with files as its first descriptors.
+func start(cfg config, files ...uintptr) (pid int, failed *StartError) {
+	name, dir, failed := findCommand(cfg, ownRoot{})
 	if failed != nil {
 		return 0, failed
 	}
-	attr := &syscall.ProcAttr{Dir: dir, Env: cfg.Env, Files: files, Sys: &syscall.SysProcAttr{Setpgid: true, Credential: cfg.Switch.credential()}}
+	return fork(cfg, name, dir, cfg.Argv, cfg.Env, files...)
+}
+
+// fork starts a program on the calling thread, whose privileges it inherits, with files as its first descriptors.
+func fork(cfg config, name, dir string, argv, env []string, files ...uintptr) (pid int, failed *StartError) {
+	attr := &syscall.ProcAttr{Dir: dir, Env: env, Files: files, Sys: &syscall.SysProcAttr{Setpgid: true, Credential: cfg.Switch.credential()}}
 	pid, err := withMemoryLimit(cfg.Memory, func() (pid int, err error) {
 		// In a tree that was copied a moment ago, a file may still be open for writing in a process that another step was
 		// just then starting, until that executes its own program.
 		for range 200 {
-			if pid, err = syscall.ForkExec(name, cfg.Argv, attr); !errors.Is(err, syscall.ETXTBSY) {
+			if pid, err = syscall.ForkExec(name, argv, attr); !errors.Is(err, syscall.ETXTBSY) {
 				break
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
 		return pid, err
 	})
-	switch {
-	case pid != 0 && err != nil:
+	if pid != 0 && err != nil {
 		_ = syscall.Kill(pid, syscall.SIGKILL) // it must not run without its limit
 		return 0, &StartError{Command: name, Reason: "limiting its memory: " + errnoName(err)}
-	case errors.Is(err, syscall.ENOEXEC):
-		return 0, &StartError{Command: name, Reason: "it is made for another kind of machine than this one (" + runtime.GOARCH + ")"}
-	case errors.Is(err, syscall.ENOENT):
-		return 0, &StartError{Command: name, Reason: "the interpreter that it names is not in the image"}
-	case err != nil:
-		return 0, &StartError{Command: name, Reason: errnoName(err)}
+	}
+	if err != nil {
+		return 0, notStarted(name, err)
 	}
 	return pid, nil
 }
 
+// notStarted says why execve(2) has refused a program.
+func notStarted(name string, err error) *StartError {
+	switch {
+	case errors.Is(err, syscall.ENOEXEC):
+		return &StartError{Command: name, Reason: "it is made for another kind of machine than this one (" + runtime.GOARCH + ")"}
+	case errors.Is(err, syscall.ENOENT):
+		return &StartError{Command: name, Reason: "the interpreter that it names is not in the image"}
+	}
+	return &StartError{Command: name, Reason: errnoName(err)}
+}
+
 // lookPath finds the command as execvp(3) would, with the PATH that the command is to have.
-func lookPath(cfg config, dir string) (string, *StartError) {
+func lookPath(cfg config, dir string, root files) (string, *StartError) {
 	name := cfg.Argv[0]
 	if strings.Contains(name, "/") {
 		if !path.IsAbs(name) {
 			name = filepath.Join(dir, name)
 		}
-		if _, err := os.Stat(name); err != nil {
+		if _, err := root.mode(name); err != nil {
 			return "", &StartError{Command: name, Reason: errnoName(err)}
 		}
 		return name, nil
@@ -180,7 +229,7 @@ func lookPath(cfg config, dir string) (string, *StartError) {
 		if path.IsAbs(d) {
 			p = filepath.Join(d, name)
 		}
-		if fi, err := os.Stat(p); err == nil && fi.Mode().IsRegular() && fi.Mode()&0o111 != 0 {
+		if mode, err := root.mode(p); err == nil && mode.IsRegular() && mode&0o111 != 0 {
 			return p, nil
 		}
 	}

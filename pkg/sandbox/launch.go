@@ -16,11 +16,14 @@ import (
 
 // config is what the step's first process is told, over a pipe.
 type config struct {
+	Rung        Rung     // where it is not told by what else is set
 	Root        string   // the folder that becomes "/"
 	Trees       []string // lowest first; mounted at Root when Upper is set
 	Upper, Work string
-	Mounts      bool // the process has a mount and a pid namespace of its own
-	OwnNetwork  bool // and one for its network
+	System      string // a folder for what is to be seen at /dev and /tmp, where nothing can be mounted
+	Lazy        bool   // Root is empty, and to be filled from Trees as it is looked at
+	Mounts      bool   // the process has a mount and a pid namespace of its own
+	OwnNetwork  bool   // and one for its network
 
 	Argv, Env     []string
 	Dir           string
@@ -30,6 +33,7 @@ type config struct {
 	Memory        int64
 
 	Control bool    // it is a service, with a socket for requests
+	User    *User   // whom the command is to believe itself to be, where that is not for the kernel to say
 	Switch  *User   // whom the command is started as, where that is another than the first process's user
 	Owners  []Owned // the files that are not root's, then
 }
@@ -40,6 +44,7 @@ type status struct {
 	Failed  *StartError
 	Started bool // of a service, and another status follows
 	Done    *exit
+	Trouble string // what went wrong on our side while the command ran
 }
 
 type exit struct {
@@ -140,6 +145,8 @@ func launch(ctx context.Context, s *step, attr *syscall.SysProcAttr, cfg config)
 		return st.Refused
 	case st.Failed != nil:
 		return st.Failed
+	case st.Trouble != "":
+		return fmt.Errorf("running a step: %s", st.Trouble)
 	case st.Done == nil:
 		return fmt.Errorf("running a step: its first process ended unexpectedly: %w", waitErr)
 	case st.Done.Signal != 0:

@@ -2,9 +2,6 @@ package sandbox
 
 import (
 	"errors"
-	"fmt"
-	"runtime"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -56,52 +53,6 @@ func dropCapabilities(keep ...int) error {
 		left[0].Effective |= 1 << c
 	}
 	return unix.Capset(&hdr, &left[0])
-}
-
-// auditArch is the value by which a seccomp filter knows the system calls of this architecture (linux/audit.h).
-var auditArch = map[string]uint32{"amd64": 0xc000003e, "arm64": 0xc00000b7}
-
-// refuseSockets cuts the network where it cannot be taken away: no socket can be made but for processes of this machine
-// (AF_UNIX) and for asking about interfaces (AF_NETLINK). io_uring would be a way around, and is refused too.
-func refuseSockets() error {
-	arch, ok := auditArch[runtime.GOARCH]
-	if !ok {
-		return fmt.Errorf("no filter for system calls is known for %s", runtime.GOARCH)
-	}
-	const (
-		load    = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
-		equals  = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
-		atLeast = unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K
-		ret     = unix.BPF_RET | unix.BPF_K
-
-		// Offsets into struct seccomp_data; the low half of an argument comes first on little-endian machines.
-		offNr, offArch, offArg0 = 0, 4, 16
-
-		x32Bit = 0x40000000 // a second table of system calls on amd64
-	)
-	const errno = unix.SECCOMP_RET_ERRNO
-	filter := []unix.SockFilter{
-		{Code: load, K: offArch},
-		{Code: equals, K: arch, Jt: 1},
-		{Code: ret, K: errno | uint32(unix.ENOSYS)},
-		{Code: load, K: offNr},
-		{Code: atLeast, K: x32Bit, Jt: 1},
-		{Code: equals, K: unix.SYS_IO_URING_SETUP, Jf: 1},
-		{Code: ret, K: errno | uint32(unix.ENOSYS)},
-		{Code: equals, K: unix.SYS_SOCKET, Jt: 1},
-		{Code: ret, K: unix.SECCOMP_RET_ALLOW},
-		{Code: load, K: offArg0},
-		{Code: equals, K: unix.AF_UNIX, Jt: 2},
-		{Code: equals, K: unix.AF_NETLINK, Jt: 1},
-		{Code: ret, K: errno | uint32(unix.EACCES)},
-		{Code: ret, K: unix.SECCOMP_RET_ALLOW},
-	}
-	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	_, _, e := unix.Syscall(unix.SYS_PRCTL, unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&prog)))
-	if e != 0 {
-		return fmt.Errorf("setting the filter that refuses sockets: %w", e)
-	}
-	return nil
 }
 
 // withMemoryLimit starts a process that is bound by a limit of n bytes, which it cannot raise; 0 is without bound. Of the

@@ -3,8 +3,29 @@
 // trees, which stay as they are; the caller takes from it what was declared as output, and the rest is dropped.
 //
 // There are several ways of doing this, the rungs of a ladder; Run takes the first that the machine allows and says
-// which, and why the ones before were passed over. A rung re-executes this program: Main must be the first thing that
-// main (and TestMain) calls. It imports rootfs and fstree, and works on Linux alone.
+// which, and why the ones before were passed over:
+//
+//   - userns: a user namespace, and in it mounts, processes and a network of its own. No privilege needed.
+//   - chroot: for root in a container; with a mount namespace where root may make one.
+//   - ptrace: a chroot in user land. A seccomp filter stops those system calls that have a path in them, and the tracer
+//     answers them or rewrites the path; all others run at full speed. It needs no more than that a process may trace its
+//     own children, which the default profiles of container engines allow, and what it runs cannot tell it from the
+//     rungs above but by /proc (other processes' numbers, the machine's paths in maps, environ and mountinfo) and by the
+//     paths of sockets that are asked for.
+//   - loader: the tree's own dynamic loader starts the tree's Python. It needs nothing, and runs Python alone, which
+//     sees this machine's paths.
+//
+// ptrace comes before loader, though it needs more. Whether a command looks at absolute paths cannot be known from without,
+// and where it does, the loader fails or, worse, differs; ptrace is as faithful as the rungs above, as quick as they are
+// (collectstatic of a Django project takes 1.0 to 1.4 times as long as in a chroot), and starts sooner than the loader,
+// for which the tree is copied. So the loader is for machines where even ptrace is refused, and for who asks for it.
+//
+// What ptrace and loader do not have from the kernel as a root, they have from Landlock as a second wall, where there is
+// Landlock: a race for a path between two of a step's processes may fail, and cannot reach a file outside of the tree.
+// The tracer is one thread, and makes all calls that move directories or make symlinks itself, one after another.
+//
+// A rung re-executes this program: Main must be the first thing that main (and TestMain) calls. The package imports rootfs,
+// fstree and cas, and works on Linux alone, on amd64 and arm64.
 package sandbox
 
 import (
@@ -70,13 +91,40 @@ type Result struct {
 	before  rootfs.View
 	after   rootfs.View
 	scratch string
+	foreign string
 }
 
 // Output gives what stands at and below an image path beyond what the trees had there: new and different files, and a
 // whiteout for each that is gone (rootfs.Changes). Files can be read until Close. The error is fs.ErrNotExist where there
 // is nothing at all at the path.
 func (r *Result) Output(path string) ([]fstree.Entry, error) {
-	return rootfs.Changes(r.before, r.after, path)
+	entries, err := rootfs.Changes(r.before, r.after, path)
+	if err != nil || r.foreign == "" {
+		return entries, err
+	}
+	return entries, withoutForeign(entries, r.foreign)
+}
+
+// withoutForeign refuses files that hold a path of this machine.
+func withoutForeign(entries []fstree.Entry, foreign string) error {
+	for _, e := range entries {
+		if e.Content == nil {
+			continue
+		}
+		r, err := e.Content.Open()
+		if err != nil {
+			return err
+		}
+		found, err := mentions(r, foreign)
+		if err := errors.Join(err, r.Close()); err != nil {
+			return err
+		}
+		if found {
+			return fmt.Errorf("/%s holds the path of the folder that the command ran in on this machine, as the loader sandbox cannot hide it "+
+				"(another sandbox can)", e.Path)
+		}
+	}
+	return nil
 }
 
 // View is the whole tree as the command left it, but for what was mounted for its time alone: /proc, /dev and /tmp.
@@ -113,9 +161,10 @@ func (s *step) attemptDir() string {
 
 // outcome is what a rung has to say about a command that ended well.
 type outcome struct {
-	after  rootfs.View
-	detail string
-	notes  []string
+	after   rootfs.View
+	detail  string
+	notes   []string
+	foreign string // a path of this machine that outputs must not hold
 }
 
 // rung is one way of running a step. Each lives in a file of its own, and all pass the same suite of tests.
@@ -175,7 +224,7 @@ func climb(ctx context.Context, c Command, rungs []rung) (_ *Result, err error) 
 			}
 			return nil, err
 		}
-		res.after = out.after
+		res.after, res.foreign = out.after, out.foreign
 		return res, nil
 	}
 	return nil, &RefusedError{Refused: refused}

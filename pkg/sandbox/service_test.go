@@ -73,10 +73,11 @@ func freePort(t *testing.T) int {
 }
 
 func testService(w *world) {
-	port := freePort(w.t)
+	port, hostNetwork := freePort(w.t), false
 	stop := func(s *sandbox.Service) { must(w.t, s.Signal(syscall.SIGTERM)) }
 	out, err := w.service(fmt.Sprintf("serve 0.0.0.0:%d", port), "listening", func(ctx context.Context, s *sandbox.Service) {
 		defer stop(s)
+		hostNetwork = s.HostNetwork
 		if s.Choice.Rung != w.rung || s.Choice.Detail == "" {
 			w.t.Errorf("%+v", s.Choice)
 		}
@@ -111,6 +112,20 @@ func testService(w *world) {
 			w.t.Errorf("its loopback: %v", err)
 		}
 	})
+	must(w.t, err)
+	if hostNetwork {
+		w.clean()
+		return
+	}
+	_, err = w.service("serve 0.0.0.0:80", "listening", func(ctx context.Context, s *sandbox.Service) {
+		defer stop(s)
+		c, err := s.Dial(ctx, 80)
+		if err != nil {
+			w.t.Errorf("a low port: %v", err)
+			return
+		}
+		_ = c.Close()
+	}, func(c *sandbox.Command) { c.User = &sandbox.User{UID: 999, GID: 998} })
 	must(w.t, err)
 	w.clean()
 }
@@ -179,7 +194,7 @@ func testUser(w *world) {
 	if got := strings.Join(res.Choice.Notes, " "); !strings.HasPrefix(out, want) || !strings.Contains(got, note) {
 		w.t.Errorf("%s; %s", out, got)
 	}
-	if !strings.Contains(out, "effective 0 permitted 0 inheritable 0 bounding 0 no_new_privs 1") {
+	if !strings.Contains(w.privileges(out), "effective 0 permitted 0 inheritable 0 bounding 0 no_new_privs 1") {
 		w.t.Errorf("privileges: %s", out)
 	}
 	if w.rung == sandbox.Chroot {

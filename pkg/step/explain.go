@@ -40,6 +40,7 @@ type Advice struct {
 	Table   string  // the table of the command: "[tool.jubako.staticfiles]"
 	Without string  // how to do without the command: "leave the layer out with [tool.jubako] staticfiles = false"
 	Timeout string  // what to do about one that takes too long; empty for the usual
+	Else    string  // what to try where nothing is known; empty for nothing
 	More    []Cause // what commands of this kind fail for beyond what all do
 	Workdir string  // below which the project's files lie
 }
@@ -59,7 +60,7 @@ func (c *Command) explain(ctx context.Context, err error, rec *Recorder) error {
 	if errors.Is(err, sandbox.ErrTimeout) {
 		return hint.Wrap(e, "%s", cmp.Or(c.Advice.Timeout, "does it wait for a network that it does not have, or for an answer?"))
 	}
-	if remedy := c.Advice.Diagnose(rec.LastLines(keptLines)); remedy != "" {
+	if remedy := cmp.Or(c.Advice.Diagnose(rec.LastLines(keptLines)), c.Advice.Else); remedy != "" {
 		return hint.Wrap(e, "%s", remedy)
 	}
 	return e

@@ -58,7 +58,12 @@ func (w *worker) work(ctx context.Context, s *segment) {
 
 // workRun reads the run's pieces and, unless they are wanted plain, compresses them as one gzip member.
 func (w *worker) workRun(ctx context.Context, s *segment) error {
-	buf := make([]byte, s.size)
+	var buf []byte
+	if w.plain {
+		buf = w.chunks.get()[:s.size]
+	} else {
+		buf = make([]byte, s.size)
+	}
 	at := buf
 	for _, p := range s.pieces {
 		if p.entry == nil {
@@ -224,7 +229,7 @@ func (s *sliceWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// chunkPool hands out the buffers that inflated bytes travel in, and takes them back.
+// chunkPool hands out the buffers that inflated bytes and plain runs travel in, and takes them back.
 type chunkPool struct{ free chan []byte }
 
 func (c *chunkPool) get() []byte {

@@ -96,7 +96,7 @@ func Write(ctx context.Context, w io.Writer, t *fstree.Tree, o Options) (Result,
 	g.Go(func() error {
 		defer close(work)
 		defer close(ordered)
-		p := planner{epoch: o.Epoch, emit: func(s *segment) error {
+		p := planner{epoch: o.Epoch, most: runSize, emit: func(s *segment) error {
 			for _, c := range []chan<- *segment{ordered, work} {
 				select {
 				case c <- s:
@@ -106,6 +106,9 @@ func Write(ctx context.Context, w io.Writer, t *fstree.Tree, o Options) (Result,
 			}
 			return nil
 		}}
+		if o.Compression == Zstd {
+			p.most = chunkSize // frames are cut elsewhere, and a run is a chunk on its way there
+		}
 		return p.plan(t)
 	})
 	for range jobs {
@@ -252,6 +255,7 @@ func writeSegment(ctx context.Context, w io.Writer, s *segment) (int64, error) {
 // planner cuts the tar stream into segments. Where it cuts depends on the tree alone.
 type planner struct {
 	epoch int64
+	most  int64 // bytes of tar in a run
 	emit  func(*segment) error
 	run   *segment
 }
@@ -308,7 +312,7 @@ func (p *planner) content(e *fstree.Entry) error {
 		return p.emit(s)
 	}
 	for off, size := int64(0), e.Content.Size(); off < size; {
-		n := min(size-off, runSize-p.pending())
+		n := min(size-off, p.most-p.pending())
 		if err := p.add(piece{entry: e, off: off, n: n, verdict: off+n == size}, n); err != nil {
 			return err
 		}
@@ -319,7 +323,7 @@ func (p *planner) content(e *fstree.Entry) error {
 
 func (p *planner) data(b []byte) error {
 	for len(b) > 0 {
-		n := min(int64(len(b)), runSize-p.pending())
+		n := min(int64(len(b)), p.most-p.pending())
 		if err := p.add(piece{data: b[:n]}, n); err != nil {
 			return err
 		}
@@ -342,7 +346,7 @@ func (p *planner) add(pc piece, n int64) error {
 	}
 	p.run.pieces = append(p.run.pieces, pc)
 	p.run.size += n
-	if p.run.size == runSize {
+	if p.run.size == p.most {
 		return p.flush()
 	}
 	return nil

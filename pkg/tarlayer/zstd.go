@@ -23,9 +23,29 @@ const (
 // maxEncoders bounds the encoders that work at once, each with some 6 MiB: beyond that, hashing is the slower part.
 const maxEncoders = 8
 
-// Encoders is a number of zstd encoders. Layers that are written side by side share one, which bounds their memory.
+// Encoders is a number of zstd encoders, with the buffers of their frames. Layers that are written side by side share one,
+// which bounds their memory.
 type Encoders struct {
-	free chan *zstd.Encoder // nil for one that has not been made yet
+	free    chan *zstd.Encoder // nil for one that has not been made yet
+	raw     chan []byte        // spent buffers of frameSize
+	written chan []byte        // spent frames
+}
+
+// buffer takes a buffer that was given back, or makes one.
+func buffer(spent chan []byte, size int) []byte {
+	select {
+	case b := <-spent:
+		return b[:0]
+	default:
+		return make([]byte, 0, size)
+	}
+}
+
+func giveBack(spent chan []byte, b []byte) {
+	select {
+	case spent <- b:
+	default:
+	}
 }
 
 // NewEncoders gives at most jobs encoders; as many as there are processors where it is 0.
@@ -33,7 +53,8 @@ func NewEncoders(jobs int) *Encoders {
 	if jobs <= 0 {
 		jobs = runtime.GOMAXPROCS(0)
 	}
-	e := &Encoders{free: make(chan *zstd.Encoder, min(jobs, maxEncoders))}
+	n := min(jobs, maxEncoders)
+	e := &Encoders{free: make(chan *zstd.Encoder, n), raw: make(chan []byte, 2*n), written: make(chan []byte, 2*n)}
 	for range cap(e.free) {
 		e.free <- nil
 	}
@@ -56,7 +77,7 @@ func (e *Encoders) compress(ctx context.Context, raw []byte) (frame []byte, err 
 			return nil, err
 		}
 	}
-	return enc.EncodeAll(raw, make([]byte, 0, len(raw)/2)), nil
+	return enc.EncodeAll(raw, buffer(e.written, frameSize/2)), nil
 }
 
 // frame is a zstd frame in the making.
@@ -76,8 +97,7 @@ type framer struct {
 	tar      int64
 	raw      []byte
 	ordered  chan *frame // its capacity bounds the memory
-	spent    chan []byte
-	written  int64 // valid when the group is done
+	written  int64       // valid when the group is done
 }
 
 // newFramer starts the part that writes the finished frames to w.
@@ -85,8 +105,7 @@ func newFramer(ctx context.Context, g *errgroup.Group, w io.Writer, e *Encoders)
 	if e == nil {
 		e = NewEncoders(0)
 	}
-	n := cap(e.free)
-	f := &framer{ctx: ctx, group: g, encoders: e, diffID: sha256.New(), ordered: make(chan *frame, n), spent: make(chan []byte, n+2)}
+	f := &framer{ctx: ctx, group: g, encoders: e, diffID: sha256.New(), ordered: make(chan *frame, cap(e.free))}
 	g.Go(func() error {
 		for fr := range f.ordered {
 			select {
@@ -102,10 +121,8 @@ func newFramer(ctx context.Context, g *errgroup.Group, w io.Writer, e *Encoders)
 				return err
 			}
 			f.written += int64(n)
-			select {
-			case f.spent <- fr.raw[:0]:
-			default:
-			}
+			giveBack(e.raw, fr.raw)
+			giveBack(e.written, fr.comp)
 		}
 		return nil
 	})
@@ -117,7 +134,7 @@ func (f *framer) Write(p []byte) (int, error) {
 	f.tar += int64(len(p))
 	for rest := p; len(rest) > 0; {
 		if f.raw == nil {
-			f.raw = f.buffer()
+			f.raw = buffer(f.encoders.raw, frameSize)
 		}
 		n := min(len(rest), frameSize-len(f.raw))
 		f.raw = append(f.raw, rest[:n]...)
@@ -129,15 +146,6 @@ func (f *framer) Write(p []byte) (int, error) {
 		}
 	}
 	return len(p), nil
-}
-
-func (f *framer) buffer() []byte {
-	select {
-	case b := <-f.spent:
-		return b
-	default:
-		return make([]byte, 0, frameSize)
-	}
 }
 
 // cut sends what has been gathered on its way.

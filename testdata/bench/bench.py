@@ -1,67 +1,286 @@
-"""Runs each scenario in turn and prints medians: wall time, CPU time, peak memory of the largest process."""
+"""Runs every scenario for every contender, in turn, and writes what came out.   Started by run.sh, which explains the variables."""
 
+import glob
+import gzip
+import hashlib
+import io
+import json
 import os
+import pathlib
+import re
 import shutil
-import statistics
 import subprocess
 import sys
+import tarfile
 import time
 
-jubako, uv, base, work, registry = (os.environ["BENCH_" + n] for n in ("JUBAKO", "UV", "BASE", "WORK", "REGISTRY"))
-runs = int(os.environ["BENCH_RUNS"])
-project = work + "/bento"
-cache = work + "/cache"
-env = {k: v for k, v in os.environ.items() if k not in ("CI", "PYENV_VERSION")} | {"JUBAKO_CACHE_DIR": cache}
+import contenders
+import measure
+import project
+import report
+
+VENV_ONLY = ("jubako-venv", "venv-gzip", "venv-pigz", "venv-zstd")
+SCENARIOS = {
+    "venv": "the environment's layers made anew, downloads at hand",
+    "nothing": "nothing changed",
+    "view": "one line of a view changed",
+    "setting": "one setting changed",
+    "cold": "cold, downloads at hand",
+    "bump": "one dependency bumped (Django 5.2.n to 5.2.n+1)",
+    "fresh": "a fresh machine, one line of a view changed; the registry holds the last image; 20 ms, 100 Mbit/s",
+    "base": "the base updated: a new digest, one of its layers changed",
+}
+HEAVY = ("cold", "bump", "base")  # those that make the whole environment anew in an engine
 
 
-def run(args, **more):
-    """One run: seconds of wall time, of CPU time, and the peak memory in MB."""
-    start = time.monotonic()
-    with open(work + "/log", "wb") as log:
-        p = subprocess.Popen(args, cwd=project, env=env | more, stdout=log, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(p.pid, 0)
-    wall = time.monotonic() - start
-    p.returncode = os.waitstatus_to_exitcode(status)
-    if p.returncode != 0:
-        sys.exit(f"{args} ended with {p.returncode}:\n" + open(work + "/log").read())
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000
+class World:
+    """What run.sh has started and installed."""
+
+    def __init__(self):
+        for key, value in os.environ.items():
+            if key.startswith("BENCH_"):
+                setattr(self, key.removeprefix("BENCH_").lower(), value)
+        self.uv_image = f"{self.registry}/bench/uv:1"
+        for pid in ("buildkitd", "dockerd", "containerd"):
+            setattr(self, pid, int(getattr(self, pid, "0") or 0))
+        self.wire = measure.Wire(self.control)
 
 
-def measure(name, args, before=lambda: None, **more):
-    rows = []
-    for i in range(runs + 1):
-        before()
-        row = run(args, **more)
-        if i:
-            rows.append(row)
-    wall, cpu, rss = (statistics.median(c) for c in zip(*rows))
-    low, high = min(r[0] for r in rows), max(r[0] for r in rows)
-    print(f"{name:<58} {wall:7.2f} s  ({low:.2f}–{high:.2f})  cpu {cpu:6.2f} s  {rss:6.0f} MB", flush=True)
-    return wall
+def say(text):
+    print(text, flush=True)
 
 
-build = [jubako, "build", "-q", "--base", base, "-t", registry + "/bench/bento:1", "--push"]
-counter = iter(range(10**9))
+class Bench:
+    def __init__(self, world, names, runs):
+        self.world, self.runs, self.counter = world, runs, 0
+        self.large = os.environ.get("LARGE") == "1"
+        self.locks = self.make_locks()
+        self.failures, self.floors = {}, {}
+        self.contenders = []
+        for name in names:
+            try:
+                c = contenders.everyone(world)[name](name)
+                c.about = c.version()
+                self.contenders.append(c)
+            except (OSError, AttributeError, subprocess.CalledProcessError) as e:
+                self.failures[name] = f"not here: {e}"
+                say(f"{name}: left out: {e}")
+
+    def make_locks(self):
+        """The project in work/template, and its lock for each version of Django that a run bumps to."""
+        template = self.world.work + "/template"
+        project.generate(template, self.large)
+        locks = []
+        for version in project.BUMPED[: self.runs + 2]:
+            project.rewrite(template + "/pyproject.toml", project.pyproject(version, self.large))
+            subprocess.run([self.world.uv, "lock", "-q", "--no-python-downloads", "--python", self.world.python], cwd=template, check=True,
+                           env=os.environ | {"UV_CACHE_DIR": self.world.cache + "/uv-lock"})
+            locks.append(tuple(pathlib.Path(template, f).read_text() for f in ("pyproject.toml", "uv.lock")))
+        self.set_lock(template, locks[0])
+        return locks
+
+    @staticmethod
+    def set_lock(folder, lock):
+        for file, text in zip(("pyproject.toml", "uv.lock"), lock):
+            project.rewrite(f"{folder}/{file}", text)
+
+    def build(self, c, repository, sample=False, shaped=False, **how):
+        return measure.run(c.build(repository, **how), c.project, c.environment, f"{self.world.work}/{c.name}.log", self.world.wire,
+                           daemons=c.daemons, shaped=shaped, sample=sample)
+
+    def append(self, c, file, text):
+        self.counter += 1
+        with open(f"{c.project}/{file}", "a") as f:
+            f.write(text.format(self.counter))
+
+    def change_view(self, c):
+        self.append(c, "catalog/views.py", "# {}\n")
+
+    # One method a scenario: it brings the contender into the state and gives what is measured. n counts the runs, 0 is the warm-up.
+
+    def venv(self, c, n, sample):
+        return self.build(c, c.name, sample=sample)
+
+    def cold(self, c, n, sample):
+        return self.build(c, f"{c.name}-cold{n}", sample=sample, cold=True)
+
+    def nothing(self, c, n, sample):
+        return self.build(c, c.name, sample=sample)
+
+    def view(self, c, n, sample):
+        self.change_view(c)
+        return self.build(c, c.name, sample=sample)
+
+    def setting(self, c, n, sample):
+        self.append(c, "market/settings/base.py", "PAGE_SIZE = {}\n")
+        return self.build(c, c.name, sample=sample)
+
+    def bump(self, c, n, sample):
+        self.set_lock(c.project, self.locks[n + 1])
+        return self.build(c, c.name, sample=sample)
+
+    def fresh(self, c, n, sample):
+        self.build(c, c.name, keep=True)
+        c.wipe()
+        self.change_view(c)
+        return self.build(c, c.name, sample=sample, shaped=True, last=c.name)
+
+    def base(self, c, n, sample):
+        return self.build(c, c.name, sample=sample, new_base=True)
+
+    def seed(self, c):
+        """The contender's own copy of the project, built once and pushed, and shown to work."""
+        shutil.copytree(self.world.work + "/template", c.project, dirs_exist_ok=True)
+        self.build(c, c.name)
+        if c.name not in VENV_ONLY and c.full:
+            self.prove(c)
+
+    def prove(self, c):
+        """Takes the image apart and has Django check itself in it: a contender that builds something else is not measured."""
+        root = f"{self.world.work}/proof"
+        subprocess.run(["rm", "-rf", root], check=True)
+        os.makedirs(root)
+        script = f"{self.world.crane} export --insecure {c.ref(c.name)} - | tar -x -C {root} && test -f {root}/app/staticfiles/admin/css/base.css && " \
+                 f"{self.world.crane} config --insecure {c.ref(c.name)} | grep -q market.asgi:application && cd {root}/app && " \
+                 f"chroot {root} /usr/bin/env -C /app SECRET_KEY=x DJANGO_SETTINGS_MODULE=market.settings.production PATH=/app/.venv/bin:/usr/bin:/bin " \
+                 "python -c 'import django, uvicorn, pandas, psycopg; from django.core.management import execute_from_command_line as e; e([\"manage.py\", \"check\"])'"
+        if os.getuid() == 0:
+            done = subprocess.run(["bash", "-o", "pipefail", "-c", script], capture_output=True, text=True)
+            if done.returncode:
+                raise measure.Failed(f"the image of {c.name} does not work:\n{done.stdout}{done.stderr}")
+        subprocess.run(["rm", "-rf", root], check=True)
+
+    def new_base(self, n):
+        """Moves the base's tag to an image of which the first layer has one more file."""
+        layout = f"{self.world.work}/base{n}"
+        shutil.copytree(self.world.work + "/base", layout)
+        blob = lambda digest: pathlib.Path(layout, "blobs", *digest.split(":"))
+
+        def put(data):
+            digest = "sha256:" + hashlib.sha256(data).hexdigest()
+            blob(digest).write_bytes(data)
+            return {"digest": digest, "size": len(data)}
+
+        index = json.loads(pathlib.Path(layout, "index.json").read_text())
+        manifest = json.loads(blob(index["manifests"][0]["digest"]).read_text())
+        config = json.loads(blob(manifest["config"]["digest"]).read_text())
+        raw = io.BytesIO(gzip.decompress(blob(manifest["layers"][0]["digest"]).read_bytes()))
+        with tarfile.open(fileobj=raw, mode="a") as t:
+            info = tarfile.TarInfo("./etc/updated")
+            info.size = 9
+            t.addfile(info, io.BytesIO(b"%08d\n" % n))
+        config["rootfs"]["diff_ids"][0] = "sha256:" + hashlib.sha256(raw.getvalue()).hexdigest()
+        manifest["layers"][0] |= put(gzip.compress(raw.getvalue(), 6, mtime=0))
+        manifest["config"] |= put(json.dumps(config).encode())
+        index["manifests"][0] |= put(json.dumps(manifest).encode())
+        pathlib.Path(layout, "index.json").write_text(json.dumps(index))
+        subprocess.run([self.world.crane, "push", "--insecure", layout, f"{self.world.registry}/library/python:3.12-slim"], check=True, capture_output=True)
+        shutil.rmtree(layout)
+
+    def floor(self):
+        """What the wheels of the first lock cost at least, on one core and on all."""
+        wheels = sorted(self.wheels())
+        answers = {}
+        for jobs in (1, os.cpu_count()):
+            self.floors.setdefault(jobs, []).extend([json.loads(contenders.output([self.world.floor, "-j", str(jobs), *wheels])) for _ in range(max(self.runs, 1) + 1)][1:])
+            answers[jobs] = sorted(self.floors[jobs], key=lambda r: r["seconds"])[len(self.floors[jobs]) // 2]
+        return answers
+
+    def wheels(self):
+        """The wheels in the index's cache that uv has taken for a lock, by name."""
+        kept = {}
+        for f in sorted(glob.glob(self.world.cache + "/index/*.whl")):
+            parts = os.path.basename(f).removesuffix(".whl").split("-")[1:]  # after the digest of its address
+            if re.search("any|manylinux.*x86_64", parts[-1]):
+                kept[parts[0].lower().replace(".", "_"), parts[1]] = f
+        listed = contenders.output(["bash", "-c", f"cd {self.world.work}/template && {self.world.uv} export -q --frozen --no-hashes --no-header --no-annotate"])
+        wanted = {tuple(line.split(";")[0].strip().split("==")) for line in listed.splitlines() if "==" in line}
+        wanted = {(n.split("[")[0].replace("-", "_").lower(), v) for n, v in wanted}
+        found = [f for name, f in kept.items() if name in wanted]
+        if len(found) != len(wanted):
+            raise SystemExit(f"bench: of {len(wanted)} wheels {len(found)} are in the cache: the floor cannot be measured; missing: {wanted - set(kept)}")
+        return found
+
+    def sweep(self):
+        """Drops cold repositories and what only they refer to, so that the disk does not fill."""
+        store = pathlib.Path(self.world.store, "docker/registry/v2")
+        for repository in store.glob("repositories/bench/*-cold*"):
+            shutil.rmtree(repository)
+        if store.exists():
+            wanted = {p.parent.name for p in store.glob("repositories/**/link")}
+            for blob in store.glob("blobs/sha256/*/*"):
+                if blob.name not in wanted:
+                    shutil.rmtree(blob)
+
+    def run(self, scenarios):
+        rows = {}
+        ready = []
+        for c in self.contenders:
+            try:
+                start = time.monotonic()
+                self.seed(c)
+                ready.append(c)
+                say(f"{c.title}: {c.about}; first build {time.monotonic() - start:.1f} s")
+            except (measure.Failed, subprocess.CalledProcessError) as e:
+                self.failures[c.name] = str(e)
+                say(f"{c.title}: left out: {e}")
+        self.floor()  # and again at the end: what the machine can do may have changed meanwhile
+        for scenario in scenarios:
+            say(f"\n{SCENARIOS[scenario]}")
+            taking = [c for c in ready if (c.name in VENV_ONLY) == (scenario == "venv")]
+            for n in range(self.runs + 1):
+                if scenario == "base":
+                    self.new_base(n)
+                for c in taking:
+                    if (scenario, c.name) in self.failures:
+                        continue
+                    try:
+                        row = getattr(self, scenario)(c, n, sample=n == 0)
+                    except measure.Failed as e:
+                        self.failures[scenario, c.name] = str(e)
+                        say(f"  {c.name} failed: {e}")
+                        continue
+                    rows.setdefault(scenario, {}).setdefault(c.name, []).append(row)
+                    say(f"  {n or 'warm-up':>7} {c.name:<16} {row['wall']:8.3f} s  cpu {row['cpu']:7.2f} s  up {row['up'] / 1e6:8.3f} MB  down {row['down'] / 1e6:8.3f} MB"
+                        f"  {row['requests']:4} requests" + (f"  peak {row['peak'] / 1e6:.0f} MB" if not n else ""))
+                self.sweep()
+            if scenario in HEAVY and scenario != scenarios[-1]:
+                self.tidy([c for c in taking if c.hoards])
+        return rows
+
+    def tidy(self, hoarders):
+        """Frees what engines keep of images that nobody asks for any more, some hundred megabytes a run, and brings them back to a warm state."""
+        for c in hoarders:
+            c.wipe()
+        for c in hoarders:
+            try:
+                self.build(c, c.name)
+            except measure.Failed as e:
+                self.failures[f"{c.name} after tidying"] = str(e)
+                say(f"  {c.name} failed: {e}")
 
 
-def change_a_view():
-    with open(project + "/menu/views.py", "a") as f:
-        f.write(f"# {next(counter)}\n")
+def main():
+    world = World()
+    names = os.environ.get("CONTENDERS", "").split() or [n for n in contenders.everyone(world)]
+    scenarios = os.environ.get("SCENARIO", "").split() or list(SCENARIOS)
+    for given, known in ((names, contenders.everyone(world)), (scenarios, SCENARIOS)):
+        if wrong := [g for g in given if g not in known]:
+            raise SystemExit(f"bench: {wrong[0]} is none of: {' '.join(known)}")
+    if "venv" not in scenarios:
+        names = [n for n in names if n not in VENV_ONLY]
+    if os.environ.get("CHECK"):
+        names = [n for n in names if n.startswith("jubako")]
+    b = Bench(world, names, int(os.environ.get("RUNS", "5")))
+    rows = b.run(scenarios)
+    result = {
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "runs": b.runs, "large": b.large, "load": os.getloadavg()[1],
+        "machine": report.machine(), "floor": b.floor(), "scenarios": {s: SCENARIOS[s] for s in scenarios},
+        "titles": {c.name: c.title for c in b.contenders}, "versions": {c.title: c.about for c in b.contenders} | {"registry": world.registry_version},
+        "failures": {" ".join(k) if isinstance(k, tuple) else k: v for k, v in b.failures.items()}, "rows": rows,
+    }
+    sys.exit(report.write(result, world.out, os.environ.get("CHECK", "")))
 
 
-script = f"""set -e
-rm -rf {work}/venv {work}/venv.tar.gz
-UV_PROJECT_ENVIRONMENT={work}/venv UV_LINK_MODE=copy {uv} sync -q --no-python-downloads --frozen --no-dev --no-install-project
-tar -C {work} --sort=name --mtime=@0 --owner=0 --group=0 -cf - venv | gzip -6 -n >{work}/venv.tar.gz
-"""
-
-print(f"{subprocess.check_output([jubako, 'version'], text=True).strip()}; {subprocess.check_output([uv, '--version'], text=True).strip()}; "
-      f"{os.cpu_count()} processors; median of {runs} runs after a warm-up\n")
-run(build)
-venv_only = [jubako, "build", "-q", "--base", base, "--no-cache", "--set", "staticfiles=false", "-o", f"oci:{work}/layout"]
-ours = measure("the layers but staticfiles made anew, downloads at hand", venv_only, lambda: shutil.rmtree(work + "/layout", ignore_errors=True))
-theirs = measure("uv sync + tar + gzip of the same packages", ["bash", "-c", script])
-measure("everything made anew and pushed (collectstatic among it)", build + ["--no-cache"])
-measure("nothing changed", build)
-measure("one line of a view changed (collectstatic runs again)", build, change_a_view)
-print(f"\nthe venv: {theirs / ours:.1f} times as fast as uv sync + tar + gzip")
+if __name__ == "__main__":
+    main()

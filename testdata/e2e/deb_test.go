@@ -163,8 +163,8 @@ func (m market) install(set []string) ([]string, error) {
 	return lines, nil
 }
 
-// lines reads a file of this folder: one entry a line, # for comments.
-func lines(t *testing.T, name string) []string {
+// entries reads a file of this folder: one entry a line, # for comments.
+func entries(t *testing.T, name string) []string {
 	t.Helper()
 	b, err := os.ReadFile(name)
 	if err != nil {
@@ -197,14 +197,14 @@ func TestDebianResolver(t *testing.T) {
 	}
 	c, m := newChroot(t, img), newMarket(t, img)
 	differs := make(map[string]string)
-	for _, l := range lines(t, "deb-sets.golden") {
+	for _, l := range entries(t, "deb-sets.golden") {
 		set, reason, ok := strings.Cut(l, ": ")
 		if !ok || reason == "" {
 			t.Fatalf("deb-sets.golden: %q has no reason", l)
 		}
 		differs[set] = reason
 	}
-	sets := lines(t, "deb-sets.txt")
+	sets := entries(t, "deb-sets.txt")
 	if len(sets) < 150 {
 		t.Fatalf("only %d sets", len(sets))
 	}

@@ -75,9 +75,9 @@ func TestRunUnhealthy(t *testing.T) {
 	}{
 		"it ends": {[]string{img.ref(), "--", "python", "manage.py", "check"}, []string{"it ended before it was healthy: exit status 1", "Set the SECRET_KEY environment variable"}},
 		// uvicorn starts its workers again and again.
-		"it does not start": {[]string{"--health-timeout", "20s", img.ref()}, []string{"it was not healthy within 20", "Set the SECRET_KEY environment variable"}},
-		"another port": {[]string{"-e", "SECRET_KEY=e2e", "--health-timeout", "20s", img.ref(), "--", "uvicorn", "bento.asgi:application", "--port", "8001"},
-			[]string{"it was not healthy within 20", "the health check printed:", "Connection refused", "the service printed last:", "Uvicorn running on http://127.0.0.1:8001"}},
+		"it does not start": {[]string{"--health-timeout", "45s", img.ref()}, []string{"it was not healthy within 45", "Set the SECRET_KEY environment variable"}},
+		"another port": {[]string{"-e", "SECRET_KEY=e2e", "--health-timeout", "45s", img.ref(), "--", "uvicorn", "bento.asgi:application", "--port", "8001"},
+			[]string{"it was not healthy within 45", "the health check printed:", "Connection refused", "the service printed last:", "Uvicorn running on http://127.0.0.1:8001"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, log, err := runs(t, "root", append([]string{"--health"}, test.args...)...).try(t)
@@ -94,19 +94,19 @@ func TestRunUnhealthy(t *testing.T) {
 	}
 }
 
-// lines is where a process's output goes while the test goes on.
-type lines struct {
+// printed is where a process's output goes while the test goes on.
+type printed struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (l *lines) Write(p []byte) (int, error) {
+func (l *printed) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.Write(p)
 }
 
-func (l *lines) String() string {
+func (l *printed) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
@@ -121,13 +121,15 @@ func TestRunServes(t *testing.T) {
 			x := runs(t, way, "-p", "0:8000", "-e", "SECRET_KEY=e2e", "-e", mark, img.ref(), "--", "sh", "-c",
 				"python manage.py migrate --noinput >&2 && exec uvicorn bento.asgi:application --host 0.0.0.0 --port 8000 --workers 2").exec(t.Context())
 			x.Cancel = func() error { return x.Process.Signal(syscall.SIGTERM) }
-			var log lines
+			var log printed
 			x.Stdout, x.Stderr = &log, &log
 			if err := x.Start(); err != nil {
 				t.Fatal(err)
 			}
+			ended := sync.OnceValue(x.Wait)
+			t.Cleanup(func() { _ = ended() })  // before what it leaves behind is looked for
 			address := "http://127.0.0.1:8000" // where it shares this machine's network
-			eventually(t, "the service", 3*time.Minute, func() error {
+			eventually(t, "the service", 5*time.Minute, func() error {
 				if m := regexp.MustCompile(`(http://127\.0\.0\.1:\d+) leads to the image's port 8000`).FindStringSubmatch(log.String()); m != nil {
 					address = m[1]
 				}
@@ -146,7 +148,7 @@ func TestRunServes(t *testing.T) {
 			if err := x.Process.Signal(syscall.SIGINT); err != nil {
 				t.Fatal(err)
 			}
-			if err := x.Wait(); err != nil {
+			if err := ended(); err != nil {
 				t.Errorf("%v\n%s", err, &log)
 			}
 			if left := marked(t, mark); len(left) > 0 {

@@ -64,7 +64,7 @@ func TestZstd(t *testing.T) {
 		ctr.arg("images", "import", out+"/oci.tar").run(t)
 	})
 	t.Run("podman", func(t *testing.T) {
-		podman := command("podman", "--root", out+"/podman", "--runroot", out+"/podman-run", "--storage-driver", "vfs")
+		podman := command("podman", "--root", out+"/podman", "--runroot", out+"/podman-run", "--storage-driver", "overlay")
 		listed := func(ref string) string {
 			podman.arg("pull", "-q", "--tls-verify=false", ref).run(t)
 			at := podman.arg("image", "mount", ref).run(t)
@@ -101,7 +101,7 @@ func TestZstd(t *testing.T) {
 		}
 	})
 	t.Run("buildah", func(t *testing.T) {
-		buildah := command("buildah", "--root", out+"/buildah", "--runroot", out+"/buildah-run", "--storage-driver", "vfs")
+		buildah := command("buildah", "--root", out+"/buildah", "--runroot", out+"/buildah-run", "--storage-driver", "overlay")
 		buildah.arg("from", "-q", "--tls-verify=false", zstd.ref()).run(t)
 	})
 	t.Run("jubako", func(t *testing.T) {

@@ -158,7 +158,7 @@ func do(verb string, args []string) error {
 			return errors.New("chroot is allowed")
 		}
 	default:
-		return fmt.Errorf("no verb %q", verb)
+		return doMore(verb, args)
 	}
 	return nil
 }

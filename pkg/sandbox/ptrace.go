@@ -1,0 +1,338 @@
+package sandbox
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/jubako/jubako/pkg/rootfs"
+)
+
+// ptraceRung needs no more than that a process may trace its own children. The command's first process puts a filter
+// before its own system calls that stops those with a path in them, and the tracer answers: it finds what the path means
+// in the tree, and makes the call itself or has it made with another path.
+type ptraceRung struct{}
+
+func (ptraceRung) name() Rung { return Ptrace }
+
+const stageTrace = "ptrace"
+
+func (ptraceRung) run(ctx context.Context, s *step) (outcome, error) {
+	dir, err := s.ownDir("root", "system/dev/shm", "system/tmp", "system/spare")
+	if err != nil {
+		return outcome{}, err
+	}
+	root := filepath.Join(dir, "root")
+	cfg := s.config(root)
+	cfg.Rung, cfg.System, cfg.User = Ptrace, filepath.Join(dir, "system"), s.User
+	out := outcome{after: rootfs.NewView(append(append([]string(nil), s.Trees...), root)...), detail: "links to the tree's files",
+		notes: append(sharedNotes(s.Network), s.User.oneUserNote()...)}
+	if cfg.Lazy, err = takesMarks(root); err != nil {
+		return outcome{}, err
+	}
+	if !cfg.Lazy {
+		if err := rootfs.NewView(s.Trees...).Copy(ctx, root); err != nil {
+			return outcome{}, err
+		}
+		out.after, out.detail = rootfs.NewView(root), "a copy of the tree"
+	}
+	err = launch(ctx, s, &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}, cfg)
+	if r, ok := errors.AsType[*setupError](err); ok {
+		return outcome{}, refusal("ptrace", r.Stage, r.err(), "kernel.yama.ptrace_scope=2", "kernel.yama.ptrace_scope=3")
+	}
+	return out, err
+}
+
+// ownDir makes a new folder for an attempt, with folders in it, and gives it the name that the kernel has for it.
+func (s *step) ownDir(folders ...string) (string, error) {
+	dir := s.attemptDir()
+	for _, d := range folders {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			return "", err
+		}
+	}
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(dir)
+}
+
+// sharedNotes say what a rung without namespaces does not isolate.
+func sharedNotes(network bool) []string {
+	var notes []string
+	if landlockVersion() == 0 {
+		notes = append(notes, "no Landlock as a second wall around the tree (Linux 5.19)")
+	}
+	if !network {
+		notes = append(notes, "no network of its own: sockets are refused")
+	}
+	return notes
+}
+
+// takesMarks says whether a directory can be marked as one that hides those below it.
+func takesMarks(dir string) (bool, error) {
+	err := unix.Setxattr(dir, opaqueMark, []byte("y"), 0)
+	if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EPERM) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, unix.Removexattr(dir, opaqueMark)
+}
+
+// tracedInit is what the step's first process does on this rung: it traces another.
+func tracedInit(cfg config, h *host) status {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return status{Refused: newSetupError("subreaper", err)}
+	}
+	if err := dropPrivileges(config{}); err != nil {
+		return status{Refused: newSetupError("dropping privileges", err)}
+	}
+	lower := rootfs.NewView(cfg.Trees...)
+	t := newTree(cfg.Root)
+	if cfg.Lazy {
+		var err error
+		if t, err = newLazyTree(cfg.Root, filepath.Join(cfg.System, "spare"), lower); err != nil {
+			return status{Refused: newSetupError("filling the tree", err)}
+		}
+	}
+	if err := t.mountSystem(cfg.System); err != nil {
+		return status{Refused: newSetupError("making /dev", err)}
+	}
+	if failed := prepare(cfg, h, t); failed != nil {
+		return status{Failed: failed}
+	}
+	begin := traced{Env: cfg.Env, Memory: cfg.Memory, Grants: grants(cfg)}
+	if len(cfg.Argv) > 0 {
+		var failed *StartError
+		if begin.Program, begin.Dir, failed = findCommand(cfg, t); failed != nil {
+			return status{Failed: failed}
+		}
+		begin.Argv = cfg.Argv
+	}
+	st := trace(cfg, newTracer(t, cfg.User), begin)
+	if cfg.Lazy && st.Done != nil {
+		if err := t.hideGone(lower); err != nil {
+			return status{Trouble: err.Error()}
+		}
+	}
+	return st
+}
+
+// grants are what Landlock leaves to a step of this rung.
+func grants(cfg config) []grant {
+	g := []grant{{cfg.Root, landlockAll}, {cfg.System, landlockAll}, {procDir, landlockRead | landlockFile&^unix.LANDLOCK_ACCESS_FS_EXECUTE}}
+	for _, name := range deviceNames() {
+		g = append(g, grant{"/dev/" + name, landlockFile &^ unix.LANDLOCK_ACCESS_FS_EXECUTE})
+	}
+	return g
+}
+
+func deviceNames() []string {
+	names := []string{"tty"}
+	for _, d := range devices {
+		names = append(names, d.name)
+	}
+	return names
+}
+
+// mountSystem shows this machine's /proc and devices in the tree, and folders of the step's own at /tmp and /dev.
+func (t *tree) mountSystem(system string) error {
+	for _, name := range deviceNames() {
+		if _, err := os.Stat("/dev/" + name); err != nil {
+			continue
+		}
+		// What a listing of /dev is to show.
+		if err := os.WriteFile(filepath.Join(system, "dev", name), nil, 0o666); err != nil {
+			return err
+		}
+		t.mounts = append(t.mounts, mount{"/dev/" + name, "/dev/" + name})
+	}
+	for link, target := range deviceLinkTargets {
+		if err := os.Symlink(target, filepath.Join(system, "dev", link)); err != nil {
+			return err
+		}
+	}
+	for _, dir := range []string{"dev/shm", "tmp"} {
+		if err := os.Chmod(filepath.Join(system, dir), 0o777|os.ModeSticky); err != nil {
+			return err
+		}
+	}
+	for _, dir := range []string{procDir, "/dev", "/tmp"} {
+		if err := t.mkdirAll(dir); err != nil {
+			return err
+		}
+	}
+	t.mounts = append(t.mounts, mount{"/dev", filepath.Join(system, "dev")}, mount{"/tmp", filepath.Join(system, "tmp")},
+		mount{procDir, procDir})
+	for _, m := range t.mounts {
+		t.forget(m.image)
+	}
+	return nil
+}
+
+// mode is stat(2) as far as finding a command needs it.
+func (t *tree) mode(p string) (os.FileMode, error) {
+	at, err := t.walk("", p, true)
+	if err != nil {
+		return 0, err
+	}
+	if !at.exists {
+		return 0, unix.ENOENT
+	}
+	fi, err := os.Lstat(at.host)
+	if err != nil {
+		return 0, err
+	}
+	return fi.Mode(), nil
+}
+
+// tracedName is the first word of the arguments of a process that is to be traced.
+const tracedName = "jubako: traced"
+
+// traced is what such a process is told.
+type traced struct {
+	Program, Dir string // image paths
+	Argv, Env    []string
+	Memory       int64
+	Filter       []unix.SockFilter
+	Grants       []grant
+}
+
+// trace runs the command under the tracer.
+func trace(cfg config, t *tracer, begin traced) status {
+	defer t.removeShortcuts()
+	var err error
+	begin.Filter, err = traceFilter(slices.Collect(maps.Keys(t.calls)), t.hides() && t.shown.UID == 0 && t.shown.GID == 0, cfg.Network)
+	if err != nil {
+		return status{Refused: newSetupError(stageTrace, err)}
+	}
+	r, w, pid, err := startTraced()
+	if err != nil {
+		return status{Refused: newSetupError("fork", err)}
+	}
+	defer r.Close()
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	go func() {
+		for range stop {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // and with it, the loop ends all others
+		}
+	}()
+	var tid [4]byte
+	if _, err := io.ReadFull(r, tid[:]); err != nil {
+		return status{Refused: newSetupError("fork", err)}
+	}
+	if err := t.seize(pid, int(binary.NativeEndian.Uint32(tid[:]))); err != nil {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		return status{Refused: newSetupError("PTRACE_SEIZE", err)}
+	}
+	go func() {
+		_ = json.NewEncoder(w).Encode(begin) // a process that is gone reads nothing, and its end says why
+		_ = w.Close()
+	}()
+	end, err := t.loop()
+	if err != nil {
+		return status{Trouble: err.Error()}
+	}
+	var said status
+	switch err := json.NewDecoder(r).Decode(&said); {
+	case err == nil:
+		return said
+	case !errors.Is(err, io.EOF):
+		return status{Trouble: err.Error()}
+	}
+	return status{Done: end}
+}
+
+// startTraced starts a process that says its thread's id, and waits to be told what to do.
+func startTraced() (r, w *os.File, pid int, err error) {
+	inR, w, err := os.Pipe()
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	defer inR.Close()
+	r, outW, err := os.Pipe()
+	if err != nil {
+		return nil, nil, 0, errors.Join(err, w.Close())
+	}
+	defer outW.Close()
+	pid, err = syscall.ForkExec("/proc/self/exe", []string{tracedName}, &syscall.ProcAttr{Env: []string{"GOMAXPROCS=1", "GOGC=off"},
+		Files: []uintptr{0, 1, 2, inR.Fd(), outW.Fd()}, Sys: &syscall.SysProcAttr{Setpgid: true}})
+	return r, w, pid, err
+}
+
+// becomeTraced makes this process the command.
+func becomeTraced() {
+	runtime.LockOSThread() // all that follows is of this thread alone, until the command replaces it
+	unix.CloseOnExec(configFD)
+	unix.CloseOnExec(statusFD)
+	out := os.NewFile(statusFD, "status")
+	tid := binary.NativeEndian.AppendUint32(nil, uint32(unix.Gettid()))
+	if _, err := out.Write(tid); err != nil {
+		syscall.Exit(1)
+	}
+	st := runTraced()
+	if st.Done == nil {
+		_ = json.NewEncoder(out).Encode(st)
+		syscall.Exit(1)
+	}
+	syscall.Exit(0)
+}
+
+func runTraced() status {
+	var cfg traced
+	if err := json.NewDecoder(os.NewFile(configFD, "config")).Decode(&cfg); err != nil {
+		return status{Refused: newSetupError("reading what to do", err)}
+	}
+	if err := restrict(cfg.Grants); err != nil {
+		return status{Refused: newSetupError("landlock", err)}
+	}
+	if err := install(cfg.Filter); err != nil {
+		return status{Refused: newSetupError("seccomp", err)}
+	}
+	// From here on, a path is an image path.
+	if cfg.Program == "" {
+		return probeTraced()
+	}
+	if err := unix.Chdir(cfg.Dir); err != nil {
+		return status{Failed: &StartError{Command: cfg.Dir, Reason: "the folder it is to start in: " + errnoName(err)}}
+	}
+	if cfg.Memory > 0 {
+		var limit unix.Rlimit
+		err := unix.Getrlimit(unix.RLIMIT_DATA, &limit)
+		if n := min(uint64(cfg.Memory), limit.Max); err == nil {
+			err = unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: n, Max: n})
+		}
+		if err != nil {
+			return status{Failed: &StartError{Command: cfg.Program, Reason: "limiting its memory: " + errnoName(err)}}
+		}
+	}
+	return status{Failed: notStarted(cfg.Program, syscall.Exec(cfg.Program, cfg.Argv, cfg.Env))}
+}
+
+// probeTraced makes one call of each kind, which shows that all of it is allowed here.
+func probeTraced() status {
+	var st unix.Stat_t
+	fd, err := unix.Open("/", unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		err = errors.Join(unix.Fstat(fd, &st), unix.Stat("/etc", &st), unix.Close(fd))
+	}
+	if err != nil {
+		return status{Refused: newSetupError("a traced call", err)}
+	}
+	return status{Done: &exit{}}
+}
