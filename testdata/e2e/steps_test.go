@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -73,16 +74,11 @@ func TestStepsAndBytecode(t *testing.T) {
 // TestBytecodeSameBytes: twenty runs, with other numbers of processes and both cores busy, give one image.
 func TestBytecodeSameBytes(t *testing.T) {
 	dir := project(t)
-	stop := make(chan struct{})
-	defer close(stop)
+	var over atomic.Bool
+	defer over.Store(true)
 	for range runtime.NumCPU() {
 		go func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
+			for !over.Load() { // busy
 			}
 		}()
 	}
