@@ -39,6 +39,12 @@ func (v *verifier) Read(p []byte) (int, error) {
 	n, err := v.ReadCloser.Read(p)
 	v.hash.Write(p[:n])
 	v.n += int64(n)
+	if err == nil && v.n == v.size {
+		// The end has to follow, and is looked for now: who sends as many bytes as were announced may never ask for more.
+		var more [1]byte
+		m, end := io.ReadFull(v.ReadCloser, more[:])
+		v.n, err = v.n+int64(m), end
+	}
 	if v.n > v.size {
 		return 0, fmt.Errorf("%s is %w: it is longer than the %d bytes of its descriptor", v.name, errDamaged, v.size)
 	}

@@ -41,7 +41,7 @@ class World:
             if key.startswith("BENCH_"):
                 setattr(self, key.removeprefix("BENCH_").lower(), value)
         self.uv_image = f"{self.registry}/bench/uv:1"
-        for pid in ("buildkitd", "dockerd", "containerd"):
+        for pid in ("buildkitd", "buildkitd_tuned", "dockerd", "containerd"):
             setattr(self, pid, int(getattr(self, pid, "0") or 0))
         self.wire = measure.Wire(self.control)
 

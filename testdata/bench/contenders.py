@@ -174,8 +174,8 @@ class BuildKit(Contender):
 
     def __init__(self, world, name, title, dockerfile, tuned):
         super().__init__(world, name, title)
-        self.dockerfile, self.tuned, self.daemons = dockerfile, tuned, [world.buildkitd]
-        self.client = [world.buildctl, "--addr", world.buildkit_socket]
+        self.dockerfile, self.tuned, self.daemons = dockerfile, tuned, [world.buildkitd_tuned if tuned else world.buildkitd]
+        self.client = [world.buildctl, "--addr", f"unix://{world.work}/buildkitd{'-tuned' if tuned else ''}.sock"]
 
     def version(self):
         return f"BuildKit {self.world.buildkit_version}; {output(['runc', '--version']).splitlines()[0]}"

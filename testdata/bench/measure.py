@@ -60,6 +60,18 @@ def proportional(pid):
     return 0
 
 
+def highest(pid):
+    """The largest resident set that a process has had, in bytes. It is asked of the process: wait4 gives the parent's before exec."""
+    try:
+        with open(f"/proc/{pid}/status") as f:
+            for line in f:
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0
+
+
 class Sampler(threading.Thread):
     """Looks at the memory of all processes below some, until it is stopped. It disturbs what it looks at, so it is there in the warm-up only."""
 
@@ -69,7 +81,8 @@ class Sampler(threading.Thread):
 
     def run(self):
         while not self.done.is_set():
-            self.peak = max(self.peak, sum(map(proportional, descendants(self.roots))))
+            alive = descendants(self.roots)
+            self.peak = max(self.peak, sum(map(proportional, alive)), *map(highest, alive - {os.getpid()}), 0)
             self.done.wait(0.005)
 
 
@@ -123,7 +136,7 @@ def run(command, cwd, env, log, wire, daemons=(), shaped=False, sample=False):
     if sampler:
         sampler.done.set()
         sampler.join()
-        peak = max(sampler.peak, usage.ru_maxrss * 1024)
+        peak = sampler.peak
     wire.shape(False)
     if p.returncode:
         with open(log, errors="replace") as f:

@@ -116,12 +116,17 @@ mkdir "$work/uv" && cp "$cache"/tools/bin/{uv,uvx} "$work/uv/" && tar -C "$work/
 "$cache/bin/crane" append --insecure -f "$work/uv.tar" -t "$front/bench/uv:1" >"$work/push.log" 2>&1 || { cat "$work/push.log" >&2; exit 1; }
 
 # Daemons, each with its own folders and sockets, and only where a contender asks for it.
-wanted() { [ -z "${CHECK:-}" ] && { [ -z "${CONTENDERS:-}" ] || [[ " $CONTENDERS " == *" $1"* ]]; }; }
-buildkitd='' dockerd='' containerd=''
-if [ "$root" = 1 ] && wanted buildkit && [ -x "$cache/bin/buildkitd" ]; then
-  printf 'root = "%s/buildkit"\ninsecure-entitlements = ["network.host"]\n[grpc]\naddress = ["unix://%s/buildkit.sock"]\n[worker.oci]\nnetworkMode = "host"\ngc = false\n[worker.containerd]\nenabled = false\n[registry."%s"]\nhttp = true\n' "$work" "$work" "$front" >"$work/buildkitd.toml"
-  "$cache/bin/buildkitd" --config "$work/buildkitd.toml" >"$work/buildkitd.log" 2>&1 & pids+=($!); buildkitd=$!
-  wait_for buildkitd "$cache/bin/buildctl" --addr "unix://$work/buildkit.sock" debug workers || buildkitd=
+wanted() { [ -z "${CHECK:-}" ] && { [ -z "${CONTENDERS:-}" ] || [[ " $CONTENDERS " == *" $1 "* ]]; }; }
+buildkit='' buildkit_tuned='' dockerd='' containerd=''
+start_buildkit() { # NAME: a daemon for each Dockerfile, so that neither finds what the other has pulled
+  printf 'root = "%s/%s"\ninsecure-entitlements = ["network.host"]\n[grpc]\naddress = ["unix://%s/%s.sock"]\n[worker.oci]\nnetworkMode = "host"\ngc = false\n[worker.containerd]\nenabled = false\n[registry."%s"]\nhttp = true\n' \
+    "$work" "$1" "$work" "$1" "$front" >"$work/$1.toml"
+  "$cache/bin/buildkitd" --config "$work/$1.toml" >"$work/$1.log" 2>&1 & pids+=($!)
+  wait_for "$1" "$cache/bin/buildctl" --addr "unix://$work/$1.sock" debug workers
+}
+if [ "$root" = 1 ] && [ -x "$cache/bin/buildkitd" ]; then
+  if wanted buildkit; then start_buildkit buildkitd && buildkit=${pids[-1]}; fi
+  if wanted buildkit-tuned; then start_buildkit buildkitd-tuned && buildkit_tuned=${pids[-1]}; fi
 fi
 if [ "$root" = 1 ] && wanted docker && command -v dockerd >/dev/null; then
   mkdir -p "$work/containerd"
@@ -138,7 +143,7 @@ if [ "${PUBLISH:-}" = 1 ]; then out=$here/results; else out=${OUT:-$cache/result
 mkdir -p "$out"
 set -a
 BENCH_JUBAKO=$jubako BENCH_UV=$cache/tools/bin/uv BENCH_PYTHON=$python BENCH_PYOCI_PYTHON=$cache/tools/bin/python BENCH_CRANE=$cache/bin/crane
-BENCH_CRANE_VERSION=$crane_version BENCH_BUILDCTL=$cache/bin/buildctl BENCH_BUILDKIT_SOCKET=unix://$work/buildkit.sock BENCH_BUILDKITD=$buildkitd BENCH_BUILDKIT_VERSION=$buildkit_version
+BENCH_CRANE_VERSION=$crane_version BENCH_BUILDCTL=$cache/bin/buildctl BENCH_BUILDKITD=$buildkit BENCH_BUILDKITD_TUNED=$buildkit_tuned BENCH_BUILDKIT_VERSION=$buildkit_version
 BENCH_DOCKER=${docker:-docker} BENCH_DOCKER_HOST=unix://$work/docker.sock BENCH_DOCKERD=$dockerd BENCH_CONTAINERD=$containerd BENCH_FLOOR=$work/floor
 BENCH_REGISTRY=$front BENCH_TLS=$(address tls) BENCH_CONTROL=$(address control) BENCH_STORE=$store BENCH_CA=$work/ca.pem BENCH_REGISTRY_VERSION=$registry_version
 BENCH_CACHE=$cache BENCH_WORK=$work BENCH_HERE=$here BENCH_OUT=$out UV_DEFAULT_INDEX=http://$(address index)/simple PYTHONDONTWRITEBYTECODE=1
