@@ -27,9 +27,20 @@ import (
 	"github.com/jubako/jubako/pkg/wheel/wheeltest"
 )
 
+// images holds what makeImage has made.
+var images string
+
 func TestMain(m *testing.M) {
 	sandbox.Main()
-	os.Exit(m.Run())
+	os.Exit(func() int {
+		var err error
+		if images, err = os.MkdirTemp("", "jubako-images-"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(images)
+		return m.Run()
+	}())
 }
 
 // fakePython builds the program that stands for Python, and fakeProg one that does what steps may do, once.
@@ -192,7 +203,8 @@ func makeBase(t *testing.T, files []entry) string {
 	return makeImage(t, files, runtime.GOARCH, v1.Config{Env: []string{"PATH=/usr/local/bin:/usr/bin"}})
 }
 
-// makeImage writes an image of one layer as an OCI layout.
+// makeImage writes an image of one layer as an OCI layout. What was made before is copied: to compress a program of a few
+// megabytes for every test takes longer than most of the tests.
 func makeImage(t *testing.T, files []entry, arch string, conf v1.Config) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -215,7 +227,21 @@ func makeImage(t *testing.T, files []entry, arch string, conf v1.Config) string 
 	if err := tw.Close(); err != nil {
 		t.Fatal(err)
 	}
-	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
+	template := filepath.Join(images, fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(b.Bytes(), "%s %+v", arch, conf))))
+	if _, err := os.Stat(template); err != nil {
+		writeImage(t, template, b.Bytes(), arch, conf)
+	}
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(template)); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// writeImage writes an image of one layer.
+func writeImage(t *testing.T, dir string, layer []byte, arch string, conf v1.Config) {
+	t.Helper()
+	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer)), nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +254,6 @@ func makeImage(t *testing.T, files []entry, arch string, conf v1.Config) string 
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
 	p, err := layout.Write(dir, empty.Index)
 	if err != nil {
 		t.Fatal(err)
@@ -236,7 +261,6 @@ func makeImage(t *testing.T, files []entry, arch string, conf v1.Config) string 
 	if err := p.AppendImage(img); err != nil {
 		t.Fatal(err)
 	}
-	return dir
 }
 
 func must[T any](v T, err error) T {
