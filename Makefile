@@ -28,6 +28,10 @@ install: ## jubako into Go's bin folder
 test: ## the hermetic tests: no network, no root, under two minutes
 	@testdata/ci/test.sh
 
+.PHONY: race
+race: ## the same under the race detector (a C compiler, and twice the time)
+	@testdata/ci/test.sh race
+
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck, and the house's own rules
 	@testdata/ci/lint.sh $(STATICCHECK)

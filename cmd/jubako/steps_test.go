@@ -3,6 +3,7 @@ package main
 import (
 	"archive/tar"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -204,10 +205,11 @@ func TestStepInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
+	long := fmt.Sprintf("%ds", 100_000+os.Getpid()) // which no other test's command names
 	w := stepWorld(t, `
 [[tool.jubako.step]]
 name = "endless"
-command = ["prog", "daemon", "late", ";", "dial", "`+l.Addr().String()+`", ";", "sleep", "300s"]
+command = ["prog", "daemon", "late", ";", "dial", "`+l.Addr().String()+`", ";", "sleep", "`+long+`"]
 output = ["late"]
 network = true
 `)
@@ -229,7 +231,7 @@ network = true
 		t.Errorf("left behind: %v %v", left, err)
 	}
 	for _, p := range processes(t) {
-		if strings.Contains(p, "sleep\x00300s") {
+		if strings.Contains(p, "sleep\x00"+long) {
 			t.Errorf("%q is alive", p)
 		}
 	}
