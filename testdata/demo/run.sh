@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The demo: a real Django project becomes an image in a registry on this machine, without Docker, and comes back.
 #   run.sh JUBAKO            BASE=SOURCE names a base other than python:3.12-slim from its registry
+# Where no registry can be reached, the base is made of Debian packages (from DEB_MIRROR, or where this machine's apt has its own).
 # It needs git, python3 (to install uv, which makes the project's lock as its owner would) and an index of Python packages.
 set -euo pipefail
 jubako=$(realpath "${1:?usage: run.sh JUBAKO}")
@@ -27,27 +28,25 @@ printf '%s: %s packages locked\n' "$("$uv" --version)" "$(grep -c '^\[\[package\
 
 step "2. The base"
 base=${BASE:-python:3.12-slim}
+mirror=()
 if [ -z "${BASE:-}" ] && ! timeout 60 "$jubako" inspect -q "$base" >/dev/null 2>"$work/reach"; then
   echo "$base cannot be reached from here: $(head -n 1 "$work/reach")"
-  standin=$cache/python-3.12-slim.oci.tar
-  maker=$top/../shared/base/make-python-slim
-  if [ ! -f "$standin" ] && [ -x "$maker" ] && [ "$(id -u)" = 0 ]; then
-    echo "making a stand-in from Debian packages"
-    mkdir -p "$cache" && "$maker" "$standin.tmp" >"$work/base.log" 2>&1 && mv "$standin.tmp" "$standin"
-  fi
-  if [ ! -f "$standin" ]; then
+  base=debian:trixie
+  [ -z "${DEB_MIRROR:-}" ] || mirror=(--deb-mirror "$DEB_MIRROR")
+  if [ ${#mirror[@]} = 0 ] && ! [ -d /etc/apt ]; then
     cat <<X
 
-The demo needs a base. On a machine that reaches a registry:
+The demo needs a base: an archive of Debian packages (DEB_MIRROR=https://HOST/debian), or a copy of python:3.12-slim. On a machine
+that reaches a registry:
     skopeo copy docker://python:3.12-slim oci-archive:python.tar:python:3.12-slim
 and here:
     make demo BASE=oci-archive:python.tar
 X
     exit 1
   fi
-  base=oci-archive:$standin
+  echo "so one is made of Debian packages alone, each of them pinned: $base"
 fi
-echo "$base"
+show "$jubako" lock --base "$base" "${mirror[@]}" "$work/bento"
 
 step "3. A registry on this machine"
 "$jubako" registry serve --listen 127.0.0.1:0 --dir "$work/registry" >"$work/address" 2>"$work/registry.log" & server=$!

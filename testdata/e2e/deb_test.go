@@ -205,6 +205,12 @@ func TestDebianResolver(t *testing.T) {
 		differs[set] = reason
 	}
 	sets := entries(t, "deb-sets.txt")
+	if os.Getenv("E2E_FULL") == "" { // apt takes a second or two for each
+		for i := range len(sets) / 2 {
+			sets[i] = sets[2*i]
+		}
+		sets = sets[:len(sets)/2]
+	}
 	if len(sets) < 150 {
 		t.Fatalf("only %d sets", len(sets))
 	}
