@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -40,6 +41,7 @@ are resolved anew when the configuration asks for others.`,
 			if err != nil && !upgrade {
 				return err
 			}
+			tools.Report = once(tools.Report)
 			if check {
 				return a.checkLock(cmd.Context(), tools, spec, old)
 			}
@@ -60,6 +62,29 @@ are resolved anew when the configuration asks for others.`,
 	f.BoolVar(&check, "check", false, "write nothing; fail (exit code 4) where the lock is not what there is today")
 	o.format, o.sandbox = "oci", "auto"
 	return cmd
+}
+
+// once passes on what has not been said before: both halves of a lock look at the base.
+func once(report func(assemble.Event)) func(assemble.Event) {
+	type about struct {
+		kind       assemble.EventKind
+		name, text string
+	}
+	var mu sync.Mutex
+	said := make(map[about]bool)
+	return func(e assemble.Event) {
+		if e.Kind == assemble.Note || e.Kind == assemble.LayerIs {
+			key := about{e.Kind, e.Name, e.Text}
+			mu.Lock()
+			again := said[key]
+			said[key] = e.State != assemble.Making
+			mu.Unlock()
+			if again {
+				return
+			}
+		}
+		report(e)
+	}
 }
 
 // alsoPin are the packages of the other profiles, as far as one lock can hold them: those over the same base.
