@@ -84,7 +84,7 @@ func TestWalk(t *testing.T) {
 
 // FuzzWalk follows paths that a step may ask for: none leads out of the tree, or past a symlink.
 func FuzzWalk(f *testing.F) {
-	for _, p := range []string{"/lib/back/../../etc/passwd", "up/..//./", "../../..", "/loop/x", "abs/lib/deep/../back/lib", "/dangling/../.."} {
+	for _, p := range []string{"/lib/back/../../etc/passwd", "up/..//./", "../../..", "/loop/x", "abs/lib/deep/../back/lib", "/dangling/../..", "new"} {
 		f.Add(p, true)
 		f.Add(p, false)
 	}
@@ -93,6 +93,9 @@ func FuzzWalk(f *testing.F) {
 			return // the kernel's strings end there
 		}
 		tr := testTree(t)
+		if _, err := tr.walk("", "/usr/lib", true); err != nil { // a process has been led to where it stands
+			t.Fatal(err)
+		}
 		at, err := tr.walk("/usr/lib", p, follow)
 		if err != nil {
 			return
