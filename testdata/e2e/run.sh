@@ -43,6 +43,13 @@ if [ ! -x "$cache/uv/bin/uv" ]; then
   python3 -m venv "$cache/uv" && "$cache/uv/bin/pip" install -q "uv==0.13.9"
 fi
 
+# A Python of the base's minor version, by which uv builds from source. Where the machine has none, that comparison is skipped.
+python=
+for p in "$HOME"/.pyenv/versions/3.12.*/bin/python3.12 /usr/local/bin/python3.12 /usr/bin/python3.12; do
+  if [ -z "$python" ] && [ -x "$p" ] && "$p" -I -c '' 2>/dev/null; then python=$p; fi
+done
+[ -n "$python" ] || python=$(UV_PYTHON_DOWNLOADS=never "$cache/uv/bin/uv" python find -q --no-project 3.12 2>/dev/null || true)
+
 # The base.
 base=${E2E_BASE:-$cache/python-3.12-slim.oci.tar}
 if [ ! -f "$base" ]; then
@@ -84,7 +91,7 @@ dockerd --data-root "$work/docker" --exec-root "$work/docker-exec" --pidfile "$w
 wait_for registry curl -fsS "http://$registry/v2/"
 wait_for dockerd docker -H "unix://$work/docker.sock" version
 
-export E2E_JUBAKO=$PWD/bin/jubako E2E_REGISTRY=$registry E2E_BASE=$base E2E_UV=$cache/uv/bin/uv E2E_CACHE=$cache E2E_WORK=$work
+export E2E_JUBAKO=$PWD/bin/jubako E2E_REGISTRY=$registry E2E_BASE=$base E2E_UV=$cache/uv/bin/uv E2E_CACHE=$cache E2E_WORK=$work E2E_PYTHON=$python
 E2E_DOCKER_BUILD=docker; [ ! -x /usr/bin/docker ] || E2E_DOCKER_BUILD=/usr/bin/docker # Debian's client has BuildKit built in
 export E2E_DOCKER_BUILD
 export E2E_CONTAINERD=$work/containerd.sock DOCKER_HOST=unix://$work/docker.sock

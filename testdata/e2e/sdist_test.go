@@ -51,6 +51,16 @@ func quoted(names []string) string {
 	return "[" + strings.Join(list, ", ") + "]"
 }
 
+// uvWithPython is uv with a Python of the image's minor version: it asks sdists what they need.
+func uvWithPython(t *testing.T) cmd {
+	t.Helper()
+	python := os.Getenv("E2E_PYTHON")
+	if python == "" {
+		t.Skip("this machine has no Python 3.12, and uv needs one to lock what has only an sdist")
+	}
+	return command(must(t, "E2E_UV")).with("UV_PYTHON=" + python)
+}
+
 // TestSdists builds from source twice, with nothing in common but the index, and compares: the two with one another, and what
 // is installed with what uv installs. The image then runs in Docker.
 func TestSdists(t *testing.T) {
@@ -65,7 +75,7 @@ func TestSdists(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "pyproject.toml"), []byte(text), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			uv := command(must(t, "E2E_UV")).in(dir)
+			uv := uvWithPython(t).in(dir)
 			uv.arg("lock", "-q", "--no-python-downloads").run(t)
 			jubako(t, "lock", "--base", base(t), dir).run(t)
 			tag := must(t, "E2E_REGISTRY") + "/built/" + tt.name + ":1"
@@ -207,7 +217,7 @@ func TestSdistLinked(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "pyproject.toml"), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	command(must(t, "E2E_UV"), "lock", "-q", "--no-python-downloads").in(dir).run(t)
+	uvWithPython(t).in(dir).arg("lock", "-q", "--no-python-downloads").run(t)
 	build := jubako(t, "build", "--base", base(t), dir)
 	if _, said, err := build.try(t); err == nil || !strings.Contains(said, `build-packages = ["gcc", "libc6-dev", "default-libmysqlclient-dev", "pkg-config"]`) {
 		t.Errorf("without a compiler: %v\n%s", err, said)
