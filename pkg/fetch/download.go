@@ -25,7 +25,8 @@ func (c *Client) download(ctx context.Context, a Artifact, from string) (Blob, e
 		d.joined = false
 		err := c.patiently(ctx, a.Filename, func() int64 { return s.w.Size() }, func() (time.Duration, error) { return d.try(ctx) })
 		if err != nil {
-			s.giveUp(passing(err) || ctx.Err() != nil)
+			// On a full disk nothing is kept, neither of this download nor of those that are ended along with it.
+			s.giveUp((passing(err) || ctx.Err() != nil) && !noRoom(context.Cause(ctx)))
 			return Blob{}, c.explain(err, a.Filename, from)
 		}
 		b, err := s.commit()

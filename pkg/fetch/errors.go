@@ -183,11 +183,13 @@ func (c *Client) statusRemedy(e *StatusError, from string) string {
 
 // diskFull adds the remedy where the store has no room left.
 func diskFull(err error, dir string) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	if noRoom(err) {
 		return hint.Wrap(err, "make room in %s (jubako cache prune), or name another folder with --cache-dir", dir)
 	}
 	return err
 }
+
+func noRoom(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 // redact takes credentials and the query, which may hold a signature, out of a URL. A path stays as it is.
 func redact(u string) string {

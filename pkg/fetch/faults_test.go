@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -313,6 +316,28 @@ func TestCutForGood(t *testing.T) {
 			t.Errorf("left behind: %q", left)
 		}
 	})
+}
+
+// TestEndedAlong: what has come of a download that is ended from outside is kept for the next run, unless the disk is full.
+func TestEndedAlong(t *testing.T) {
+	for cause, kept := range map[error]int{errors.New("interrupted"): 1, fmt.Errorf("another: %w", syscall.ENOSPC): 0} {
+		ctx, end := context.WithCancelCause(t.Context())
+		srv := script(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", strconv.Itoa(len(large)))
+			_, _ = w.Write(large[:3_000_000])
+			w.(http.Flusher).Flush()
+			time.Sleep(100 * time.Millisecond) // for what was sent to come
+			end(cause)
+			<-r.Context().Done()
+		})
+		f := newFixture(t, Options{})
+		if _, err := f.Fetch(ctx, Artifact{Filename: "a.whl", URL: srv.URL + "/a.whl", Hashes: one(sum(large))}); err == nil {
+			t.Errorf("%v: it was fetched", cause)
+		}
+		if left := f.files(t); len(left) != kept {
+			t.Errorf("%v: left behind: %q, want %d", cause, left, kept)
+		}
+	}
 }
 
 func TestPatience(t *testing.T) {
