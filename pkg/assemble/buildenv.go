@@ -170,6 +170,10 @@ func (b *builder) buildKey(ctx context.Context, l *lower, src *sourceOf) (*build
 		return nil, hint.Wrap(hint.Usage(fmt.Errorf("package %s is to be built without isolation (no-build-isolation in [tool.uv]), which jubako does not do", name)),
 			"name what its build needs in [tool.uv.extra-build-dependencies]")
 	}
+	if text := u.MatchRuntime[s.Name]; text != "" {
+		return nil, hint.Wrap(hint.Usage(fmt.Errorf("package %s is to be built with the %s that the environment has (match-runtime in [tool.uv.extra-build-dependencies]), which jubako does not do", name, text)),
+			"name its version there: %q", text+"==…")
+	}
 	key := &buildInputs{
 		Format: pep517.Format, Name: s.Name, Version: s.Version, Source: src.digest, At: src.at, Editable: src.editable,
 		Python: site.facts.Python, Base: site.image.Digest.String(), Packages: site.keys(), Settings: b.buildSettings(s.Name),

@@ -11,7 +11,7 @@ import (
 
 // building takes what uv's settings say of builds apart: several of them have more than one form.
 func (r *rawUVSettings) building() (Building, error) {
-	b := Building{ExtraRequires: make(map[string][]string), ExtraVariables: make(map[string]map[string]string), Settings: r.Settings,
+	b := Building{ExtraRequires: make(map[string][]string), MatchRuntime: make(map[string]string), ExtraVariables: make(map[string]map[string]string), Settings: r.Settings,
 		PackageSettings: make(map[string]map[string]any), ExcludeNewerPackage: make(map[string]string)}
 	for _, c := range r.BuildConstraints {
 		text, ok := c.(string)
@@ -25,8 +25,8 @@ func (r *rawUVSettings) building() (Building, error) {
 			text, ok := x.(string)
 			if t, table := x.(map[string]any); table {
 				text, ok = t["requirement"].(string)
-				if match, _ := t["match-runtime"].(bool); match {
-					return b, fmt.Errorf("extra-build-dependencies.%s: match-runtime for %s is not done by jubako: name its version", name, text)
+				if match, _ := t["match-runtime"].(bool); match && ok {
+					b.MatchRuntime[pep508.Normalize(name)] = text
 				}
 			}
 			if !ok {

@@ -31,6 +31,9 @@ type Building struct {
 	// (extra-build-dependencies), and ExtraVariables what its build sees in its environment (extra-build-variables).
 	ExtraRequires  map[string][]string
 	ExtraVariables map[string]map[string]string
+	// MatchRuntime names, for a package, one of its ExtraRequires that is to be what the environment has (match-runtime),
+	// which jubako does not do.
+	MatchRuntime map[string]string
 	// Settings are the backends' config-settings, for all packages and by name: strings, or lists of them.
 	Settings        map[string]any
 	PackageSettings map[string]map[string]any
