@@ -35,12 +35,12 @@ var fromSource = []struct {
 	{name: "pure", dependencies: []string{"docopt==0.6.2", "flask-secrets", "pyperclip", "django-distill", "tomlkit", "attrs", "typing-extensions", "flit-core"},
 		build: []string{"pyperclip", "django-distill", "tomlkit", "attrs", "typing-extensions", "flit-core"}, // setuptools, hatchling, poetry-core, flit; in-tree
 		try:   []string{"python", "-c", "import docopt, flask_secrets, pyperclip, django_distill, tomlkit, attr, typing_extensions, flit_core"}},
-	{name: "native", dependencies: []string{"uwsgi", "mysqlclient", "psycopg-c", "pycairo"}, build: []string{"mysqlclient", "pycairo"},
+	{name: "native", dependencies: []string{"uwsgi", "mysqlclient", "psycopg[c]", "pycairo"}, build: []string{"mysqlclient", "pycairo"},
 		packages:      []string{"libmariadb3", "libpq5", "libcairo2"},
 		buildPackages: []string{"gcc", "libc6-dev", "libpq-dev", "default-libmysqlclient-dev", "pkg-config", "libcairo2-dev"},
 		// The stand-in for python:3.12-slim names another place for its headers than they have; compilers look here as well.
 		tool: "[tool.uv.extra-build-variables]\npycairo = { C_INCLUDE_PATH = \"/usr/local/include/python3.12\" }\n",
-		try:  []string{"sh", "-c", "python -c 'import MySQLdb, psycopg_c, cairo' && uwsgi --version"}},
+		try:  []string{"sh", "-c", "python -c 'import MySQLdb, psycopg, cairo; assert psycopg.pq.__impl__ == \"c\"' && uwsgi --version"}},
 }
 
 func quoted(names []string) string {
