@@ -56,6 +56,10 @@ oracle: $(BIN)/jubako ## uv as the oracle: the same packages, wheels and files f
 bench: $(BIN)/jubako ## jubako beside Docker, BuildKit, Buildah and uv, measured on this machine (hours; testdata/bench/BENCHMARKS.md)
 	@testdata/bench/run.sh $(BIN)/jubako
 
+.PHONY: limits
+limits: $(BIN)/jubako ## a small project, Debian packages and steps, beside uv, apt, mmdebstrap and chroot (root, Debian; minutes)
+	@testdata/bench/limits.sh $(BIN)/jubako
+
 .PHONY: clean
 clean: ## remove what make has made
 	rm -rf $(BIN)
