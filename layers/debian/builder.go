@@ -3,7 +3,6 @@ package debian
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"path"
 	"runtime"
@@ -291,37 +290,18 @@ func (b *builder) look(p string) (base.Stat, bool) {
 	return s, ok
 }
 
-// maxLinks bounds the symlinks followed for one path, as Linux does (path_resolution(7)).
-const maxLinks = 40
+// maxParts bounds what links may make of a path.
+const maxParts = 4096
 
 // through follows the symlinks of a folder's path, inside the image. What is not there yet stays as it is written.
 func (b *builder) through(dir string) (string, error) {
-	rest, at, links := strings.Split(dir, "/"), "", 0
-	for len(rest) > 0 {
-		part := rest[0]
-		rest = rest[1:]
-		switch part {
-		case "", ".":
-			continue
-		case "..":
-			at = strings.TrimPrefix(path.Dir("/"+at), "/")
-			continue
-		}
-		here := path.Join(at, part)
-		s, ok := b.look(here)
+	return fstree.Through(dir, maxParts, func(p string) (string, bool) {
+		s, ok := b.look(p)
 		if !ok || s.Kind != fstree.Symlink {
-			at = here
-			continue
+			return "", false
 		}
-		if links++; links > maxLinks || len(rest) > 4096 {
-			return "", errors.New("its folder is a loop of links")
-		}
-		if strings.HasPrefix(s.Link, "/") {
-			at = ""
-		}
-		rest = append(strings.Split(s.Link, "/"), rest...)
-	}
-	return at, nil
+		return s.Link, true
+	})
 }
 
 // canonical leads a path through the symlinks that its folders are; its own last part is not followed.

@@ -17,6 +17,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/hint"
 )
 
@@ -97,7 +98,7 @@ func scanArchive(f *os.File) (*archiveSource, error) {
 	}
 	for name := range links {
 		target := name
-		for i := 0; i < maxLinks && links[target] != ""; i++ {
+		for i := 0; i < fstree.MaxLinks && links[target] != ""; i++ {
 			target = links[target]
 		}
 		if r, ok := s.entries[target]; ok && links[target] == "" {

@@ -136,9 +136,6 @@ func newLibc(kind, version string) Libc {
 
 func (l Libc) String() string { return fmt.Sprintf("%s %d.%d", l.Kind, l.Major, l.Minor) }
 
-// maxLinks bounds the symlinks followed for one path, as Linux does (path_resolution(7)).
-const maxLinks = 40
-
 // Resolve follows every symlink of a path, inside the image: a leading slash and ".." lead to the image's root at most.
 // It gives the image path of what is there, and false where nothing is.
 func (f *Facts) Resolve(p string) (string, bool) {
@@ -163,7 +160,7 @@ func (f *Facts) Resolve(p string) (string, bool) {
 			at = append(at, part)
 			continue
 		}
-		if links++; links > maxLinks {
+		if links++; links > fstree.MaxLinks {
 			return "", false
 		}
 		if strings.HasPrefix(st.Link, "/") {

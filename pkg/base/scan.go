@@ -154,35 +154,13 @@ func (s *scanner) through(dir string) (string, error) {
 	if n, ok := s.nodes[dir]; ok && s.fresh[dir] && n.Kind == fstree.Dir || dir == "" {
 		return dir, nil // this layer has made it, and it was led through then
 	}
-	rest, at, links := strings.Split(dir, "/"), "", 0
-	for len(rest) > 0 {
-		part := rest[0]
-		rest = rest[1:]
-		switch part {
-		case "", ".":
-			continue
-		case "..":
-			at = strings.TrimPrefix(path.Dir("/"+at), "/")
-			continue
-		}
-		here := path.Join(at, part)
-		n, ok := s.nodes[here]
+	return fstree.Through(dir, maxDepth, func(p string) (string, bool) {
+		n, ok := s.nodes[p]
 		if !ok || n.Kind != fstree.Symlink {
-			at = here
-			continue
+			return "", false
 		}
-		if links++; links > maxLinks {
-			return "", errors.New("its folder is a loop of links")
-		}
-		if strings.HasPrefix(n.Link, "/") {
-			at = ""
-		}
-		rest = append(strings.Split(n.Link, "/"), rest...)
-		if len(rest) > maxDepth {
-			return "", errors.New("its folder is a link that leads too deep")
-		}
-	}
-	return at, nil
+		return n.Link, true
+	})
 }
 
 func (s *scanner) entry(h *tar.Header, content io.Reader) error {
