@@ -294,17 +294,23 @@ func withoutMark(list []byte) (out []byte) {
 	return out
 }
 
-func (c *call) setxattr(follow bool) (verdict, error) {
+// attributeForWriting gives the file and the name of an attribute that is to be changed: any but the mark that is ours.
+func (c *call) attributeForWriting(follow bool) (place, string, error) {
 	at, err := c.forWriting(noDir, 0, follow, false)
 	if err != nil {
-		return verdict{}, err
+		return place{}, "", err
 	}
 	name, err := c.attribute()
+	if err == nil && name == opaqueMark {
+		err = unix.EPERM
+	}
+	return at, name, err
+}
+
+func (c *call) setxattr(follow bool) (verdict, error) {
+	at, name, err := c.attributeForWriting(follow)
 	if err != nil {
 		return verdict{}, err
-	}
-	if name == opaqueMark {
-		return verdict{}, unix.EPERM
 	}
 	if c.args[3] > maxXattr {
 		return verdict{}, unix.E2BIG
@@ -319,16 +325,9 @@ func (c *call) setxattr(follow bool) (verdict, error) {
 }
 
 func (c *call) removexattr(follow bool) (verdict, error) {
-	at, err := c.forWriting(noDir, 0, follow, false)
+	at, name, err := c.attributeForWriting(follow)
 	if err != nil {
 		return verdict{}, err
-	}
-	name, err := c.attribute()
-	if err != nil {
-		return verdict{}, err
-	}
-	if name == opaqueMark {
-		return verdict{}, unix.EPERM
 	}
 	return done(unix.Lremovexattr(at.host, name))
 }
