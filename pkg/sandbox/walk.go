@@ -117,33 +117,37 @@ func (t *tree) look(parent, key string, keepLink bool) (found place, target stri
 		return place{key: key, dir: true}, "", nil
 	}
 	found = place{key: key, host: t.host(key)}
-	err = unix.Lstat(found.host, &found.st)
-	if errors.Is(err, unix.ENOENT) {
-		return found, "", nil
+	link, err := found.discover()
+	if err != nil || !link {
+		return found, "", err
 	}
-	if err != nil {
+	if target, err = os.Readlink(found.host); err != nil {
 		return place{}, "", err
 	}
-	found.exists, found.known = true, true
-	switch found.st.Mode & unix.S_IFMT {
-	case unix.S_IFDIR:
-		found.dir = true
-	case unix.S_IFLNK:
-		target, err := os.Readlink(found.host)
-		if err != nil {
-			return place{}, "", err
-		}
-		if target == "" {
-			return place{}, "", unix.ENOENT
-		}
-		if t.mountOf(key) == nil {
-			t.links[key] = target
-		}
-		if !keepLink {
-			return place{}, target, nil
-		}
+	if target == "" {
+		return place{}, "", unix.ENOENT
 	}
-	return found, "", nil
+	if t.mountOf(key) == nil {
+		t.links[key] = target
+	}
+	if keepLink {
+		return found, "", nil
+	}
+	return place{}, target, nil
+}
+
+// discover looks for the host's file, and says whether it is a symlink. That there is none is no error.
+func (p *place) discover() (link bool, err error) {
+	err = unix.Lstat(p.host, &p.st)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	format := p.st.Mode & unix.S_IFMT
+	p.exists, p.known, p.dir = true, true, format == unix.S_IFDIR
+	return format == unix.S_IFLNK, nil
 }
 
 const procDir = "/proc"
@@ -166,32 +170,19 @@ func (t *tree) lookProc(key string, keepLink bool) (found place, target string, 
 			return found, "", nil // as if there were no such process
 		}
 	}
-	err = unix.Lstat(found.host, &found.st)
-	if errors.Is(err, unix.ENOENT) {
-		return found, "", nil
+	link, err := found.discover()
+	if err != nil || !link || keepLink {
+		return found, "", err
 	}
+	target, ok, err := t.readProcLink(key, found.host)
 	if err != nil {
 		return place{}, "", err
 	}
-	found.exists, found.known = true, true
-	switch found.st.Mode & unix.S_IFMT {
-	case unix.S_IFDIR:
-		found.dir = true
-	case unix.S_IFLNK:
-		if keepLink {
-			return found, "", nil
-		}
-		target, ok, err := t.readProcLink(key, found.host)
-		if err != nil {
-			return place{}, "", err
-		}
-		if !ok {
-			found.magic = true
-			return found, "", nil
-		}
-		return place{}, target, nil
+	if !ok {
+		found.magic = true
+		return found, "", nil
 	}
-	return found, "", nil
+	return place{}, target, nil
 }
 
 // ownProcess is where /proc/self and /proc/thread-self lead for the process that asks.
