@@ -62,6 +62,9 @@ func (t *tracer) handlers() map[uint64]handler {
 	}
 	h[sysNewfstatat] = func(c *call) (verdict, error) { return c.fstatat(0, 1, 2, c.fd(3)) }
 	h[unix.SYS_FSTAT] = func(c *call) (verdict, error) { return c.fstat(0, 1) }
+	if t.net != nil {
+		h[unix.SYS_LISTEN] = (*call).listen
+	}
 	if t.hides() {
 		h[unix.SYS_GETRESUID] = func(c *call) (verdict, error) { return c.getres(c.shown.UID) }
 		h[unix.SYS_GETRESGID] = func(c *call) (verdict, error) { return c.getres(c.shown.GID) }

@@ -112,18 +112,43 @@ func (b *bpf) start(arch uint32) {
 	b.add(bpfRet, retErrno(unix.ENOSYS), 0, 0)
 }
 
-// sockets allows no socket but for processes of this machine (AF_UNIX) and for asking about interfaces (AF_NETLINK).
-func (b *bpf) sockets() {
-	b.add(bpfEquals, unix.SYS_SOCKET, 0, 5)
+// network is what a process may have of it where the kernel makes none for it alone.
+type network int
+
+const (
+	noNetwork  network = iota // sockets for processes of this machine (AF_UNIX), and for asking about interfaces (AF_NETLINK)
+	ownSockets                // and TCP's and UDP's, whose addresses the tracer changes (ownNetwork)
+	hostNetwork
+)
+
+// sockets refuses those that the network has not.
+func (b *bpf) sockets(n network) {
+	families := []uint32{unix.AF_UNIX, unix.AF_NETLINK}
+	switch n {
+	case hostNetwork:
+		return
+	case ownSockets:
+		families = append(families, unix.AF_INET, unix.AF_INET6)
+		// Its addresses of IPv6 are really those of IPv4, which such a socket would not take (ipv6(7)).
+		b.add(bpfEquals, unix.SYS_SETSOCKOPT, 0, 6)
+		b.add(bpfLoad, offArgs+8, 0, 0)
+		b.add(bpfEquals, unix.IPPROTO_IPV6, 0, 3)
+		b.add(bpfLoad, offArgs+16, 0, 0)
+		b.add(bpfEquals, unix.IPV6_V6ONLY, 0, 1)
+		b.add(bpfRet, retErrno(0), 0, 0)
+		b.add(bpfRet, unix.SECCOMP_RET_ALLOW, 0, 0)
+	}
+	b.add(bpfEquals, unix.SYS_SOCKET, 0, uint8(len(families)+3))
 	b.add(bpfLoad, offArgs, 0, 0)
-	b.add(bpfEquals, unix.AF_UNIX, 2, 0)
-	b.add(bpfEquals, unix.AF_NETLINK, 1, 0)
+	for i, family := range families {
+		b.add(bpfEquals, family, uint8(len(families)-i), 0)
+	}
 	b.add(bpfRet, retErrno(unix.EACCES), 0, 0)
 	b.add(bpfRet, unix.SECCOMP_RET_ALLOW, 0, 0)
 }
 
 // traceFilter stops the calls that the tracer is to answer, and lets all run that it need not know of.
-func traceFilter(traced []uint64, asRoot, network bool) ([]unix.SockFilter, error) {
+func traceFilter(traced []uint64, asRoot bool, network network) ([]unix.SockFilter, error) {
 	arch, ok := auditArch[runtime.GOARCH]
 	if !ok {
 		return nil, fmt.Errorf("no filter for system calls is known for %s", runtime.GOARCH)
@@ -131,9 +156,7 @@ func traceFilter(traced []uint64, asRoot, network bool) ([]unix.SockFilter, erro
 	const allow = unix.SECCOMP_RET_ALLOW
 	var b bpf
 	b.start(arch)
-	if !network {
-		b.sockets()
-	}
+	b.sockets(network)
 	b.onArg(unix.SYS_CLONE, 0, bpfAnyOf, cloneRefused, retErrno(unix.EPERM), allow)
 	b.onArg(unix.SYS_PRCTL, 0, bpfEquals, unix.PR_SET_DUMPABLE, retErrno(0), allow) // its memory must stay readable
 	b.onArg(unix.SYS_SENDTO, 4, bpfEquals, 0, allow, unix.SECCOMP_RET_TRACE)
@@ -167,7 +190,7 @@ func refuseSockets() error {
 	}
 	var b bpf
 	b.start(arch)
-	b.sockets()
+	b.sockets(noNetwork)
 	b.on(unix.SYS_IO_URING_SETUP, retErrno(unix.ENOSYS))
 	b.add(bpfRet, unix.SECCOMP_RET_ALLOW, 0, 0)
 	return install(b)

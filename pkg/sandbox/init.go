@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"path"
 	"path/filepath"
 	"runtime"
@@ -56,9 +55,9 @@ func initProcess(answer *os.File) status {
 	}
 	switch cfg.Rung {
 	case Ptrace:
-		return tracedInit(cfg, host)
+		return tracedInit(cfg, host, answer)
 	case Loader:
-		return loaderInit(cfg, host)
+		return loaderInit(cfg, host, answer)
 	}
 	if refused := enter(cfg, host); refused != nil {
 		return status{Refused: refused}
@@ -72,14 +71,22 @@ func initProcess(answer *os.File) status {
 	if len(cfg.Argv) == 0 {
 		return status{Done: &exit{}} // a probe
 	}
-	pid, failed := start(cfg, 0, 1, 2)
+	return attend(cfg, host, answer, func(argv []string, files ...uintptr) (pid int, failed *StartError) {
+		cfg.Argv = argv
+		return start(cfg, files...)
+	})
+}
+
+// attend starts the command and stays with it to its end.
+func attend(cfg config, h *host, answer *os.File, start starter) status {
+	pid, failed := start(cfg.Argv, 0, 1, 2)
 	if failed != nil {
 		return status{Failed: failed}
 	}
 	if cfg.Control {
-		return status{Done: keep(cfg, pid, host, answer)}
+		return status{Done: keep(cfg, pid, h, answer, start)}
 	}
-	return status{Done: supervise(pid, cfg.Mounts, host)}
+	return status{Done: supervise(pid, cfg.Mounts, h)}
 }
 
 // host is what the first process keeps of the machine while it changes its root.
@@ -240,13 +247,7 @@ func lookPath(cfg config, dir string, root files) (string, *StartError) {
 func supervise(pid int, namespaced bool, h *host) *exit {
 	if !namespaced {
 		// The end of a pid namespace ends all in it. Without one, the descendants have to be found one by one.
-		stop := make(chan os.Signal, 1)
-		signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-		go func() {
-			for range stop {
-				_ = syscall.Kill(pid, syscall.SIGKILL)
-			}
-		}()
+		killWhenTold(pid)
 	}
 	for {
 		var ws syscall.WaitStatus

@@ -15,16 +15,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keeper is the first process of a service: it waits for the command, and meanwhile does what it is asked.
+// keeper answers what a service is asked while its command runs.
 type keeper struct {
-	cfg     config
-	pid     int
+	pid     int // the command's
 	control *net.UnixConn
-	starts  chan *started
-	ended   chan ended
+	// start starts another command beside the first, and takes output, which is to have all that it prints. ended is given
+	// its end; pid is 0 where it could not be started. It is called by several goroutines at once.
+	start func(argv []string, output *os.File) (pid int, ended <-chan exit, failed *StartError)
+	// dial connects to a port, from where others would reach it.
+	dial func(ctx context.Context, port int) (net.Conn, error)
 }
 
-// started is a command to be started by the thread that has dropped its privileges.
+// newKeeper says that the command has started. The error is that whoever wanted to know is gone.
+func newKeeper(pid int, answer *os.File) (*keeper, error) {
+	debug.SetGCPercent(100) // which is off, since a step's first process has little to do
+	control, err := unixConn(os.NewFile(controlFD, "control"))
+	if err == nil {
+		err = json.NewEncoder(answer).Encode(status{Started: true})
+	}
+	return &keeper{pid: pid, control: control}, err
+}
+
+// family are the processes of a service that are started by the one thread that has dropped its privileges.
+type family struct {
+	cfg    config
+	pid    int // the command's
+	starts chan *started
+	ended  chan ended
+}
+
+// started is a command to be started by that thread.
 type started struct {
 	argv   []string
 	output *os.File
@@ -38,39 +58,33 @@ type ended struct {
 	exit exit
 }
 
-// keep says that the command has started, and is what supervise is for a step.
-func keep(cfg config, pid int, h *host, answer *os.File) *exit {
-	debug.SetGCPercent(100) // which is off, since a step's first process has little to do
-	control, err := unixConn(os.NewFile(controlFD, "control"))
-	if err == nil {
-		err = json.NewEncoder(answer).Encode(status{Started: true})
-	}
+// starter starts a command with files as its first descriptors.
+type starter func(argv []string, files ...uintptr) (pid int, failed *StartError)
+
+// keep is what supervise is for a step: it waits for the command, and answers what is asked meanwhile.
+func keep(cfg config, pid int, h *host, answer *os.File, start starter) *exit {
+	k, err := newKeeper(pid, answer)
 	if err != nil {
-		return &exit{Code: 255} // whoever wanted to know is gone
+		return &exit{Code: 255}
 	}
-	k := &keeper{cfg: cfg, pid: pid, control: control, starts: make(chan *started), ended: make(chan ended)}
+	f := &family{cfg: cfg, pid: pid, starts: make(chan *started), ended: make(chan ended)}
+	k.start, k.dial = f.start, f.dial
 	if !cfg.Mounts {
-		stop := make(chan os.Signal, 1)
-		signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-		go func() {
-			for range stop {
-				_ = syscall.Kill(pid, syscall.SIGKILL)
-			}
-		}()
+		killWhenTold(pid)
 	}
-	go k.reap()
+	go f.reap()
 	go k.listen()
 	children := make(map[int]*started)
 	for {
 		select {
-		case s := <-k.starts:
-			pid := k.start(s)
+		case s := <-f.starts:
+			pid := s.run(start)
 			if pid != 0 {
 				children[pid] = s
 			}
 			s.pid <- pid
-		case e := <-k.ended:
-			if e.pid == k.pid {
+		case e := <-f.ended:
+			if e.pid == f.pid {
 				if !cfg.Mounts {
 					killDescendants(h.proc)
 				}
@@ -84,21 +98,47 @@ func keep(cfg config, pid int, h *host, answer *os.File) *exit {
 	}
 }
 
-func (k *keeper) start(s *started) (pid int) {
+// killWhenTold ends the command when this process is to end, which then goes on to end what the command has left.
+func killWhenTold(pid int) {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	go func() {
+		for range stop {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}()
+}
+
+func (f *family) start(argv []string, output *os.File) (pid int, _ <-chan exit, failed *StartError) {
+	s := &started{argv: argv, output: output, pid: make(chan int), ended: make(chan exit, 1)}
+	f.starts <- s
+	pid = <-s.pid
+	return pid, s.ended, s.failed
+}
+
+func (s *started) run(start starter) (pid int) {
+	defer s.output.Close() // the command has it now, and the other side waits for its end
 	null, err := os.Open("/dev/null")
 	if err != nil {
 		s.failed = &StartError{Command: s.argv[0], Reason: "/dev/null: " + errnoName(err)}
 		return 0
 	}
 	defer null.Close()
-	cfg := k.cfg
-	cfg.Argv = s.argv
-	pid, s.failed = start(cfg, null.Fd(), s.output.Fd(), s.output.Fd())
+	pid, s.failed = start(s.argv, null.Fd(), s.output.Fd(), s.output.Fd())
 	return pid
 }
 
+func (f *family) dial(ctx context.Context, port int) (net.Conn, error) {
+	host := "127.0.0.1"
+	if f.cfg.OwnNetwork {
+		host = net.IP(containerAddress[:]).String()
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp4", net.JoinHostPort(host, strconv.Itoa(port)))
+}
+
 // reap waits for every process that ends, adopted ones among them, until the command itself has.
-func (k *keeper) reap() {
+func (f *family) reap() {
 	for {
 		var ws syscall.WaitStatus
 		pid, err := syscall.Wait4(-1, &ws, 0, nil)
@@ -106,11 +146,11 @@ func (k *keeper) reap() {
 			continue
 		}
 		if err != nil {
-			k.ended <- ended{k.pid, exit{Code: 255}} // cannot be: the command is our child
+			f.ended <- ended{f.pid, exit{Code: 255}} // cannot be: the command is our child
 			return
 		}
-		k.ended <- ended{pid, *exitOf(ws)}
-		if pid == k.pid {
+		f.ended <- ended{pid, *exitOf(ws)}
+		if pid == f.pid {
 			return
 		}
 	}
@@ -145,7 +185,7 @@ func (k *keeper) answer(req request, files []*os.File) {
 	defer conn.Close()
 	switch {
 	case req.Dial != 0:
-		k.dial(conn, req.Dial)
+		k.connect(conn, req.Dial)
 	case len(req.Exec) > 0 && len(files) == 2:
 		_ = send(conn, k.exec(conn, req.Exec, files[1])) // whoever asked may be gone
 	default:
@@ -153,15 +193,10 @@ func (k *keeper) answer(req request, files []*os.File) {
 	}
 }
 
-func (k *keeper) dial(conn *net.UnixConn, port int) {
+func (k *keeper) connect(conn *net.UnixConn, port int) {
 	ctx, cancel := context.WithTimeout(context.Background(), dialLimit)
 	defer cancel()
-	host := "127.0.0.1"
-	if k.cfg.OwnNetwork {
-		host = net.IP(containerAddress[:]).String()
-	}
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp4", net.JoinHostPort(host, strconv.Itoa(port)))
+	c, err := k.dial(ctx, port)
 	if err != nil {
 		r := reply{Error: err.Error()}
 		if errno, ok := errors.AsType[syscall.Errno](err); ok {
@@ -178,12 +213,9 @@ func (k *keeper) dial(conn *net.UnixConn, port int) {
 }
 
 func (k *keeper) exec(conn *net.UnixConn, argv []string, output *os.File) reply {
-	s := &started{argv: argv, output: output, pid: make(chan int), ended: make(chan exit, 1)}
-	k.starts <- s
-	pid := <-s.pid
-	_ = output.Close() // the command has it now; the other side waits for its end
+	pid, ended, failed := k.start(argv, output)
 	if pid == 0 {
-		return reply{Start: s.failed}
+		return reply{Start: failed}
 	}
 	gone := make(chan struct{})
 	go func() {
@@ -191,11 +223,11 @@ func (k *keeper) exec(conn *net.UnixConn, argv []string, output *os.File) reply 
 		_, _ = conn.Read(make([]byte, 1)) // nothing is sent there: it ends when nobody waits any more
 	}()
 	select {
-	case e := <-s.ended:
+	case e := <-ended:
 		return reply{Exit: &e}
 	case <-gone:
 		_ = syscall.Kill(-pid, syscall.SIGKILL)
-		e := <-s.ended
+		e := <-ended
 		return reply{Exit: &e}
 	}
 }

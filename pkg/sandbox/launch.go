@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
@@ -23,7 +24,7 @@ type config struct {
 	System      string // a folder for what is to be seen at /dev and /tmp, where nothing can be mounted
 	Lazy        bool   // Root is empty, and to be filled from Trees as it is looked at
 	Mounts      bool   // the process has a mount and a pid namespace of its own
-	OwnNetwork  bool   // and one for its network
+	OwnNetwork  bool   // and one for its network, or what stands in for it
 
 	Argv, Env     []string
 	Dir           string
@@ -31,6 +32,8 @@ type config struct {
 	Network       bool
 	RefuseSockets bool
 	Memory        int64
+
+	Loopback netip.Addr // the first address of what stands in for it
 
 	Control bool    // it is a service, with a socket for requests
 	User    *User   // whom the command is to believe itself to be, where that is not for the kernel to say

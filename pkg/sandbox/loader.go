@@ -50,7 +50,12 @@ func (loaderRung) run(ctx context.Context, s *step) (outcome, error) {
 		return outcome{}, err
 	}
 	cfg := s.config(root)
-	cfg.Rung, cfg.System, cfg.RefuseSockets = Loader, filepath.Join(dir, "system"), !s.Network
+	cfg.Rung, cfg.System, cfg.RefuseSockets = Loader, filepath.Join(dir, "system"), !s.Network && s.Started == nil
+	s.detail, s.notes, s.hidden = "a copy of the tree", sharedNotes(s), root
+	if s.User != nil {
+		s.notes = append(s.notes, "it runs as the user who builds")
+	}
+	s.notes = append(s.notes, "Python alone: an absolute path is this machine's")
 	told := *s
 	out, both := withoutRoot(s.Stdout, root), s.Stdout == s.Stderr
 	told.Stdout, told.Stderr = out.orNil(), out.orNil()
@@ -67,12 +72,7 @@ func (loaderRung) run(ctx context.Context, s *step) (outcome, error) {
 	if err == nil {
 		err = links.restore(root)
 	}
-	notes := sharedNotes(s.Network)
-	if s.User != nil {
-		notes = append(notes, "it runs as the user who builds")
-	}
-	notes = append(notes, "Python alone: an absolute path is this machine's")
-	return outcome{after: rootfs.NewView(root), detail: "a copy of the tree", notes: notes, foreign: root}, err
+	return outcome{after: rootfs.NewView(root), detail: s.detail, notes: s.notes, foreign: root}, err
 }
 
 func (r *Refusal) orNil() error {
@@ -198,7 +198,7 @@ func pythonOf(t imageFiles, name string, argv []string) (python, error) {
 var siteCustomize []byte
 
 // loaderInit is what the step's first process does on this rung.
-func loaderInit(cfg config, h *host) status {
+func loaderInit(cfg config, h *host, answer *os.File) status {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return status{Refused: newSetupError("subreaper", err)}
 	}
@@ -217,33 +217,40 @@ func loaderInit(cfg config, h *host) status {
 	if len(cfg.Argv) == 0 {
 		return status{Done: &exit{}}
 	}
+	if err := restrict(grants(cfg)); err != nil {
+		return status{Refused: newSetupError("landlock", err)}
+	}
+	return attend(cfg, h, answer, func(argv []string, files ...uintptr) (pid int, failed *StartError) {
+		cfg.Argv = argv
+		return startPython(cfg, t, files...)
+	})
+}
+
+// startPython starts a command of the tree's Python with files as its first descriptors.
+func startPython(cfg config, t *tree, files ...uintptr) (pid int, failed *StartError) {
 	name, dir, failed := findCommand(cfg, t)
 	if failed != nil {
-		return status{Failed: failed}
+		return 0, failed
 	}
 	p, err := pythonOf(t, name, cfg.Argv)
-	if err == nil {
-		err = restrict(grants(cfg))
-	}
 	if failed, ok := errors.AsType[*StartError](err); ok {
-		return status{Failed: failed}
+		return 0, failed
+	}
+	if no, ok := errors.AsType[*notPythonError](err); ok {
+		return 0, &StartError{Command: no.name, Reason: "the loader sandbox runs Python alone, and it is " + no.what}
 	}
 	if err != nil {
-		return status{Refused: newSetupError("starting Python", err)}
+		return 0, &StartError{Command: name, Reason: errnoName(err)}
 	}
 	ld, argv, err := p.command(t)
 	if err != nil {
-		return status{Failed: notStarted(p.file, err)}
+		return 0, notStarted(p.file, err)
 	}
 	at, err := t.walk("", dir, true)
 	if err != nil {
-		return status{Failed: &StartError{Command: dir, Reason: errnoName(err)}}
+		return 0, &StartError{Command: dir, Reason: errnoName(err)}
 	}
-	pid, failed := fork(cfg, ld, at.host, argv, p.environment(cfg, t), 0, 1, 2)
-	if failed != nil {
-		return status{Failed: failed}
-	}
-	return status{Done: supervise(pid, false, h)}
+	return fork(cfg, ld, at.host, argv, p.environment(cfg, t), files...)
 }
 
 // command is the dynamic loader with its arguments: where to find libraries, how the program was called, and the program.
@@ -260,7 +267,7 @@ func (p *python) command(t *tree) (ld string, argv []string, err error) {
 	}
 	argv = []string{p.interp, "--library-path", strings.Join(libraryPath(t), ":")}
 	called := t.hostPath(p.called)
-	if newTracer(t, nil).knowsArgv0(&at) {
+	if newTracer(t, config{}).knowsArgv0(&at) {
 		argv = append(argv, "--argv0", called)
 	}
 	argv = append(argv, t.root+p.file)

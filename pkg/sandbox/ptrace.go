@@ -5,10 +5,8 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"io"
 	"maps"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -36,8 +34,12 @@ func (ptraceRung) run(ctx context.Context, s *step) (outcome, error) {
 	root := filepath.Join(dir, "root")
 	cfg := s.config(root)
 	cfg.Rung, cfg.System, cfg.User = Ptrace, filepath.Join(dir, "system"), s.User
-	out := outcome{after: rootfs.NewView(append(append([]string(nil), s.Trees...), root)...), detail: "links to the tree's files",
-		notes: append(sharedNotes(s.Network), s.User.oneUserNote()...)}
+	s.detail, s.notes = "links to the tree's files", append(sharedNotes(s), s.User.oneUserNote()...)
+	if s.Started != nil && !s.Network {
+		cfg.OwnNetwork, cfg.Loopback = true, randomLoopback()
+		s.notes = append(s.notes, newOwnNetwork(cfg.Loopback).note())
+	}
+	out := outcome{after: rootfs.NewView(append(append([]string(nil), s.Trees...), root)...)}
 	if cfg.Lazy, err = takesMarks(root); err != nil {
 		return outcome{}, err
 	}
@@ -45,8 +47,9 @@ func (ptraceRung) run(ctx context.Context, s *step) (outcome, error) {
 		if err := rootfs.NewView(s.Trees...).Copy(ctx, root); err != nil {
 			return outcome{}, err
 		}
-		out.after, out.detail = rootfs.NewView(root), "a copy of the tree"
+		out.after, s.detail = rootfs.NewView(root), "a copy of the tree"
 	}
+	out.detail, out.notes = s.detail, s.notes
 	err = launch(ctx, s, &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}, cfg)
 	if r, ok := errors.AsType[*setupError](err); ok {
 		return outcome{}, refusal("ptrace", r.Stage, r.err(), "kernel.yama.ptrace_scope=2", "kernel.yama.ptrace_scope=3")
@@ -70,12 +73,14 @@ func (s *step) ownDir(folders ...string) (string, error) {
 }
 
 // sharedNotes say what a rung without namespaces does not isolate.
-func sharedNotes(network bool) []string {
+func sharedNotes(s *step) []string {
 	var notes []string
 	if landlockVersion() == 0 {
 		notes = append(notes, "no Landlock as a second wall around the tree (Linux 5.19)")
 	}
-	if !network {
+	if s.Started != nil {
+		notes = append(notes, "it sees this machine's processes")
+	} else if !s.Network {
 		notes = append(notes, "no network of its own: sockets are refused")
 	}
 	return notes
@@ -94,7 +99,7 @@ func takesMarks(dir string) (bool, error) {
 }
 
 // tracedInit is what the step's first process does on this rung: it traces another.
-func tracedInit(cfg config, h *host) status {
+func tracedInit(cfg config, h *host, answer *os.File) status {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return status{Refused: newSetupError("subreaper", err)}
 	}
@@ -115,15 +120,7 @@ func tracedInit(cfg config, h *host) status {
 	if failed := prepare(cfg, h, t); failed != nil {
 		return status{Failed: failed}
 	}
-	begin := traced{Env: cfg.Env, Memory: cfg.Memory, Grants: grants(cfg)}
-	if len(cfg.Argv) > 0 {
-		var failed *StartError
-		if begin.Program, begin.Dir, failed = findCommand(cfg, t); failed != nil {
-			return status{Failed: failed}
-		}
-		begin.Argv = cfg.Argv
-	}
-	st := trace(cfg, newTracer(t, cfg.User), begin)
+	st := trace(cfg, newTracer(t, cfg), answer)
 	if cfg.Lazy && st.Done != nil {
 		if err := t.hideGone(lower); err != nil {
 			return status{Trouble: err.Error()}
@@ -213,66 +210,46 @@ type traced struct {
 }
 
 // trace runs the command under the tracer.
-func trace(cfg config, t *tracer, begin traced) status {
+func trace(cfg config, t *tracer, answer *os.File) status {
 	defer t.removeShortcuts()
-	var err error
-	begin.Filter, err = traceFilter(slices.Collect(maps.Keys(t.calls)), t.hides() && t.shown.UID == 0 && t.shown.GID == 0, cfg.Network)
+	filter, err := traceFilter(slices.Collect(maps.Keys(t.calls)), t.hides() && t.shown.UID == 0 && t.shown.GID == 0, t.network())
 	if err != nil {
 		return status{Refused: newSetupError(stageTrace, err)}
 	}
-	r, w, pid, err := startTraced()
+	t.template = traced{Env: cfg.Env, Memory: cfg.Memory, Grants: grants(cfg), Filter: filter}
+	command, err := t.launch(cfg.Argv, 0, 1, 2)
 	if err != nil {
 		return status{Refused: newSetupError("fork", err)}
 	}
-	defer r.Close()
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	t.main = command.pid
+	killWhenTold(command.pid) // and with it, the loop ends all others
+	said := make(chan status, 1)
 	go func() {
-		for range stop {
-			_ = syscall.Kill(pid, syscall.SIGKILL) // and with it, the loop ends all others
+		st := command.outcome()
+		said <- st
+		if st == (status{}) && cfg.Control {
+			t.serve(command.pid, answer)
 		}
-	}()
-	var tid [4]byte
-	if _, err := io.ReadFull(r, tid[:]); err != nil {
-		return status{Refused: newSetupError("fork", err)}
-	}
-	if err := t.seize(pid, int(binary.NativeEndian.Uint32(tid[:]))); err != nil {
-		_ = syscall.Kill(pid, syscall.SIGKILL)
-		return status{Refused: newSetupError("PTRACE_SEIZE", err)}
-	}
-	go func() {
-		_ = json.NewEncoder(w).Encode(begin) // a process that is gone reads nothing, and its end says why
-		_ = w.Close()
 	}()
 	end, err := t.loop()
 	if err != nil {
 		return status{Trouble: err.Error()}
 	}
-	var said status
-	switch err := json.NewDecoder(r).Decode(&said); {
-	case err == nil:
-		return said
-	case !errors.Is(err, io.EOF):
-		return status{Trouble: err.Error()}
+	if st := <-said; st != (status{}) {
+		return st
 	}
 	return status{Done: end}
 }
 
-// startTraced starts a process that says its thread's id, and waits to be told what to do.
-func startTraced() (r, w *os.File, pid int, err error) {
-	inR, w, err := os.Pipe()
-	if err != nil {
-		return nil, nil, 0, err
+// network is what the filter leaves of it.
+func (t *tracer) network() network {
+	switch {
+	case t.cfg.Network:
+		return hostNetwork
+	case t.net != nil:
+		return ownSockets
 	}
-	defer inR.Close()
-	r, outW, err := os.Pipe()
-	if err != nil {
-		return nil, nil, 0, errors.Join(err, w.Close())
-	}
-	defer outW.Close()
-	pid, err = syscall.ForkExec("/proc/self/exe", []string{tracedName}, &syscall.ProcAttr{Env: []string{"GOMAXPROCS=1", "GOGC=off"},
-		Files: []uintptr{0, 1, 2, inR.Fd(), outW.Fd()}, Sys: &syscall.SysProcAttr{Setpgid: true}})
-	return r, w, pid, err
+	return noNetwork
 }
 
 // becomeTraced makes this process the command.
@@ -280,11 +257,16 @@ func becomeTraced() {
 	runtime.LockOSThread() // all that follows is of this thread alone, until the command replaces it
 	unix.CloseOnExec(configFD)
 	unix.CloseOnExec(statusFD)
+	// The thread that has started this process may still have privileges, which the tracer's has not.
+	if err := dropPrivileges(config{}); err != nil {
+		syscall.Exit(1)
+	}
 	out := os.NewFile(statusFD, "status")
 	tid := binary.NativeEndian.AppendUint32(nil, uint32(unix.Gettid()))
 	if _, err := out.Write(tid); err != nil {
 		syscall.Exit(1)
 	}
+	_ = unix.Kill(unix.Getpid(), unix.SIGSTOP) // until the tracer has seized this thread
 	st := runTraced()
 	if st.Done == nil {
 		_ = json.NewEncoder(out).Encode(st)

@@ -151,6 +151,7 @@ type step struct {
 	refused []*Refusal
 	detail  string
 	notes   []string
+	hidden  string // a path of this machine that the command sees
 }
 
 // attemptDir makes a new folder for one attempt, so that what a refused one left does not disturb the next.
@@ -206,11 +207,7 @@ func climb(ctx context.Context, c Command, rungs []rung) (_ *Result, err error) 
 	s := &step{Command: c, scratch: scratch}
 	var refused []*Refusal
 	for _, r := range rungs {
-		if _, ok := r.(serving); s.Started != nil && !ok {
-			refused = append(refused, &Refusal{Rung: r.name(), Reason: "it runs a step to its end, and no service"})
-			continue
-		}
-		s.rung, s.refused = r.name(), refused
+		s.rung, s.refused, s.detail, s.notes, s.hidden = r.name(), refused, "", nil, ""
 		out, err := runBounded(ctx, r, s)
 		if refusal, ok := errors.AsType[*Refusal](err); ok {
 			refusal.Rung = r.name()

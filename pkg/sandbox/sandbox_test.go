@@ -211,11 +211,10 @@ var conformance = map[string]func(*world){
 	"user":        testUser,
 }
 
-// notOn are the tests that a rung does not hold. ptrace and loader run no services. The loader says itself that an absolute
-// path is the machine's; what it does instead is tested in loader_test.go.
+// notOn are the tests that a rung does not hold. The loader says itself that an absolute path is the machine's; what it does
+// instead is tested in loader_test.go.
 var notOn = map[sandbox.Rung]map[string]bool{
-	sandbox.Ptrace: {"service": true, "exec": true},
-	sandbox.Loader: {"service": true, "exec": true, "user": true, "view": true, "environment": true, "start": true, "privileges": true},
+	sandbox.Loader: {"user": true, "view": true, "environment": true, "start": true, "privileges": true, "service": true, "exec": true},
 }
 
 func testOutput(w *world) {

@@ -24,13 +24,8 @@ type Service struct {
 	HostNetwork bool
 
 	control *net.UnixConn
+	hidden  string // a path of this machine that is not to stand in what a command prints
 }
-
-// serving is a rung that can run a Service.
-type serving interface{ serves() }
-
-func (usernsRung) serves() {}
-func (chrootRung) serves() {}
 
 // containerAddress is what a service has beside its loopback, in a network of its own. It is reached there as a
 // container is in an engine's: a program that listens on 127.0.0.1 alone is not to be reached from outside.
@@ -94,8 +89,13 @@ func (s *Service) Exec(ctx context.Context, argv []string, out io.Writer) (code 
 	defer r.Close()
 	copied := make(chan error, 1)
 	go func() {
-		_, err := io.Copy(out, r)
-		copied <- err
+		to := out
+		shown := withoutRoot(out, s.hidden)
+		if s.hidden != "" {
+			to = shown
+		}
+		_, err := io.Copy(to, r)
+		copied <- errors.Join(err, shown.flush())
 	}()
 	got, files, err := s.ask(ctx, request{Exec: argv}, w)
 	closeAll(files)
@@ -148,7 +148,7 @@ func (s *step) begin(ctx context.Context, control *net.UnixConn, cfg config) (en
 	choice := Choice{Rung: s.rung, Detail: s.detail, Refused: s.refused, Notes: s.notes}
 	go func() {
 		defer close(done)
-		s.Started(ctx, &Service{Choice: choice, HostNetwork: !cfg.OwnNetwork, control: control})
+		s.Started(ctx, &Service{Choice: choice, HostNetwork: !cfg.OwnNetwork, control: control, hidden: s.hidden})
 	}()
 	return func() {
 		cancel()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -89,13 +90,28 @@ func (c *call) socketName() (verdict, error) {
 	if err := readMem(tid, sizeAt, bytesOf(&room)); err != nil {
 		return asItIs, nil // the kernel has the right answer
 	}
+	var bound netip.AddrPort
+	if sock, err := c.fdPath(c.fd(0)); err == nil && c.net != nil && c.nr == unix.SYS_GETSOCKNAME {
+		bound, _ = c.net.known(sock)
+	}
 	return verdict{watch: true, after: func(ret int64) {
 		var size uint32
 		if ret != 0 || readMem(tid, sizeAt, bytesOf(&size)) != nil || size <= familySize || size > maxSockAddr || size > room {
 			return
 		}
 		b := make([]byte, size)
-		if readMem(tid, addr, b) != nil || binary.NativeEndian.Uint16(b) != unix.AF_UNIX || b[familySize] != '/' {
+		if readMem(tid, addr, b) != nil {
+			return
+		}
+		if a, ok := parseInet(b); ok && c.net != nil {
+			shown, own := c.net.seen(a)
+			if own && bound.IsValid() {
+				shown = bound
+			}
+			_ = writeMem(tid, addr, putInet(b, shown)) // memory that the kernel has just written
+			return
+		}
+		if binary.NativeEndian.Uint16(b) != unix.AF_UNIX || b[familySize] != '/' {
 			return
 		}
 		host, _, _ := bytes.Cut(b[familySize:], []byte{0})
@@ -133,6 +149,12 @@ func (t *tracer) removeShortcuts() {
 }
 
 func (c *call) bind() (verdict, error) {
+	if done, err := c.bindInet(); done || err != nil {
+		return asItIs, err
+	}
+	if sock, err := c.fdPath(c.fd(0)); err == nil && c.net != nil {
+		c.net.remember(sock)
+	}
 	p, ok, err := c.unixPath(1, 2)
 	if err != nil || !ok || p == "" {
 		return asItIs, err
@@ -154,6 +176,9 @@ func (c *call) connect() (verdict, error) { return c.connectTo(1, 2) }
 func (c *call) sendto() (verdict, error) { return c.connectTo(4, 5) }
 
 func (c *call) connectTo(addrArg, lenArg int) (verdict, error) {
+	if done, err := c.connectInet(addrArg, lenArg); done || err != nil {
+		return asItIs, err
+	}
 	p, ok, err := c.unixPath(addrArg, lenArg)
 	if err != nil || !ok {
 		return asItIs, err
@@ -191,7 +216,8 @@ const (
 	maxMessages = 1024 // that the kernel takes at once (UIO_MAXIOV)
 )
 
-// sendmsg may name a receiver too; no program is known that does so with a path, and none is rewritten.
+// sendmsg may name a receiver too; no program is known that does so with a path, and none is rewritten, nor an address in a
+// network of the service's own.
 func (c *call) sendmsg() (verdict, error) { return asItIs, c.nameless(c.args[1]) }
 
 func (c *call) sendmmsg() (verdict, error) {
@@ -203,7 +229,7 @@ func (c *call) sendmmsg() (verdict, error) {
 	return asItIs, nil
 }
 
-// nameless refuses a message that names a receiver of the family AF_UNIX.
+// nameless refuses a message that names a receiver whose address would have to be another.
 func (c *call) nameless(addr uint64) error {
 	var head msgHeader
 	if err := readMem(c.task.tid, addr, bytesOf(&head)); err != nil {
@@ -216,8 +242,13 @@ func (c *call) nameless(addr uint64) error {
 	if err := readMem(c.task.tid, head.name, family); err != nil {
 		return err
 	}
-	if binary.NativeEndian.Uint16(family) == unix.AF_UNIX {
+	switch binary.NativeEndian.Uint16(family) {
+	case unix.AF_UNIX:
 		return unix.ECONNREFUSED
+	case unix.AF_INET, unix.AF_INET6:
+		if c.net != nil {
+			return unix.ENETUNREACH
+		}
 	}
 	return nil
 }

@@ -6,14 +6,23 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
 // tracer is the one thread that answers for a step's system calls, for all of its processes. ptrace(2) knows threads:
-// every method but those said to be otherwise must be called on the thread that seized the first process.
+// every method but those said to be otherwise must be called on the one thread that seizes processes.
 type tracer struct {
+	cfg      config
+	template traced // what every process is told, but for its command
+	net      *ownNetwork
+
+	mu     sync.Mutex // of these two, which other threads ask for
+	roots  map[int]*root
+	ending bool
+
 	tree  *tree
 	calls map[uint64]handler
 	uid   int // that the step runs with
@@ -24,7 +33,6 @@ type tracer struct {
 	early   map[int]bool // threads that have stopped before their parent told of them
 	adopted map[int]bool // those of them that went on without its word, which may still come
 	main    int
-	ending  bool
 	result  *exit
 	current *task // whose call is being answered
 	trouble error // the first thing that went wrong here and not in the step
@@ -69,12 +77,15 @@ type atExit struct {
 const traceOptions = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACESECCOMP | unix.PTRACE_O_TRACEFORK |
 	unix.PTRACE_O_TRACEVFORK | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEEXEC | unix.PTRACE_O_EXITKILL
 
-func newTracer(t *tree, user *User) *tracer {
-	tr := &tracer{tree: t, uid: os.Geteuid(), gid: os.Getegid(), tasks: make(map[int]*task), early: make(map[int]bool), adopted: make(map[int]bool),
+func newTracer(t *tree, cfg config) *tracer {
+	tr := &tracer{cfg: cfg, roots: make(map[int]*root), tree: t, uid: os.Geteuid(), gid: os.Getegid(), tasks: make(map[int]*task), early: make(map[int]bool), adopted: make(map[int]bool),
 		argv0: make(map[uint64]bool), shortcuts: make(map[string]string), sockets: make(map[string]string),
 		scoped: landlockVersion() >= landlockScope}
-	if user != nil {
-		tr.shown = *user
+	if cfg.User != nil {
+		tr.shown = *cfg.User
+	}
+	if cfg.OwnNetwork {
+		tr.net = newOwnNetwork(cfg.Loopback)
 	}
 	t.procs = tr
 	tr.calls = tr.handlers()
@@ -83,16 +94,6 @@ func newTracer(t *tree, user *User) *tracer {
 
 // hides says whether the step sees other ids than it has.
 func (t *tracer) hides() bool { return t.uid != t.shown.UID || t.gid != t.shown.GID }
-
-// seize begins with the step's first process.
-func (t *tracer) seize(pid, tid int) error {
-	if err := ptrace(unix.PTRACE_SEIZE, tid, 0, traceOptions); err != nil {
-		return err
-	}
-	t.main = pid
-	t.tasks[tid] = &task{tid: tid, proc: &process{tgid: pid, program: "/"}}
-	return nil
-}
 
 // The tree asks these of the step's processes.
 
@@ -121,7 +122,7 @@ func (t *tracer) caller() (tgid, tid int) {
 func (t *tracer) loop() (*exit, error) {
 	for {
 		var ws unix.WaitStatus
-		tid, err := unix.Wait4(-1, &ws, unix.WALL, nil)
+		tid, err := unix.Wait4(-1, &ws, unix.WALL|unix.WUNTRACED, nil)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
@@ -148,11 +149,10 @@ func (t *tracer) ended(tid int, ws unix.WaitStatus) {
 		}
 	}
 	delete(t.early, tid)
+	e := exitOf(syscall.WaitStatus(ws))
+	t.finished(tid, *e)
 	if tid == t.main {
-		t.result = &exit{Code: ws.ExitStatus()}
-		if ws.Signaled() {
-			t.result = &exit{Signal: int(ws.Signal())}
-		}
+		t.result = e
 		t.endAll()
 	}
 	for tid := range t.early { // its parent may be the one that has ended
@@ -161,7 +161,12 @@ func (t *tracer) ended(tid int, ws unix.WaitStatus) {
 }
 
 func (t *tracer) endAll() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.ending = true
+	for pid := range t.roots {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
 	for tid := range t.tasks {
 		_ = syscall.Kill(tid, syscall.SIGKILL)
 	}
@@ -219,6 +224,10 @@ func (t *tracer) stopped(tid int, ws unix.WaitStatus) {
 	event := int(ws >> 16)
 	k := t.tasks[tid]
 	if k == nil && event != unix.PTRACE_EVENT_EXEC {
+		if p := t.waiting(tid); p != nil {
+			t.begin(p)
+			return
+		}
 		t.early[tid] = true
 		if t.ending {
 			_ = syscall.Kill(tid, syscall.SIGKILL)
