@@ -255,7 +255,7 @@ func (r *running) describe() string {
 // explain adds what can be done.
 func explain(err error) error {
 	if _, ok := errors.AsType[*sandbox.RefusedError](err); ok {
-		return hint.Wrap(err, "allow user namespaces on this machine, or run as root in a container")
+		return hint.Wrap(err, "allow user namespaces on this machine, or ptrace of one's own processes, or run as root in a container")
 	}
 	if start, ok := errors.AsType[*sandbox.StartError](err); ok {
 		return hint.Wrap(err, "is %q in the image? what runs is --entrypoint, and what stands behind --", start.Command)

@@ -17,7 +17,7 @@ import (
 )
 
 // suite are the tests that hold for every user.
-const suite = "^TestRungs$|^TestFaithful$|^TestPtraceWalls$|^TestLoader$|^TestSameOutputs$"
+const suite = "^TestRungs$|^TestFaithful$|^TestPtraceWalls$|^TestLoader$|^TestSameOutputs$|^TestOwnNetwork$"
 
 // TestOrdinaryUser runs the suite again as a user without any privilege, where the tests run as root.
 func TestOrdinaryUser(t *testing.T) {

@@ -24,6 +24,9 @@
 // Landlock: a race for a path between two of a step's processes may fail, and cannot reach a file outside of the tree.
 // The tracer is one thread, and makes all calls that move directories or make symlinks itself, one after another.
 //
+// A service runs on every rung too. On ptrace its network is made of addresses of this machine's loopback; the loader shares
+// this machine's, since it changes nothing that Python asks for.
+//
 // A rung re-executes this program: Main must be the first thing that main (and TestMain) calls. The package imports rootfs,
 // fstree and cas, and works on Linux alone, on amd64 and arm64.
 package sandbox

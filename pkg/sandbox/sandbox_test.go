@@ -214,7 +214,7 @@ var conformance = map[string]func(*world){
 // notOn are the tests that a rung does not hold. The loader says itself that an absolute path is the machine's; what it does
 // instead is tested in loader_test.go.
 var notOn = map[sandbox.Rung]map[string]bool{
-	sandbox.Loader: {"user": true, "view": true, "environment": true, "start": true, "privileges": true, "service": true, "exec": true},
+	sandbox.Loader: {"user": true, "view": true, "environment": true, "start": true, "privileges": true},
 }
 
 func testOutput(w *world) {

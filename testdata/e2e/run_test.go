@@ -31,7 +31,13 @@ var ways = map[string]func(c cmd) cmd{
 	"nobody": func(c cmd) cmd {
 		return cmd{name: "setpriv", args: append([]string{"--reuid", "65534", "--regid", "65534", "--clear-groups", c.name}, c.args...), env: c.env}
 	},
+	lockedDown: func(c cmd) cmd {
+		return cmd{name: "setpriv", args: append([]string{"--reuid", "1000", "--regid", "1000", "--clear-groups", filepath.Join(os.Getenv("E2E_WORK"), "lockdown"), c.name}, c.args...), env: c.env}
+	},
 }
+
+// lockedDown is an ordinary user where namespaces, mounts and changes of root are refused.
+const lockedDown = "uid 1000, locked down"
 
 // runs starts the sample image in a way of ways.
 func runs(t *testing.T, way string, args ...string) cmd {
@@ -49,6 +55,7 @@ func runs(t *testing.T, way string, args ...string) cmd {
 			t.Errorf("left behind: %v %v", left, err)
 		}
 	})
+	lockdown(t)
 	c := command(must(t, "E2E_JUBAKO"), "run").with("JUBAKO_CACHE_DIR="+dir, "HOME="+dir, "CI=")
 	return ways[way](c).arg(args...)
 }
@@ -61,6 +68,9 @@ func TestRunHealth(t *testing.T) {
 			out, log, err := runs(t, way, "--health", "--health-timeout", "2m", "-e", "SECRET_KEY=e2e", img.ref()).try(t)
 			if err != nil || strings.TrimSpace(out) != img.ref() || !strings.Contains(log, "healthy after") || !strings.Contains(log, "shared with this machine: the kernel") {
 				t.Errorf("%v\n%s%s", err, out, log)
+			}
+			if way == lockedDown && !strings.Contains(log, "ptrace (links to the tree's files); not userns: user namespaces: clone refused") {
+				t.Errorf("it did not run on the ptrace rung:\n%s", log)
 			}
 		})
 	}
@@ -224,5 +234,14 @@ func TestDiff(t *testing.T) {
 	}
 	if _, _, err := jubako(t, "diff", "--exit-code", img.ref(), "oci:"+out+"/x").try(t); err == nil {
 		t.Error("--exit-code is 0 where two images differ")
+	}
+}
+
+// TestRunOnTheLoader: where even ptrace is refused, what is Python's own can still be started.
+func TestRunOnTheLoader(t *testing.T) {
+	img := pushed(t)
+	out, log, err := runs(t, lockedDown, "--sandbox", "loader", "-e", "SECRET_KEY=e2e", img.ref(), "--", "python", "-c", "import django, os; print(django.__name__, os.getuid())").try(t)
+	if err != nil || out != "django 1000\n" || !strings.Contains(log, "loader (a copy of the tree)") {
+		t.Errorf("%v\n%s%s", err, out, log)
 	}
 }

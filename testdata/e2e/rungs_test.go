@@ -8,8 +8,21 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 )
+
+// lockdown builds the program that refuses namespaces, mounts and changes of root to what it starts.
+func lockdown(t *testing.T) string {
+	t.Helper()
+	name := filepath.Join(must(t, "E2E_WORK"), "lockdown")
+	buildLockdown.Do(func() {
+		command("go", "build", "-o", name, "../../pkg/sandbox/testdata/lockdown").with("CGO_ENABLED=0").run(t)
+	})
+	return name
+}
+
+var buildLockdown sync.Once
 
 // TestEveryRung builds the sample project with collectstatic on every rung, as root, as an ordinary user, and as both
 // where namespaces, mounts and changes of root are refused: one digest.
@@ -17,8 +30,7 @@ func TestEveryRung(t *testing.T) {
 	img := pushed(t)
 	work := must(t, "E2E_WORK")
 	openUp(t, img.dir)
-	lockdown := filepath.Join(work, "lockdown")
-	command("go", "build", "-o", lockdown, "../../pkg/sandbox/testdata/lockdown").with("CGO_ENABLED=0").run(t)
+	lockdown := lockdown(t)
 	for _, user := range []string{"0", "1000"} {
 		dir, err := os.MkdirTemp(work, "rungs-")
 		if err != nil {
@@ -89,8 +101,7 @@ output = ["made"]
 	if err := os.WriteFile(filepath.Join(project, "hello.c"), []byte("#include <stdio.h>\nint main(void) { puts(\"hello\"); return 0; }\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	lockdown := filepath.Join(work, "lockdown")
-	command("go", "build", "-o", lockdown, "../../pkg/sandbox/testdata/lockdown").with("CGO_ENABLED=0").run(t)
+	lockdown := lockdown(t)
 	command("chown", "-R", "1000:1000", dir).run(t)
 	digests := make(map[string]string)
 	for _, under := range []string{"env", lockdown} {

@@ -72,6 +72,27 @@ def dial(address):
         print("refused")
 
 
+def serve(address):
+    def stop(sig, frame):
+        print("stopped by terminated", flush=True)
+        sys.exit()
+
+    signal.signal(signal.SIGTERM, stop)
+    host, port = address.split(":")
+    listener = socket.create_server((host, int(port)))
+    print("listening", flush=True)
+    while True:
+        c, _ = listener.accept()
+        while data := c.recv(4096):
+            c.sendall(data)
+        c.close()
+
+
+def deaf():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print("deaf", flush=True)
+
+
 def escape(path):
     """Tries to write outside of the tree, past Python's own functions."""
     import ctypes
@@ -90,6 +111,7 @@ def escape(path):
 
 verbs = {
     "write": write, "append": append, "cat": cat, "ls": ls, "rm": rm, "env": env, "daemon": daemon, "dial": dial, "escape": escape,
+    "serve": serve, "deaf": deaf, "stdin": lambda: sys.stdout.write(sys.stdin.read()),
     "mkdir": lambda p: os.makedirs(at(p), exist_ok=True), "symlink": lambda t, p: os.symlink(t, at(p)),
     "fifo": lambda p: os.mkfifo(at(p)), "chmod": lambda m, p: os.chmod(at(p), int(m, 8)), "pwd": lambda: print(os.getcwd()),
     "exit": lambda n: sys.exit(int(n)), "abort": lambda: os.kill(os.getpid(), signal.SIGTERM),

@@ -128,6 +128,8 @@ func do(verb string, args []string) error {
 			return err
 		}
 		return c.Close()
+	case "network":
+		return network(args[0])
 	case "id":
 		return id()
 	case "deaf":
