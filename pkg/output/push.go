@@ -40,6 +40,7 @@ type PushOptions struct {
 	// Earlier is what references were found to lead to a while ago, by their names (name.Reference.Name): these are not
 	// asked for again.
 	Earlier map[string]Earlier
+	AttachOptions
 }
 
 // Earlier is what a reference leads to in a registry.
@@ -74,8 +75,11 @@ func Push(ctx context.Context, o PushOptions, a Artifact, refs []name.Reference)
 			return sum(pushers), explain(err, "pushing to "+p.repo.Name())
 		}
 	}
-	err = moveTags(ctx, pushers, a)
-	return sum(pushers), err
+	if err := moveTags(ctx, pushers, a); err != nil {
+		return sum(pushers), err
+	}
+	attachAll(ctx, pushers, a)
+	return sum(pushers), nil
 }
 
 func sum(pushers []*pusher) (res PushResult) {
@@ -166,6 +170,7 @@ type pusher struct {
 	refs    []name.Reference
 	client  *http.Client
 	leads   map[string]v1.Hash // where references lead
+	refers  bool               // the registry has taken note of the subject of the last manifest that had one
 
 	// known are the blobs that an image in the repository is made of: they are there.
 	known map[v1.Hash]bool
@@ -439,6 +444,7 @@ func (p *pusher) putManifest(ctx context.Context, ref string, b []byte, mediaTyp
 	if err != nil {
 		return err
 	}
+	p.refers = resp.Header.Get("OCI-Subject") != ""
 	return sameDigest(resp, digest)
 }
 
