@@ -18,6 +18,8 @@ type attachments struct {
 	mu   sync.Mutex
 	all  []attach.Attachment
 	from map[string]*name.Repository // where an attachment came from
+	// known are the blobs of attachments that were found in a repository, by its name.
+	known map[string][]v1.Hash
 }
 
 // attach has a small blob travel with the image under a name that nothing else has; of a name that was given already, the
@@ -50,16 +52,21 @@ func (b *builder) attached(ctx context.Context, attachment string, ok func([]byt
 		case err != nil:
 			b.debug("%s of %s is not used: %v", attachment, e.opened.Source, err)
 		case data != nil:
-			b.travels.mu.Lock()
-			defer b.travels.mu.Unlock()
-			if b.travels.from == nil {
-				b.travels.from = make(map[string]*name.Repository)
-			}
-			b.travels.from[attachment] = e.opened.Repository
+			b.travels.found(attachment, e.opened.Repository, list.Blobs())
 			return data, e.opened.Repository
 		}
 	}
 	return nil, nil
+}
+
+// found notes where an attachment came from.
+func (a *attachments) found(attachment string, repo *name.Repository, blobs []v1.Hash) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.from == nil {
+		a.from, a.known = make(map[string]*name.Repository), make(map[string][]v1.Hash)
+	}
+	a.from[attachment], a.known[repo.Name()] = repo, blobs
 }
 
 // earlierImage is an image that was pushed before.
@@ -88,10 +95,11 @@ func (b *builder) attachOptions() output.AttachOptions {
 	return output.AttachOptions{
 		Attachments: b.travels.all, AttachedFrom: b.travels.from, Note: func(s string) { b.debug("%s", s) },
 		AttachedEarlier: func(repo name.Repository) (known []v1.Hash) {
-			if record, err := b.Store.Record(attachedRecords, repo.Name()); err != nil || json.Unmarshal(record, &known) != nil {
-				return nil
+			record, err := b.Store.Record(attachedRecords, repo.Name())
+			if err != nil || json.Unmarshal(record, &known) != nil {
+				known = nil
 			}
-			return known
+			return append(known, b.travels.known[repo.Name()]...)
 		},
 		Attached: func(repo name.Repository) {
 			known := []v1.Hash{attach.Attachment{Data: []byte(attach.Empty)}.Digest()}

@@ -28,6 +28,9 @@ func (b *builder) debian(ctx context.Context, l *lower) (layers.Layer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if l.facts, err = l.facts.Whole(ctx); err != nil { // any file of the base may stand in a package's way
+		return nil, err
+	}
 	o := debian.Options{
 		Facts: l.facts, Dpkg: dpkg, Arch: debArch(l.image.Platform), Packages: b.packagesOf(set), Epoch: b.spec.Epoch,
 		StrictScripts: b.spec.StrictScripts, Store: b.Store, Jobs: b.spec.Jobs, Warn: b.warn,

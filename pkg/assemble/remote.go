@@ -48,12 +48,7 @@ func (b *builder) openRemoteCache(ctx context.Context) *remoteCache {
 	if b.spec.NoCache || b.spec.Offline {
 		return nil
 	}
-	refs := b.spec.CacheFrom
-	if b.spec.Push {
-		for _, t := range b.spec.Tags {
-			refs = append(refs[:len(refs):len(refs)], t.String())
-		}
-	}
+	refs := b.cacheRefs()
 	if len(refs) == 0 {
 		return nil
 	}
@@ -93,6 +88,17 @@ func (c *remoteCache) images() []*earlierImage {
 	}
 	c.once.Do(func() { c.all = c.find() })
 	return c.found
+}
+
+// cacheRefs are the earlier images that are looked at: those of --cache-from, and then those that the tags lead to.
+func (b *builder) cacheRefs() []string {
+	refs := b.spec.CacheFrom
+	if b.spec.Push {
+		for _, t := range b.spec.Tags {
+			refs = append(refs[:len(refs):len(refs)], t.String())
+		}
+	}
+	return refs
 }
 
 // seen is what references were found to lead to in the course of the build.

@@ -64,6 +64,17 @@ func (o *Opened) Attachments(ctx context.Context) (*Attachments, error) {
 	return all, nil
 }
 
+// Blobs are what the attachments consist of, in the repository of the image.
+func (a *Attachments) Blobs() (all []v1.Hash) {
+	for _, e := range a.entries {
+		all = append(all, e.Digest)
+	}
+	if all != nil {
+		all = append(all, attach.Attachment{Data: []byte(attach.Empty)}.Digest())
+	}
+	return all
+}
+
 // Read gives the content of the attachment with the name, nil where there is none. It is compared with its digest and has at
 // most attach.MaxSize bytes; what it says is for the caller to judge.
 func (a *Attachments) Read(ctx context.Context, name string) ([]byte, error) {

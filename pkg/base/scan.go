@@ -66,10 +66,13 @@ func (i *Image) scan(ctx context.Context, store *cas.Store) (*Facts, *Dpkg, erro
 		return nil, nil, fmt.Errorf("reading the base %s: %w", i.Source, err)
 	}
 	d := s.dpkg(f)
+	if store == nil {
+		return f, d, nil
+	}
+	if err := i.keepSummary(store, f); err != nil {
+		return nil, nil, err
+	}
 	for namespace, record := range map[string]any{"facts": f, "dpkg": d} {
-		if store == nil {
-			break
-		}
 		b, err := json.Marshal(record)
 		if err != nil {
 			return nil, nil, err
