@@ -262,7 +262,7 @@ func (w *world) summary(change func(*base.Image, *base.Facts)) []byte {
 	img := must(opened.Image(ctx, v1.Platform{OS: "linux", Architecture: runtime.GOARCH}))
 	f := must(img.Facts(ctx, nil))
 	change(img, f)
-	return must(img.Summarize(f))
+	return must(img.Summarize(f, must(img.Dpkg(ctx, nil))))
 }
 
 // TestLieStaysAtHome: what a repository says of a base goes into that repository's images, as its layers do, and into no other's.

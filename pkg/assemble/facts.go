@@ -10,9 +10,9 @@ import (
 	"github.com/jubako/jubako/pkg/hint"
 )
 
-// borrowedRecords is the namespace in the cache where a repository and a base lead to the base's summary as it was found
-// attached to an image in that repository. It counts for builds that have a tag or --cache-from there, and for no others:
-// whoever may push to the repository may have written it.
+// borrowedRecords is the namespace in the cache where a repository and a name lead to what was found attached under the name to
+// an image in that repository. It counts for builds that have a tag or --cache-from there, and for no others: whoever may push
+// to the repository may have written it.
 const borrowedRecords = "borrowed"
 
 // factsName is the attachment with the summary of a base (base.ParseSummary).
@@ -23,10 +23,19 @@ func factsName(img *base.Image) string { return "facts-" + img.Digest.Hex }
 func (b *builder) factsOf(ctx context.Context, img *base.Image) (f *base.Facts, borrowed []byte, err error) {
 	f, raw, ok := img.Summary(b.Store)
 	if !ok && img.Repository != nil && !b.spec.NoCache {
-		if f, borrowed = b.borrow(ctx, img); f != nil {
-			b.attach(factsName(img), borrowed)
-			return f, borrowed, nil
+		whole := func(ctx context.Context) (*base.Facts, error) {
+			b.debug("the summary of %s does not tell everything: its layers are read", img.Source)
+			return img.Facts(ctx, b.Store)
 		}
+		raw = b.borrow(ctx, factsName(img), func(raw []byte) (err error) {
+			f, err = base.ParseSummary(raw, img.Digest, whole)
+			return err
+		})
+		if raw != nil {
+			b.attach(factsName(img), raw)
+			return f, raw, nil
+		}
+		b.debug("no summary of %s travels with an earlier image: its layers are read", img.Source)
 	}
 	if !ok {
 		if f, err = img.Facts(ctx, b.Store); err != nil {
@@ -40,37 +49,22 @@ func (b *builder) factsOf(ctx context.Context, img *base.Image) (f *base.Facts, 
 	return f, nil, nil
 }
 
-// borrow finds a base's summary in the cache, or attached to an earlier image; nil where there is none that will do.
-func (b *builder) borrow(ctx context.Context, img *base.Image) (*base.Facts, []byte) {
-	whole := func(ctx context.Context) (*base.Facts, error) {
-		b.debug("the summary of %s does not tell everything: its layers are read", img.Source)
-		return img.Facts(ctx, b.Store)
-	}
+// borrow finds what will do, by the word of ok, in the cache or attached to an earlier image; nil where nothing does.
+func (b *builder) borrow(ctx context.Context, attachment string, ok func([]byte) error) []byte {
 	for _, repo := range b.cacheRepositories() {
-		if raw, err := b.Store.Record(borrowedRecords, borrowedKey(repo, img)); err == nil {
-			if f, err := base.ParseSummary(raw, img.Digest, whole); err == nil {
-				return f, raw
-			}
+		if raw, err := b.Store.Record(borrowedRecords, repo.Name()+" "+attachment); err == nil && ok(raw) == nil {
+			return raw
 		}
 	}
-	var f *base.Facts
-	raw, repo := b.attached(ctx, factsName(img), func(raw []byte) (err error) {
-		f, err = base.ParseSummary(raw, img.Digest, whole)
-		return err
-	})
+	raw, repo := b.attached(ctx, attachment, ok)
 	if raw == nil {
-		b.debug("no summary of %s travels with an earlier image: its layers are read", img.Source)
-		return nil, nil
+		return nil
 	}
-	b.debug("what is known of %s was attached to an image in %s", img.Source, repo.Name())
-	if err := b.Store.PutRecord(borrowedRecords, borrowedKey(*repo, img), raw); err != nil {
-		b.debug("the summary of %s is not kept: %v", img.Source, err)
+	b.debug("%.20s… was attached to an image in %s", attachment, repo.Name())
+	if err := b.Store.PutRecord(borrowedRecords, repo.Name()+" "+attachment, raw); err != nil {
+		b.debug("%s is not kept: %v", attachment, err)
 	}
-	return f, raw
-}
-
-func borrowedKey(repo name.Repository, img *base.Image) string {
-	return repo.Name() + " " + factsName(img)
+	return raw
 }
 
 // cacheRepositories are those whose images this build trusts, as those of its own tags.

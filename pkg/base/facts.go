@@ -4,6 +4,7 @@ package base
 
 import (
 	"context"
+	"maps"
 	"sync"
 
 	"github.com/jubako/jubako/pkg/fstree"
@@ -25,6 +26,34 @@ type Facts struct {
 	// left are the folders of which Files lacks entries, and whole gives the facts that lack none; nil for those that do not.
 	left  map[string]bool
 	whole func(context.Context) (*Facts, error)
+	// What a summary says of the rest: see Packages.
+	files, installed string
+}
+
+// Packages gives what facts of a summary say of the base's packages, without one of their files: what FilesDigest and
+// deb.InstalledDigest give. Either is "" where it is not known, both for facts that lack nothing.
+func (f *Facts) Packages() (files, installed string) { return f.files, f.installed }
+
+// With gives the facts after paths have changed and others have gone.
+func (f *Facts) With(changed map[string]Stat, removed []string) *Facts {
+	with := *f
+	with.files, with.installed = "", ""
+	with.Files = make(map[string]Stat, len(f.Files)+len(changed))
+	maps.Copy(with.Files, f.Files)
+	for _, p := range removed {
+		delete(with.Files, p)
+	}
+	maps.Copy(with.Files, changed)
+	if f.whole != nil {
+		with.leave(func(ctx context.Context) (*Facts, error) {
+			whole, err := f.Whole(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return whole.With(changed, removed), nil
+		})
+	}
+	return &with
 }
 
 // leave has the facts ask for the whole ones where they lack something, once.

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -21,8 +24,8 @@ import (
 	"github.com/jubako/jubako/pkg/fstree"
 )
 
-// A summary is what a build that runs no command asks of a base: facts without most of the files. Of those stay all folders,
-// what lies in the root and in the folders of PATH with what links there lead by, and the account files. It travels with
+// A summary is what a build that runs no command asks of a base: facts without most of the paths. Of those stay the upper
+// folders, what lies in the root and in the folders of PATH with what links there lead by, and the account files. It travels with
 // pushed images (pkg/attach), so that a machine with an empty disk needs no layer of the base.
 //
 // Its form: summaryMagic, then a zstd frame (RFC 8878) of
@@ -30,6 +33,7 @@ import (
 //	uvarint factsVersion; string, the digest of the base's manifest
 //	string ×4 OS, string ×3 Python's path, version, ABI; uvarint ×2 its major and minor; uvarint 1 where it is free-threaded
 //	string the libc's kind, uvarint ×2 its version
+//	string what FilesDigest gives, string what deb.InstalledDigest gives of its packages, "" where its database cannot be read
 //	content ×6: passwd, group, shadow, gshadow, login.defs, default/useradd, of the last two the lines that are settings
 //	uvarint the number of sorts, and of each: uvarint kind, mode, uid, gid
 //	uvarint the number of paths, and in their order: uvarint ×n the sort of each; uvarint ×n how many bytes it has in common
@@ -62,8 +66,8 @@ type sort struct {
 	kind, mode, uid, gid uint64
 }
 
-// Summarize gives the summary of an image's facts. It is the same for the same facts and config.
-func (i *Image) Summarize(f *Facts) ([]byte, error) {
+// Summarize gives the summary of an image's facts and packages. It is the same for the same facts and config.
+func (i *Image) Summarize(f *Facts, d *Dpkg) ([]byte, error) {
 	env, err := configEnv(i.Config)
 	if err != nil {
 		return nil, err
@@ -86,6 +90,12 @@ func (i *Image) Summarize(f *Facts) ([]byte, error) {
 	e.string(f.Libc.Kind)
 	e.uint(uint64(f.Libc.Major))
 	e.uint(uint64(f.Libc.Minor))
+	files, err := FilesDigest(f, d)
+	if err != nil {
+		return nil, err
+	}
+	e.string(files)
+	e.string(d.installed())
 	for _, b := range [][]byte{f.Passwd, f.Group, f.Shadow, f.GShadow, settings(f.LoginDefs), settings(f.UseraddDefaults)} {
 		e.content(b)
 	}
@@ -113,11 +123,15 @@ func (i *Image) Summary(store *cas.Store) (*Facts, []byte, bool) {
 			return f, b, true
 		}
 	}
-	f, ok := factsRecord(store, i.factsKey())
+	f, ok := record[Facts](store, factRecords, i.factsKey())
 	if !ok {
 		return nil, nil, false
 	}
-	b, err := i.Summarize(f)
+	d, ok := record[Dpkg](store, dpkgRecords, i.factsKey())
+	if !ok {
+		return f, nil, true
+	}
+	b, err := i.Summarize(f, d)
 	if err != nil {
 		return f, nil, true
 	}
@@ -128,19 +142,33 @@ func (i *Image) Summary(store *cas.Store) (*Facts, []byte, bool) {
 func (i *Image) summaryKey() string { return summaryMagic + i.factsKey() }
 
 // keepSummary stores the summary of facts. A base that has none, for its size, is used without.
-func (i *Image) keepSummary(store *cas.Store, f *Facts) error {
-	b, err := i.Summarize(f)
+func (i *Image) keepSummary(store *cas.Store, f *Facts, d *Dpkg) error {
+	b, err := i.Summarize(f, d)
 	if err != nil {
 		return nil
 	}
 	return store.PutRecord(summaries, i.summaryKey(), b)
 }
 
+// FilesDigest stands for all that is known of a base's files, as hex.
+func FilesDigest(f *Facts, d *Dpkg) (string, error) {
+	h := sha256.New()
+	e := json.NewEncoder(h)
+	if err := errors.Join(e.Encode(f), e.Encode(d)); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// upper is how many names the path of an upper folder has at most: /usr/src/app is one, and nobody builds into
+// /usr/lib/x86_64-linux-gnu/perl.
+const upper = 3
+
 // asked gives the paths that a summary has.
 func (f *Facts) asked(search string) map[string]bool {
 	keep := make(map[string]bool)
 	for p, s := range f.Files {
-		if s.Kind == fstree.Dir || dirOf(p) == "" {
+		if s.Kind == fstree.Dir && strings.Count(p, "/") < upper || dirOf(p) == "" {
 			keep[p] = true
 		}
 	}
@@ -320,6 +348,7 @@ func parsePlain(raw []byte, digest v1.Hash, whole func(context.Context) (*Facts,
 	f.Python.Major, f.Python.Minor, f.Python.FreeThreaded = int(d.uint(3)), int(d.uint(999)), d.uint(1) == 1
 	f.Libc.Kind = d.string()
 	f.Libc.Major, f.Libc.Minor = int(d.uint(999)), int(d.uint(999))
+	f.files, f.installed = d.string(), d.string()
 	for _, c := range []*[]byte{&f.Passwd, &f.Group, &f.Shadow, &f.GShadow, &f.LoginDefs, &f.UseraddDefaults} {
 		*c = d.content()
 	}

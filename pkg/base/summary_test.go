@@ -94,7 +94,7 @@ const usualPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 func summaryOf(t testing.TB, f *Facts) (part *Facts, raw []byte, asked *int) {
 	t.Helper()
 	img := somewhere("PATH=" + usualPath)
-	raw, err := img.Summarize(f)
+	raw, err := img.Summarize(f, &Dpkg{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func summaryOf(t testing.TB, f *Facts) (part *Facts, raw []byte, asked *int) {
 func TestSummary(t *testing.T) {
 	f := standIn()
 	part, raw, asked := summaryOf(t, f)
-	if again, err := somewhere("PATH=" + usualPath).Summarize(f); err != nil || !bytes.Equal(raw, again) {
+	if again, err := somewhere("PATH="+usualPath).Summarize(f, &Dpkg{}); err != nil || !bytes.Equal(raw, again) {
 		t.Errorf("two summaries of the same facts differ: %v", err)
 	}
 	t.Logf("%d paths in %d bytes; %d paths are left out", len(part.Files), len(raw), len(f.Files)-len(part.Files))
@@ -223,7 +223,7 @@ func TestSummaryRefusals(t *testing.T) {
 	} {
 		f := standIn()
 		lie(f)
-		raw, err := somewhere("PATH=" + usualPath).Summarize(f)
+		raw, err := somewhere("PATH="+usualPath).Summarize(f, &Dpkg{})
 		if err != nil {
 			t.Fatal(err)
 		}
