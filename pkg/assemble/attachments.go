@@ -3,6 +3,7 @@ package assemble
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -109,6 +110,9 @@ func (b *builder) attachOptions() output.AttachOptions {
 			record, err := json.Marshal(known)
 			if err == nil {
 				err = b.Store.PutRecord(attachedRecords, repo.Name(), record)
+			}
+			for _, d := range known {
+				err = errors.Join(err, b.held(repo, d))
 			}
 			if err != nil {
 				b.debug("what is attached in %s is not noted: %v", repo, err)

@@ -40,6 +40,9 @@ type PushOptions struct {
 	// Earlier is what references were found to lead to a while ago, by their names (name.Reference.Name): these are not
 	// asked for again.
 	Earlier map[string]Earlier
+	// Holds names a repository of a registry that is likely to hold a blob, nil where none is known. It may be nil, and is asked
+	// about blobs whose From is of no use.
+	Holds func(registry string, blob v1.Hash) *name.Repository
 	AttachOptions
 }
 
@@ -179,6 +182,9 @@ type pusher struct {
 	res PushResult
 }
 
+// maxScopes is how many repositories a token is asked for: what cannot be mounted for want of one goes up instead.
+const maxScopes = 9
+
 // connect finds out how the registry wants to be spoken to.
 func (p *pusher) connect(ctx context.Context, a Artifact) error {
 	auth, err := authn.Resolve(ctx, p.o.Client.Keychain(), p.repo)
@@ -187,7 +193,7 @@ func (p *pusher) connect(ctx context.Context, a Artifact) error {
 	}
 	scopes := []string{p.repo.Scope(transport.PushScope)}
 	for _, b := range a.blobs() {
-		if from := p.mountable(b); from != nil && !slices.Contains(scopes, from.Scope(transport.PullScope)) {
+		if from := p.mountable(b); from != nil && !slices.Contains(scopes, from.Scope(transport.PullScope)) && len(scopes) < maxScopes {
 			scopes = append(scopes, from.Scope(transport.PullScope))
 		}
 	}
@@ -201,10 +207,16 @@ func (p *pusher) mountable(b Blob) *name.Repository {
 	if p.sibling != nil {
 		return p.sibling
 	}
-	if b.From == nil || b.From.RegistryStr() != p.repo.RegistryStr() || b.From.RepositoryStr() == p.repo.RepositoryStr() {
+	from := b.From
+	if from == nil || from.RegistryStr() != p.repo.RegistryStr() {
+		if from = nil; p.o.Holds != nil {
+			from = p.o.Holds(p.repo.RegistryStr(), b.Digest)
+		}
+	}
+	if from == nil || from.RegistryStr() != p.repo.RegistryStr() || from.RepositoryStr() == p.repo.RepositoryStr() {
 		return nil
 	}
-	return b.From
+	return from
 }
 
 // content brings everything but the tags. Where every reference leads to the artifact already, nothing needs to move. The top
