@@ -338,36 +338,41 @@ func passing(err error) bool {
 }
 
 func (p *pusher) tryBlob(ctx context.Context, b Blob) error {
+	start := p.url("/blobs/uploads/")
+	var begun *http.Response
+	if from := p.mountable(b); from != nil {
+		mount := *start
+		mount.RawQuery = url.Values{"mount": {b.Digest.String()}, "from": {from.RepositoryStr()}}.Encode()
+		resp, err := p.start(ctx, &mount)
+		switch {
+		case err == nil && resp.StatusCode == http.StatusCreated:
+			p.count(func(r *PushResult) { r.Mounted++ })
+			return nil
+		case err == nil:
+			begun = resp // not mounted: the registry waits for the blob
+		case resp == nil || resp.StatusCode >= 500:
+			return err
+		}
+		// Some registries refuse a mount that others answer with an upload, where the other repository is not readable.
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, p.url("/blobs/%s", b.Digest).String(), nil)
 	if err != nil {
 		return err
 	}
 	resp, err := p.do(req, http.StatusOK)
 	if err == nil {
-		p.count(func(r *PushResult) { r.Present++ })
+		p.count(func(r *PushResult) { r.Present++ }) // an upload that was begun lapses
 		return nil
 	}
 	if resp == nil || resp.StatusCode != http.StatusNotFound {
 		return err
 	}
-	start := p.url("/blobs/uploads/")
-	if from := p.mountable(b); from != nil {
-		start.RawQuery = url.Values{"mount": {b.Digest.String()}, "from": {from.RepositoryStr()}}.Encode()
+	if begun == nil {
+		if begun, err = p.start(ctx, start); err != nil {
+			return err
+		}
 	}
-	resp, err = p.start(ctx, start)
-	if err != nil && start.RawQuery != "" && resp != nil && resp.StatusCode < 500 {
-		// Some registries refuse a mount that others answer with an upload, where the other repository is not readable.
-		start.RawQuery = ""
-		resp, err = p.start(ctx, start)
-	}
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode == http.StatusCreated {
-		p.count(func(r *PushResult) { r.Mounted++ })
-		return nil
-	}
-	return p.upload(ctx, b, resp)
+	return p.upload(ctx, b, begun)
 }
 
 // start begins an upload, or mounts.
