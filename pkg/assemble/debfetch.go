@@ -102,13 +102,25 @@ func (b *builder) effects(ctx context.Context, layer *debian.Layer, unread bool)
 	if err != nil {
 		return nil, err
 	}
-	if raw, err := effects.Pack(); err != nil {
-		b.debug("%v", err)
-	} else {
-		b.attach(name, raw)
+	if !b.spec.Push {
+		return effects, nil
 	}
+	raw, err := b.Store.Record(packedRecords, name)
+	if err != nil {
+		if raw, err = effects.Pack(); err != nil {
+			b.debug("%v", err)
+			return effects, nil
+		}
+		if err := b.Store.PutRecord(packedRecords, name, raw); err != nil {
+			return nil, err
+		}
+	}
+	b.attach(name, raw)
 	return effects, nil
 }
+
+// packedRecords is the namespace in the cache with effects that this machine has made, as they travel.
+const packedRecords = "packed"
 
 // packagesOf gives the packages of a set, each fetched when it is opened.
 func (b *builder) packagesOf(set *debs) []debian.Package {

@@ -8,10 +8,10 @@
 // for as long as the image. A copy made by a tool that leaves referrers behind has none.
 //
 // To let something travel: assemble's builder.attach puts it under a name of its own, output.Push brings it up behind the
-// tags, and builder.attached finds it in the image that a tag or --cache-from leads to, by way of base's Opened.Attachments.
-// The name says what it is and for what, such as facts-SHA256 of the base's manifest. The bytes are compared with their
-// digest on every way, and that is all that is known of them: whoever may push to the repository may have written them. So a
-// user of them
+// tags, and builder.attached finds it in the image that a tag or --cache-from leads to, by way of base's Opened.Attachments;
+// builder.borrow does so too, and keeps what it found for the next build from the same repository. The name says what it is and
+// for what, such as facts-SHA256 of the base's manifest. The bytes are compared with their digest on every way, and that is all
+// that is known of them: whoever may push to the repository may have written them. So a user of them
 //   - checks and bounds them like any other input, and does without where they do not fit;
 //   - keeps what it concludes from them under the repository's name, never where builds of other images would find it;
 //   - lets them decide nothing but what goes into an image that is built from that repository's last one, whose layers are
