@@ -47,13 +47,13 @@ func (m *market) pkg(name, version, more, file string) debtest.Package {
 func (m *market) publish() { m.Publish(m.t, "/debian", m.suite) }
 
 // baseWith makes a base with packages installed.
-func (m *market) baseWith(status string) string {
+func (m *market) baseWith(status string, more ...entry) string {
 	python, err := fakePython()
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	sources := fmt.Sprintf("Types: deb\n# %s/snapshot/debian/20260301T000000Z\nURIs: %s/debian\nSuites: trixie\nComponents: main\nSigned-By: /%s\n", m.Archive.URL, m.Archive.URL, ring)
-	return "oci:" + makeBase(m.t, append(baseFiles(python), entry{name: "var/lib/dpkg/status", data: []byte(status), mode: 0o644},
+	return "oci:" + makeBase(m.t, append(append(baseFiles(python), more...), entry{name: "var/lib/dpkg/status", data: []byte(status), mode: 0o644},
 		entry{name: "var/lib/dpkg/info/libc6.list", data: []byte("/.\n/usr\n/usr/lib\n/usr/lib/libc.so.6\n"), mode: 0o644},
 		entry{name: "etc/apt/sources.list.d/debian.sources", data: []byte(sources), mode: 0o644}, entry{name: ring, data: m.key.Ring(m.t, false), mode: 0o644}))
 }

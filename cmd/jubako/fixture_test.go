@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -75,6 +76,19 @@ type world struct {
 	// serve, where set, answers requests for wheels likewise.
 	serve  func(http.ResponseWriter, *http.Request) bool
 	wheels map[string][]byte
+	pulled atomic.Int64 // bytes that the registry has sent in its answers' bodies
+}
+
+// pulledWriter counts what goes through it.
+type pulledWriter struct {
+	http.ResponseWriter
+	n *atomic.Int64
+}
+
+func (w *pulledWriter) Write(b []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(b)
+	w.n.Add(int64(n))
+	return n, err
 }
 
 const settings = `STATIC_ROOT = "/app/staticfiles"
@@ -114,7 +128,7 @@ func newWorld(t *testing.T) *world {
 		if w.refuse != nil && w.refuse(rw, r) {
 			return
 		}
-		g.ServeHTTP(rw, r)
+		g.ServeHTTP(&pulledWriter{rw, &w.pulled}, r)
 	}))
 	t.Cleanup(w.registry.Close)
 	for _, v := range []string{"CI", "SOURCE_DATE_EPOCH", "UV_INDEX_URL", "HTTP_PROXY", "http_proxy"} {

@@ -77,7 +77,7 @@ func TestRequests(t *testing.T) {
 	w.build("-t", tag+":1", "--push")
 	upload := []string{"HEAD /v2/team/site/blobs/…", "POST /v2/team/site/blobs/uploads/", "PUT /v2/team/site/blobs/…"}
 	r.want(t, "one line has changed", slices.Concat([]string{"GET /v2/", "GET /v2/team/site/manifests/1"},
-		upload, upload, []string{"PUT /v2/team/site/manifests/1"})...) // the app layer and the config
+		upload, upload, []string{"PUT /v2/team/site/manifests/1", "PUT /v2/team/site/manifests/…"})...) // the app layer and the config; and what is attached
 
 	if code, _, log := w.jubako("push", w.base, w.host()+"/base/python:3"); code != 0 {
 		t.Fatal(log)
@@ -93,6 +93,8 @@ func TestRequests(t *testing.T) {
 	t.Setenv("JUBAKO_CACHE_DIR", t.TempDir())
 	w.build("-t", tag+":1", "--push")
 	r.want(t, "nothing has changed, and the disk is empty", "GET /v2/",
-		"GET /v2/base/python/manifests/3", "GET /v2/base/python/blobs/…", "GET /v2/base/python/blobs/…", // config and, for the facts, the layer
-		"GET /v2/team/site/manifests/1", "GET /v2/team/site/blobs/…")
+		"GET /v2/base/python/manifests/3", "GET /v2/base/python/blobs/…", "GET /v2/team/site/manifests/1", "GET /v2/team/site/blobs/…",
+		"GET /v2/team/site/referrers/…", "GET /v2/team/site/manifests/…") // for the facts
+	w.build("-t", tag+":1", "--push")
+	r.want(t, "and then nothing has changed", "GET /v2/", "GET /v2/base/python/manifests/3", "GET /v2/team/site/manifests/1")
 }

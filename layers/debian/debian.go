@@ -11,8 +11,6 @@ package debian
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,7 +20,6 @@ import (
 	"sync"
 
 	"github.com/jubako/jubako/layers"
-	"github.com/jubako/jubako/pkg/accounts"
 	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/debfile"
@@ -40,6 +37,10 @@ type Options struct {
 	// Facts and Dpkg are the base's; both nil for a base that is made of packages alone.
 	Facts *base.Facts
 	Dpkg  *base.Dpkg
+	// Base is what base.FilesDigest gives of both, and Load reads them, where they are not at hand: a layer that need not be
+	// made is described without them.
+	Base string
+	Load func(context.Context) (*base.Facts, *base.Dpkg, error)
 	// Arch is Debian's name of the architecture: "amd64".
 	Arch     string
 	Packages []Package
@@ -144,50 +145,30 @@ func (l *Layer) makeKey() (layers.Key, error) {
 		in.Packages = append(in.Packages, pkg{p.Name, p.Version, p.Arch, p.SHA256})
 	}
 	// Any file of the base may stand in a package's way, so all of them count.
-	h := sha256.New()
-	e := json.NewEncoder(h)
-	if err := errors.Join(e.Encode(l.options.Facts), e.Encode(l.options.Dpkg)); err != nil {
-		return "", err
+	var err error
+	if in.Base = l.options.Base; l.options.Load == nil {
+		in.Base, err = base.FilesDigest(l.options.Facts, l.options.Dpkg)
 	}
-	in.Base = hex.EncodeToString(h.Sum(nil))
-	return layers.KeyOf("debian", in), nil
+	return layers.KeyOf("debian", in), err
 }
 
-// Effects is what the layers above need to know of this one. It is kept in the cache, so that a layer which is there need
-// not be made to tell.
-type Effects struct {
-	// Changed holds what stands at the paths that the layer brings; Removed lists those of the base that it takes away.
-	Changed map[string]base.Stat `json:"changed"`
-	Removed []string             `json:"removed,omitempty"`
-	// Accounts are the account files as the layer leaves them; nil where it leaves them alone.
-	Accounts *accounts.Files `json:"accounts,omitempty"`
-	// Scripts says of every package what became of its maintainer scripts.
-	Scripts []Script `json:"scripts"`
-	// Notes are the lines for Options.Warn.
-	Notes []string `json:"notes,omitempty"`
-}
-
-const effectRecords = "debian"
-
-// Effects gives what the layer does to the base. It reads the packages, unless the cache knows the answer.
-func (l *Layer) Effects(ctx context.Context) (*Effects, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.made != nil {
-		return l.made.effects, nil
+// load reads the base, where that was put off.
+func (l *Layer) load(ctx context.Context) error {
+	if l.options.Load == nil || l.options.Facts != nil {
+		return nil
 	}
-	if b, err := l.options.Store.Record(effectRecords, string(l.key)); err == nil {
-		var e Effects
-		if json.Unmarshal(b, &e) == nil {
-			return &e, l.tell(&e)
-		}
-	}
-	m, err := l.make(ctx)
+	facts, dpkg, err := l.options.Load(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	l.made = m
-	return m.effects, nil
+	is, err := base.FilesDigest(facts, dpkg)
+	if err == nil && is != l.options.Base {
+		err = fmt.Errorf("the base's files are %s, and not %s as an earlier image says", is, l.options.Base)
+	}
+	if err == nil {
+		l.options.Facts, l.options.Dpkg = facts, dpkg
+	}
+	return err
 }
 
 // Tree fetches and reads every package, several at once, and says what the image then holds beyond the base.
@@ -205,6 +186,9 @@ func (l *Layer) Tree(ctx context.Context) (*fstree.Tree, error) {
 
 // make makes the tree, and keeps its effects.
 func (l *Layer) make(ctx context.Context) (*made, error) {
+	if err := l.load(ctx); err != nil {
+		return nil, err
+	}
 	b, err := newBuilder(ctx, l)
 	if err != nil {
 		return nil, errors.Join(err, l.closeAll())
@@ -244,25 +228,6 @@ func (l *Layer) tell(e *Effects) error {
 		return hint.Check(fmt.Errorf("%d packages have maintainer scripts that are not carried out, and --strict-scripts makes that an error:\n%s", len(bad), strings.Join(bad, "\n")))
 	}
 	return nil
-}
-
-// Over gives the facts of the base with this layer on it: its files, and the accounts that packages have brought.
-func (e *Effects) Over(f *base.Facts) *base.Facts {
-	over := *f
-	over.Files = make(map[string]base.Stat, len(f.Files)+len(e.Changed))
-	for p, s := range f.Files {
-		over.Files[p] = s
-	}
-	for _, p := range e.Removed {
-		delete(over.Files, p)
-	}
-	for p, s := range e.Changed {
-		over.Files[p] = s
-	}
-	if a := e.Accounts; a != nil {
-		over.Passwd, over.Group, over.Shadow, over.GShadow = a.Passwd, a.Group, a.Shadow, a.GShadow
-	}
-	return &over
 }
 
 // Close closes the packages.

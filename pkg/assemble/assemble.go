@@ -47,6 +47,7 @@ type builder struct {
 	spec     Spec
 	in       *inputs
 	remote   *remoteCache
+	travels  attachments
 	dry      bool              // nothing is made: see Plan
 	lowers   map[string]*lower // by platform
 	warned   sync.Mutex

@@ -19,6 +19,7 @@ import (
 	"github.com/jubako/jubako/layers/venv"
 	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/fetch"
+	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/imageconf"
 	"github.com/jubako/jubako/pkg/locked"
@@ -284,7 +285,7 @@ func (b *builder) buildEnvironment(ctx context.Context, site *buildSite, require
 
 // asTree makes a layer that is there for builds alone, once.
 func (b *builder) asTree(ctx context.Context, site *buildSite, layer layers.Layer) (rootfs.Group, error) {
-	m := &maker{store: b.Store, jobs: b.spec.Jobs, parent: site.facts.Parent, now: b.Now, report: func(e Event) {
+	m := &maker{store: b.Store, jobs: b.spec.Jobs, parent: parentIn(site.facts), now: b.Now, report: func(e Event) {
 		if e.Kind == Debug || e.Kind == LayerIs && e.State == Making || e.Kind == Ended {
 			b.Report(e)
 		}
@@ -327,4 +328,12 @@ func mkdirAll(tree, dir string) error {
 		}
 	}
 	return nil
+}
+
+// parentIn gives the directories of a base that lead to a layer's files.
+func parentIn(f *base.Facts) func(context.Context, string) (fstree.Entry, error) {
+	return func(ctx context.Context, dir string) (fstree.Entry, error) {
+		e, _, err := f.ParentAt(ctx, dir)
+		return e, err
+	}
 }

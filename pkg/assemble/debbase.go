@@ -85,8 +85,8 @@ func (b *builder) packageImage(ctx context.Context, src base.Source, p v1.Platfo
 	if err != nil {
 		return output.Image{}, err
 	}
-	plain := func(dir string) fstree.Entry {
-		return fstree.Entry{Path: dir, Kind: fstree.Dir, Mode: 0o755, Producer: "jubako"}
+	plain := func(_ context.Context, dir string) (fstree.Entry, error) {
+		return fstree.Entry{Path: dir, Kind: fstree.Dir, Mode: 0o755, Producer: "jubako"}, nil
 	}
 	// The epoch is no part of it: the base is the same for every commit, as one from a registry is.
 	m := &maker{store: b.Store, jobs: b.spec.Jobs, parent: plain, noCache: b.spec.NoCache, report: b.Report, now: b.Now}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jubako/jubako/layers"
 	"github.com/jubako/jubako/layers/debian"
+	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/deb"
 	"github.com/jubako/jubako/pkg/deb/archive"
 	"github.com/jubako/jubako/pkg/fetch"
@@ -20,18 +21,27 @@ import (
 // where none are asked for.
 func (b *builder) debian(ctx context.Context, l *lower) (layers.Layer, error) {
 	request := b.spec.Project.Config.Packages
-	set, err := b.debs(ctx, l.image, request, nil)
-	if err != nil || set == nil || len(set.Packages) == 0 {
-		return nil, err
+	if len(request) == 0 {
+		return nil, nil
 	}
-	dpkg, err := l.image.Dpkg(ctx, b.Store)
+	o := debian.Options{Arch: debArch(l.image.Platform), Epoch: b.spec.Epoch, StrictScripts: b.spec.StrictScripts, Store: b.Store, Jobs: b.spec.Jobs, Warn: b.warn}
+	set, err := b.debsUnread(l, request, &o)
 	if err != nil {
 		return nil, err
 	}
-	o := debian.Options{
-		Facts: l.facts, Dpkg: dpkg, Arch: debArch(l.image.Platform), Packages: b.packagesOf(set), Epoch: b.spec.Epoch,
-		StrictScripts: b.spec.StrictScripts, Store: b.Store, Jobs: b.spec.Jobs, Warn: b.warn,
+	if set == nil {
+		if set, err = b.debs(ctx, l.image, request, nil); err != nil || len(set.Packages) == 0 {
+			return nil, err
+		}
+		if l.facts, err = l.facts.Whole(ctx); err != nil { // any file of the base may stand in a package's way
+			return nil, err
+		}
+		o.Facts = l.facts
+		if o.Dpkg, err = l.image.Dpkg(ctx, b.Store); err != nil {
+			return nil, err
+		}
 	}
+	o.Packages = b.packagesOf(set)
 	for _, text := range request {
 		if q, err := deb.ParseRequest(text); err == nil {
 			o.Requested = append(o.Requested, q.Name)
@@ -41,13 +51,76 @@ func (b *builder) debian(ctx context.Context, l *lower) (layers.Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	effects, err := layer.Effects(ctx)
+	effects, err := b.effects(ctx, layer, o.Load != nil)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("making the debian layer: %w", err), layer.Close())
 	}
 	l.facts = effects.Over(l.facts)
 	return layer, nil
 }
+
+// debsUnread finds the packages of a request for a base of which a summary is known, where jubako.lock has them for just its
+// packages: then neither the base nor its packages need to be read, for as long as the layer need not be made. It is nil where
+// the base has to be read.
+func (b *builder) debsUnread(l *lower, request []string, o *debian.Options) (*debs, error) {
+	files, installed := l.facts.Packages()
+	if files == "" || installed == "" {
+		return nil, nil
+	}
+	set := b.pinned(l.image, request, nil)
+	if set == nil || set.Installed != installed || len(set.Packages) == 0 {
+		return nil, nil
+	}
+	facts := l.facts
+	o.Base, o.Load = files, func(ctx context.Context) (*base.Facts, *base.Dpkg, error) {
+		whole, err := facts.Whole(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		dpkg, err := l.image.Dpkg(ctx, b.Store)
+		return whole, dpkg, err
+	}
+	return set, nil
+}
+
+// effects gives what the layer does to the base, and has it travel with the image. Where the base was not read, what
+// travels with an earlier image will do.
+func (b *builder) effects(ctx context.Context, layer *debian.Layer, unread bool) (*debian.Effects, error) {
+	name := "debian-" + string(layer.Key())
+	effects, known := layer.Known()
+	if !known && unread && !b.spec.NoCache {
+		raw := b.borrow(ctx, name, func(raw []byte) (err error) {
+			effects, err = debian.Unpack(raw)
+			return err
+		})
+		if raw != nil {
+			b.attach(name, raw)
+			return effects, layer.Believe(effects)
+		}
+	}
+	effects, err := layer.Effects(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !b.spec.Push {
+		return effects, nil
+	}
+	raw, err := b.Store.Record(packedRecords, name)
+	if err != nil {
+		if raw, err = effects.Pack(); err != nil {
+			b.debug("%v", err)
+			return effects, nil
+		}
+		if err := b.Store.PutRecord(packedRecords, name, raw); err != nil {
+			return nil, err
+		}
+	}
+	b.attach(name, raw)
+	return effects, nil
+}
+
+// packedRecords is the namespace in the cache with effects that this machine has made, as they travel.
+const packedRecords = "packed"
 
 // packagesOf gives the packages of a set, each fetched when it is opened.
 func (b *builder) packagesOf(set *debs) []debian.Package {

@@ -61,15 +61,11 @@ func (b *builder) debs(ctx context.Context, img *base.Image, request, over []str
 	if err != nil {
 		return nil, err
 	}
-	if b.in.pins != nil && b.in.pins.Debian != nil {
-		d := b.in.pins.Debian
-		if c, ok := d.Closure(img.Platform.String(), request, over); ok && slices.Equal(d.Exclude, b.spec.Project.Config.ExcludePackages) {
-			set := &debs{Sources: d.Sources, Closure: c}
-			if c.Installed == deb.InstalledDigest(installed) {
-				return set, nil
-			}
-			return b.again(ctx, img, set, installed)
+	if set := b.pinned(img, request, over); set != nil {
+		if set.Installed == deb.InstalledDigest(installed) {
+			return set, nil
 		}
+		return b.again(ctx, img, set, installed)
 	}
 	if b.spec.FrozenBase {
 		return nil, hint.Wrap(hint.Usage(fmt.Errorf("%s does not pin the Debian packages %v for %s", pins.Name, request, img.Platform)), "jubako lock --upgrade pins them")
@@ -83,6 +79,19 @@ func (b *builder) debs(ctx context.Context, img *base.Image, request, over []str
 		b.warn(w)
 	}
 	return set, nil
+}
+
+// pinned gives the packages that jubako.lock has for a request; nil where it has none.
+func (b *builder) pinned(img *base.Image, request, over []string) *debs {
+	if b.in.pins == nil || b.in.pins.Debian == nil {
+		return nil
+	}
+	d := b.in.pins.Debian
+	c, ok := d.Closure(img.Platform.String(), request, over)
+	if !ok || !slices.Equal(d.Exclude, b.spec.Project.Config.ExcludePackages) {
+		return nil
+	}
+	return &debs{Sources: d.Sources, Closure: c}
 }
 
 // noteOnce notes something the first time.

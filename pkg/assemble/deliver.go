@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/jubako/jubako/pkg/hint"
@@ -31,13 +32,18 @@ func (b *builder) deliver(ctx context.Context, all artifacts, res *Result) error
 		return nil
 	}
 	var err error
-	res.Push, err = output.Push(ctx, output.PushOptions{Client: b.Registry, Jobs: b.spec.Jobs, Earlier: b.remote.seen(), Progress: func(blob output.Blob, done int64) {
+	res.Push, err = output.Push(ctx, output.PushOptions{Client: b.Registry, Jobs: b.spec.Jobs, Earlier: b.remote.seen(), Holds: b.holds, Progress: func(blob output.Blob, done int64) {
 		b.Report(Event{Kind: Progress, Name: "push " + blob.Name, Done: done, Total: blob.Size})
-	}}, all[b.spec.Compression.For(toPush)], b.spec.Tags)
+	}, AttachOptions: b.attachOptions()}, all[b.spec.Compression.For(toPush)], b.spec.Tags)
 	if err != nil {
 		return err
 	}
 	res.Pushed = true
+	if res.Push.Pushed+res.Push.Mounted > 0 {
+		if err := b.hold(all[b.spec.Compression.For(toPush)]); err != nil {
+			return err
+		}
+	}
 	// The next build looks for layers in this image: its config then needs not to come back.
 	for _, img := range all[b.spec.Compression.For(toPush)].Images {
 		if _, _, err := b.Store.Put(strings.NewReader(string(img.Config)), ""); err != nil {
@@ -46,6 +52,50 @@ func (b *builder) deliver(ctx context.Context, all artifacts, res *Result) error
 	}
 	b.Report(Event{Kind: Pushed, Text: PushText(res.Push), Size: res.Push.Bytes})
 	return nil
+}
+
+// heldRecords is the namespace in the cache where a registry and a blob lead to a repository that was given the blob: another
+// project's image of the same layers mounts them from there.
+const heldRecords = "held"
+
+// hold notes which repositories hold the artifact's layers now.
+func (b *builder) hold(a output.Artifact) error {
+	before := make(map[v1.Hash]bool)
+	for _, e := range b.remote.seen() {
+		for _, d := range e.Blobs {
+			before[d] = true
+		}
+	}
+	for _, img := range a.Images {
+		for _, l := range img.Layers {
+			if before[l.Digest] {
+				continue
+			}
+			for _, t := range b.spec.Tags {
+				if err := b.held(t.Context(), l.Digest); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (b *builder) held(by name.Repository, blob v1.Hash) error {
+	return b.Store.PutRecord(heldRecords, by.RegistryStr()+" "+blob.String(), []byte(by.RepositoryStr()))
+}
+
+// holds finds what hold has noted. A repository that lacks the blob by now costs nothing: the registry takes it as an upload.
+func (b *builder) holds(registry string, blob v1.Hash) *name.Repository {
+	record, err := b.Store.Record(heldRecords, registry+" "+blob.String())
+	if err != nil {
+		return nil
+	}
+	repo, err := name.NewRepository(registry + "/" + string(record))
+	if err != nil {
+		return nil
+	}
+	return &repo
 }
 
 // PushText says in words what a push moved.

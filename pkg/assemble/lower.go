@@ -48,14 +48,33 @@ func (b *builder) lower(ctx context.Context, p v1.Platform) (*lower, error) {
 	if l, ok := b.lowers[p.String()]; ok {
 		return l, nil
 	}
-	l := &lower{}
-	var err error
-	if l.image, err = b.in.base.Image(ctx, p); err != nil {
+	img, err := b.in.base.Image(ctx, p)
+	if err != nil {
 		return nil, err
 	}
-	if l.facts, err = l.image.Facts(ctx, b.Store); err != nil {
+	facts, borrowed, err := b.factsOf(ctx, img)
+	if err != nil {
 		return nil, err
 	}
+	l, err := b.lowerOn(ctx, img, facts)
+	if err != nil {
+		own, lied := b.lied(ctx, img, borrowed, err)
+		if !lied {
+			return nil, err
+		}
+		b.warn(fmt.Sprintf("an earlier image says of the base %s what is not so: it was read anew", img.Source))
+		if l, err = b.lowerOn(ctx, img, own); err != nil {
+			return nil, err
+		}
+	}
+	b.lowers[p.String()] = l
+	b.lowers[l.image.Platform.String()] = l
+	return l, nil
+}
+
+// lowerOn makes the layers upon a base of which these facts are known.
+func (b *builder) lowerOn(ctx context.Context, img *base.Image, facts *base.Facts) (*lower, error) {
+	l := &lower{image: img, facts: facts}
 	if l.facts.Python.Path == "" {
 		return nil, base.ErrNoPython(b.in.base.Source)
 	}
@@ -74,13 +93,11 @@ func (b *builder) lower(ctx context.Context, p v1.Platform) (*lower, error) {
 	if deb != nil {
 		list = append([]layers.Layer{deb}, list...)
 	}
-	l.maker = b.maker(l)
-	if l.made, err = l.maker.makeAll(ctx, list); err != nil {
+	if l.maker, err = b.maker(ctx, l); err != nil {
 		return nil, err
 	}
-	b.lowers[p.String()] = l
-	b.lowers[l.image.Platform.String()] = l
-	return l, nil
+	l.made, err = l.maker.makeAll(ctx, list)
+	return l, err
 }
 
 func (b *builder) baseLine(l *lower) string {
@@ -117,28 +134,32 @@ func (b *builder) owner(u accounts.User) (uid, gid int) {
 }
 
 // maker prepares the making of blobs: what every layer of this base shares.
-func (b *builder) maker(l *lower) *maker {
+func (b *builder) maker(ctx context.Context, l *lower) (*maker, error) {
 	c := b.spec.Project.Config
 	uid, gid := b.owner(l.user)
 	workdir := strings.TrimPrefix(c.Workdir, "/")
-	parent := func(dir string) fstree.Entry {
-		e := l.facts.Parent(dir)
-		if _, there := l.facts.Files[dir]; !there && (dir == workdir || strings.HasPrefix(dir, workdir+"/")) {
+	parent := func(ctx context.Context, dir string) (fstree.Entry, error) {
+		e, there, err := l.facts.ParentAt(ctx, dir)
+		if !there && (dir == workdir || strings.HasPrefix(dir, workdir+"/")) {
 			e.UID, e.GID = uid, gid
 		}
-		return e
+		return e, err
 	}
 	// A blob depends on the base's directories that lead to its files, as far as they are known beforehand.
 	var parents []fstree.Entry
 	for _, p := range []string{workdir, path.Join(workdir, c.Venv), "etc"} {
 		for ; p != "."; p = path.Dir(p) {
-			parents = append(parents, parent(p))
+			e, err := parent(ctx, p)
+			if err != nil {
+				return nil, err
+			}
+			parents = append(parents, e)
 		}
 	}
 	return &maker{
 		store: b.Store, epoch: b.spec.Epoch, jobs: b.spec.Jobs, parent: parent, context: parents, noCache: b.spec.NoCache, dry: b.dry,
 		report: b.Report, now: b.Now, remote: b.remote, compression: b.spec.forms()[0], encoders: tarlayer.NewEncoders(b.spec.Jobs),
-	}
+	}, nil
 }
 
 // layersOf describes the layers that need no command, lowest first.
@@ -155,7 +176,7 @@ func (b *builder) layersOf(ctx context.Context, l *lower) ([]layers.Layer, error
 	if err != nil {
 		return nil, err
 	}
-	if err := b.settle(l, pk.locked); err != nil {
+	if err := b.settle(ctx, l, pk.locked); err != nil {
 		return nil, err
 	}
 	for _, v := range pk.venv {
@@ -172,7 +193,7 @@ func (b *builder) layersOf(ctx context.Context, l *lower) ([]layers.Layer, error
 }
 
 // settle infers what the configuration leaves out, and says what is probably not meant. It does so once a build.
-func (b *builder) settle(l *lower, locked map[string]bool) error {
+func (b *builder) settle(ctx context.Context, l *lower, locked map[string]bool) error {
 	p := b.spec.Project
 	fsys := os.DirFS(p.SourceDir())
 	l.layout = p.Look(fsys, locked)
@@ -191,10 +212,15 @@ func (b *builder) settle(l *lower, locked map[string]bool) error {
 		return err
 	}
 	search := conf.Getenv("PATH")
+	var unread error
 	findings := p.Lint(project.LintInput{Source: fsys, Layout: l.layout, Locked: locked, Profile: b.spec.Profile, HasProgram: func(program string) bool {
-		_, ok := l.facts.LookPath(program, search)
-		return ok
+		has, err := l.facts.Has(ctx, program, search)
+		unread = errors.Join(unread, err)
+		return has
 	}})
+	if unread != nil {
+		return unread
+	}
 	for _, f := range findings {
 		b.warn(f.String())
 	}

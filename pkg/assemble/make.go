@@ -50,7 +50,7 @@ type maker struct {
 	store  *cas.Store
 	epoch  int64
 	jobs   int
-	parent func(dir string) fstree.Entry
+	parent func(ctx context.Context, dir string) (fstree.Entry, error)
 	// context is what a blob depends on beside its layer's own key: the time of its entries and the directories of the
 	// base that lead to them.
 	context any
@@ -120,7 +120,16 @@ func (m *maker) make(ctx context.Context, l layers.Layer) (_ madeLayer, err erro
 	if err != nil {
 		return made, fmt.Errorf("making the %s layer: %w", made.name, err)
 	}
-	if err := tree.AddParents(m.parent); err != nil {
+	var unread error
+	err = tree.AddParents(func(dir string) fstree.Entry {
+		e, err := m.parent(ctx, dir)
+		unread = errors.Join(unread, err)
+		return e
+	})
+	if unread != nil {
+		err = unread
+	}
+	if err != nil {
 		return made, fmt.Errorf("making the %s layer: %w", made.name, err)
 	}
 	if made.descriptor, err = m.write(ctx, l, tree); err != nil {

@@ -22,6 +22,7 @@ type remoteCache struct {
 	find    func() map[layers.Key]remoteLayer
 	all     map[layers.Key]remoteLayer
 	earlier map[string]output.Earlier // what was read, by reference; set by find
+	found   []*earlierImage           // those of the tags first; set by find
 }
 
 // remoteLayer is a layer that a registry holds.
@@ -47,24 +48,25 @@ func (b *builder) openRemoteCache(ctx context.Context) *remoteCache {
 	if b.spec.NoCache || b.spec.Offline {
 		return nil
 	}
-	refs := b.spec.CacheFrom
-	if b.spec.Push {
-		for _, t := range b.spec.Tags {
-			refs = append(refs[:len(refs):len(refs)], t.String())
-		}
-	}
+	refs := b.cacheRefs()
 	if len(refs) == 0 {
 		return nil
 	}
 	c := &remoteCache{earlier: make(map[string]output.Earlier)}
 	c.find = func() map[layers.Key]remoteLayer {
 		all := make(map[layers.Key]remoteLayer)
-		for _, ref := range refs {
+		var others []*earlierImage
+		for i, ref := range refs {
 			n := len(all)
-			e, err := b.readEarlier(ctx, ref, all)
+			opened, e, err := b.readEarlier(ctx, ref, all)
 			if err != nil {
 				b.debug("no layers are reused from %s: %v", ref, err)
 				continue
+			}
+			if i < len(b.spec.CacheFrom) {
+				others = append(others, newEarlierImage(opened))
+			} else {
+				c.found = append(c.found, newEarlierImage(opened))
 			}
 			b.debug("%s holds %d layers with keys", ref, len(all)-n)
 			if r, err := b.Registry.Reference(ref); err == nil {
@@ -73,9 +75,30 @@ func (b *builder) openRemoteCache(ctx context.Context) *remoteCache {
 				}
 			}
 		}
+		c.found = append(c.found, others...)
 		return all
 	}
 	return c
+}
+
+// images are the earlier images, those of the tags first.
+func (c *remoteCache) images() []*earlierImage {
+	if c == nil {
+		return nil
+	}
+	c.once.Do(func() { c.all = c.find() })
+	return c.found
+}
+
+// cacheRefs are the earlier images that are looked at: those of --cache-from, and then those that the tags lead to.
+func (b *builder) cacheRefs() []string {
+	refs := b.spec.CacheFrom
+	if b.spec.Push {
+		for _, t := range b.spec.Tags {
+			refs = append(refs[:len(refs):len(refs)], t.String())
+		}
+	}
+	return refs
 }
 
 // seen is what references were found to lead to in the course of the build.
@@ -87,14 +110,14 @@ func (c *remoteCache) seen() map[string]output.Earlier {
 }
 
 // readEarlier notes the layers of an image, and of every image of an index, by their keys.
-func (b *builder) readEarlier(ctx context.Context, ref string, all map[layers.Key]remoteLayer) (e output.Earlier, err error) {
+func (b *builder) readEarlier(ctx context.Context, ref string, all map[layers.Key]remoteLayer) (opened *base.Opened, e output.Earlier, err error) {
 	src, err := base.ParseSource(ref)
 	if err != nil {
-		return e, err
+		return nil, e, err
 	}
-	opened, err := base.Open(ctx, src, base.Options{Client: b.Registry, Store: b.Store})
+	opened, err = base.Open(ctx, src, base.Options{Client: b.Registry, Store: b.Store})
 	if err != nil {
-		return e, err
+		return nil, e, err
 	}
 	e.Digest = opened.Digest
 	platforms := opened.Platforms()
@@ -104,20 +127,20 @@ func (b *builder) readEarlier(ctx context.Context, ref string, all map[layers.Ke
 	for _, p := range platforms {
 		img, err := opened.Image(ctx, p)
 		if err != nil {
-			return e, err
+			return nil, e, err
 		}
 		if err := note(img, all); err != nil {
-			return e, err
+			return nil, e, err
 		}
 		m, err := img.Manifest()
 		if err != nil {
-			return e, err
+			return nil, e, err
 		}
 		for _, d := range append(m.Layers, m.Config) {
 			e.Blobs = append(e.Blobs, d.Digest)
 		}
 	}
-	return e, nil
+	return opened, e, nil
 }
 
 func note(img *base.Image, all map[layers.Key]remoteLayer) error {

@@ -2,7 +2,6 @@ package base
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"path"
@@ -72,11 +71,8 @@ func (p dpkgPattern) matches(name string) bool {
 // Dpkg gives what the image's files say of its Debian packages. It is kept in the store, which may be nil, as Facts are.
 func (i *Image) Dpkg(ctx context.Context, store *cas.Store) (*Dpkg, error) {
 	if store != nil {
-		if b, err := store.Record("dpkg", i.factsKey()); err == nil {
-			var d Dpkg
-			if json.Unmarshal(b, &d) == nil {
-				return &d, nil
-			}
+		if d, ok := record[Dpkg](store, dpkgRecords, i.factsKey()); ok {
+			return d, nil
 		}
 	}
 	_, d, err := i.scan(ctx, store)
@@ -159,6 +155,19 @@ func (d *Dpkg) Status() (deb.Status, error) {
 		return s, fmt.Errorf("reading /var/lib/dpkg/%s of the base: %w", d.Database(), err)
 	}
 	return s, nil
+}
+
+// installed stands for the packages that are installed; "" where that cannot be told.
+func (d *Dpkg) installed() string {
+	s, err := d.Status()
+	if err != nil || d.Database() == "" {
+		return ""
+	}
+	all, err := s.Packages()
+	if err != nil {
+		return ""
+	}
+	return deb.InstalledDigest(all)
 }
 
 // Paths lists the files, in order.

@@ -3,6 +3,10 @@
 package base
 
 import (
+	"context"
+	"maps"
+	"sync"
+
 	"github.com/jubako/jubako/pkg/fstree"
 )
 
@@ -18,6 +22,109 @@ type Facts struct {
 
 	// Files holds every path of the base's merged tree, without leading slash.
 	Files map[string]Stat `json:"files"`
+
+	// left are the folders of which Files lacks entries, and whole gives the facts that lack none; nil for those that do not.
+	left  map[string]bool
+	whole func(context.Context) (*Facts, error)
+	// What a summary says of the rest: see Packages.
+	files, installed string
+}
+
+// Packages gives what facts of a summary say of the base's packages, without one of their files: what FilesDigest and
+// deb.InstalledDigest give. Either is "" where it is not known, both for facts that lack nothing.
+func (f *Facts) Packages() (files, installed string) { return f.files, f.installed }
+
+// With gives the facts after paths have changed and others have gone.
+func (f *Facts) With(changed map[string]Stat, removed []string) *Facts {
+	with := *f
+	with.files, with.installed = "", ""
+	with.Files = make(map[string]Stat, len(f.Files)+len(changed))
+	maps.Copy(with.Files, f.Files)
+	for _, p := range removed {
+		delete(with.Files, p)
+	}
+	maps.Copy(with.Files, changed)
+	if f.whole != nil {
+		with.leave(func(ctx context.Context) (*Facts, error) {
+			whole, err := f.Whole(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return whole.With(changed, removed), nil
+		})
+	}
+	return &with
+}
+
+// leave has the facts ask for the whole ones where they lack something, once.
+func (f *Facts) leave(whole func(context.Context) (*Facts, error)) {
+	var mu sync.Mutex
+	var known *Facts
+	f.whole = func(ctx context.Context) (*Facts, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if known != nil {
+			return known, nil
+		}
+		w, err := whole(ctx)
+		if err == nil {
+			known = w
+		}
+		return w, err
+	}
+}
+
+// Whole gives facts that lack nothing. Those of a summary (ParseSummary) are gathered for it.
+func (f *Facts) Whole(ctx context.Context) (*Facts, error) {
+	if f.whole == nil {
+		return f, nil
+	}
+	return f.whole(ctx)
+}
+
+// knows says whether the facts tell what is at a path, or that nothing is.
+func (f *Facts) knows(p string) bool {
+	if _, there := f.Files[p]; there || f.whole == nil {
+		return true
+	}
+	for p != "" {
+		p = dirOf(p)
+		if _, there := f.Files[p]; there {
+			return !f.left[p]
+		}
+	}
+	return true // the root lacks nothing
+}
+
+// ParentAt is Parent for facts that may be those of a summary. It also says whether the base has something there.
+func (f *Facts) ParentAt(ctx context.Context, dir string) (e fstree.Entry, there bool, err error) {
+	if !f.knows(dir) {
+		if f, err = f.Whole(ctx); err != nil {
+			return e, false, err
+		}
+	}
+	_, there = f.Files[dir]
+	return f.Parent(dir), there, nil
+}
+
+// Has says whether the folders of a PATH hold a program (LookPath), for facts that may be those of a summary.
+func (f *Facts) Has(ctx context.Context, program, search string) (bool, error) {
+	open := false
+	for _, p := range candidates(program, search) {
+		real, ok := f.resolve(p, func(p string) { open = open || !f.knows(p) })
+		if open {
+			whole, err := f.Whole(ctx)
+			if err != nil {
+				return false, err
+			}
+			_, ok := whole.LookPath(program, search)
+			return ok, nil
+		}
+		if ok && f.runs(real) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // OS is what /etc/os-release says (os-release(5)).

@@ -138,7 +138,10 @@ func (l Libc) String() string { return fmt.Sprintf("%s %d.%d", l.Kind, l.Major, 
 
 // Resolve follows every symlink of a path, inside the image: a leading slash and ".." lead to the image's root at most.
 // It gives the image path of what is there, and false where nothing is.
-func (f *Facts) Resolve(p string) (string, bool) {
+func (f *Facts) Resolve(p string) (string, bool) { return f.resolve(p, func(string) {}) }
+
+// resolve tells visit of every path that it looks at, the last one among them.
+func (f *Facts) resolve(p string, visit func(string)) (string, bool) {
 	rest := strings.Split(p, "/")
 	var at []string
 	for links := 0; len(rest) > 0; {
@@ -152,6 +155,7 @@ func (f *Facts) Resolve(p string) (string, bool) {
 			continue
 		}
 		here := strings.Join(append(at[:len(at):len(at)], part), "/")
+		visit(here)
 		st, ok := f.Files[here]
 		if !ok {
 			return "", false
@@ -173,20 +177,35 @@ func (f *Facts) Resolve(p string) (string, bool) {
 
 // LookPath finds a program in the folders of a PATH, as a container's shell would.
 func (f *Facts) LookPath(name, search string) (string, bool) {
-	if strings.Contains(name, "/") {
-		p, ok := f.Resolve(name)
-		return p, ok && f.Files[p].Kind == fstree.File && f.Files[p].Mode&0o111 != 0
-	}
-	for _, dir := range strings.Split(search, ":") {
-		if dir == "" {
-			continue // the working directory, which is nothing to build on
-		}
-		p := path.Join(strings.TrimLeft(dir, "/"), name)
-		if real, ok := f.Resolve(p); ok && f.Files[real].Kind == fstree.File && f.Files[real].Mode&0o111 != 0 {
+	for _, p := range candidates(name, search) {
+		real, ok := f.Resolve(p)
+		switch {
+		case !ok || !f.runs(real):
+		case strings.Contains(name, "/"):
+			return real, true
+		default:
 			return p, true
 		}
 	}
 	return "", false
+}
+
+// candidates are the paths at which a program may be.
+func candidates(program, search string) (all []string) {
+	if strings.Contains(program, "/") {
+		return []string{program}
+	}
+	for _, dir := range strings.Split(search, ":") {
+		if dir != "" { // the working directory, which is nothing to build on
+			all = append(all, path.Join(strings.TrimLeft(dir, "/"), program))
+		}
+	}
+	return all
+}
+
+// runs says whether a path is a program's.
+func (f *Facts) runs(p string) bool {
+	return f.Files[p].Kind == fstree.File && f.Files[p].Mode&0o111 != 0
 }
 
 // Parent gives the entry for a directory that a layer needs: the base's own, or a plain one of root's. Where the base has

@@ -191,12 +191,18 @@ func digestOf(b []byte) v1.Hash {
 	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])}
 }
 
-// factsRecord reads and writes facts in the store.
-func factsRecord(store *cas.Store, key string) (*Facts, bool) {
-	b, err := store.Record("facts", key)
+// The namespaces in the store of what was read of bases.
+const (
+	factRecords = "facts"
+	dpkgRecords = "dpkg"
+)
+
+// record reads what was read of a base from the store.
+func record[T any](store *cas.Store, namespace, key string) (*T, bool) {
+	b, err := store.Record(namespace, key)
 	if err != nil {
 		return nil, false
 	}
-	var f Facts
-	return &f, json.Unmarshal(b, &f) == nil
+	var v T
+	return &v, json.Unmarshal(b, &v) == nil
 }

@@ -34,7 +34,7 @@ const (
 // Facts gives what the image's files say. They are read once for a manifest and kept in the store, which may be nil.
 func (i *Image) Facts(ctx context.Context, store *cas.Store) (*Facts, error) {
 	if store != nil {
-		if f, ok := factsRecord(store, i.factsKey()); ok {
+		if f, ok := record[Facts](store, factRecords, i.factsKey()); ok {
 			return f, nil
 		}
 	}
@@ -66,10 +66,13 @@ func (i *Image) scan(ctx context.Context, store *cas.Store) (*Facts, *Dpkg, erro
 		return nil, nil, fmt.Errorf("reading the base %s: %w", i.Source, err)
 	}
 	d := s.dpkg(f)
-	for namespace, record := range map[string]any{"facts": f, "dpkg": d} {
-		if store == nil {
-			break
-		}
+	if store == nil {
+		return f, d, nil
+	}
+	if err := i.keepSummary(store, f, d); err != nil {
+		return nil, nil, err
+	}
+	for namespace, record := range map[string]any{factRecords: f, dpkgRecords: d} {
 		b, err := json.Marshal(record)
 		if err != nil {
 			return nil, nil, err

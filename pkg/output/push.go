@@ -40,6 +40,10 @@ type PushOptions struct {
 	// Earlier is what references were found to lead to a while ago, by their names (name.Reference.Name): these are not
 	// asked for again.
 	Earlier map[string]Earlier
+	// Holds names a repository of a registry that is likely to hold a blob, nil where none is known. It may be nil, and is asked
+	// about blobs whose From is of no use.
+	Holds func(registry string, blob v1.Hash) *name.Repository
+	AttachOptions
 }
 
 // Earlier is what a reference leads to in a registry.
@@ -74,8 +78,11 @@ func Push(ctx context.Context, o PushOptions, a Artifact, refs []name.Reference)
 			return sum(pushers), explain(err, "pushing to "+p.repo.Name())
 		}
 	}
-	err = moveTags(ctx, pushers, a)
-	return sum(pushers), err
+	if err := moveTags(ctx, pushers, a); err != nil {
+		return sum(pushers), err
+	}
+	attachAll(ctx, pushers, a)
+	return sum(pushers), nil
 }
 
 func sum(pushers []*pusher) (res PushResult) {
@@ -166,6 +173,7 @@ type pusher struct {
 	refs    []name.Reference
 	client  *http.Client
 	leads   map[string]v1.Hash // where references lead
+	refers  bool               // the registry has taken note of the subject of the last manifest that had one
 
 	// known are the blobs that an image in the repository is made of: they are there.
 	known map[v1.Hash]bool
@@ -173,6 +181,9 @@ type pusher struct {
 	mu  sync.Mutex
 	res PushResult
 }
+
+// maxScopes is how many repositories a token is asked for: what cannot be mounted for want of one goes up instead.
+const maxScopes = 9
 
 // connect finds out how the registry wants to be spoken to.
 func (p *pusher) connect(ctx context.Context, a Artifact) error {
@@ -182,7 +193,7 @@ func (p *pusher) connect(ctx context.Context, a Artifact) error {
 	}
 	scopes := []string{p.repo.Scope(transport.PushScope)}
 	for _, b := range a.blobs() {
-		if from := p.mountable(b); from != nil && !slices.Contains(scopes, from.Scope(transport.PullScope)) {
+		if from := p.mountable(b); from != nil && !slices.Contains(scopes, from.Scope(transport.PullScope)) && len(scopes) < maxScopes {
 			scopes = append(scopes, from.Scope(transport.PullScope))
 		}
 	}
@@ -196,10 +207,16 @@ func (p *pusher) mountable(b Blob) *name.Repository {
 	if p.sibling != nil {
 		return p.sibling
 	}
-	if b.From == nil || b.From.RegistryStr() != p.repo.RegistryStr() || b.From.RepositoryStr() == p.repo.RepositoryStr() {
+	from := b.From
+	if from == nil || from.RegistryStr() != p.repo.RegistryStr() {
+		if from = nil; p.o.Holds != nil {
+			from = p.o.Holds(p.repo.RegistryStr(), b.Digest)
+		}
+	}
+	if from == nil || from.RegistryStr() != p.repo.RegistryStr() || from.RepositoryStr() == p.repo.RepositoryStr() {
 		return nil
 	}
-	return b.From
+	return from
 }
 
 // content brings everything but the tags. Where every reference leads to the artifact already, nothing needs to move. The top
@@ -321,36 +338,41 @@ func passing(err error) bool {
 }
 
 func (p *pusher) tryBlob(ctx context.Context, b Blob) error {
+	start := p.url("/blobs/uploads/")
+	var begun *http.Response
+	if from := p.mountable(b); from != nil {
+		mount := *start
+		mount.RawQuery = url.Values{"mount": {b.Digest.String()}, "from": {from.RepositoryStr()}}.Encode()
+		resp, err := p.start(ctx, &mount)
+		switch {
+		case err == nil && resp.StatusCode == http.StatusCreated:
+			p.count(func(r *PushResult) { r.Mounted++ })
+			return nil
+		case err == nil:
+			begun = resp // not mounted: the registry waits for the blob
+		case resp == nil || resp.StatusCode >= 500:
+			return err
+		}
+		// Some registries refuse a mount that others answer with an upload, where the other repository is not readable.
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, p.url("/blobs/%s", b.Digest).String(), nil)
 	if err != nil {
 		return err
 	}
 	resp, err := p.do(req, http.StatusOK)
 	if err == nil {
-		p.count(func(r *PushResult) { r.Present++ })
+		p.count(func(r *PushResult) { r.Present++ }) // an upload that was begun lapses
 		return nil
 	}
 	if resp == nil || resp.StatusCode != http.StatusNotFound {
 		return err
 	}
-	start := p.url("/blobs/uploads/")
-	if from := p.mountable(b); from != nil {
-		start.RawQuery = url.Values{"mount": {b.Digest.String()}, "from": {from.RepositoryStr()}}.Encode()
+	if begun == nil {
+		if begun, err = p.start(ctx, start); err != nil {
+			return err
+		}
 	}
-	resp, err = p.start(ctx, start)
-	if err != nil && start.RawQuery != "" && resp != nil && resp.StatusCode < 500 {
-		// Some registries refuse a mount that others answer with an upload, where the other repository is not readable.
-		start.RawQuery = ""
-		resp, err = p.start(ctx, start)
-	}
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode == http.StatusCreated {
-		p.count(func(r *PushResult) { r.Mounted++ })
-		return nil
-	}
-	return p.upload(ctx, b, resp)
+	return p.upload(ctx, b, begun)
 }
 
 // start begins an upload, or mounts.
@@ -439,6 +461,7 @@ func (p *pusher) putManifest(ctx context.Context, ref string, b []byte, mediaTyp
 	if err != nil {
 		return err
 	}
+	p.refers = resp.Header.Get("OCI-Subject") != ""
 	return sameDigest(resp, digest)
 }
 

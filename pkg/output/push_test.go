@@ -191,8 +191,12 @@ func TestPushSecondRepository(t *testing.T) {
 		if _, err := Push(context.Background(), o, next, []name.Reference{one, two}); err != nil {
 			t.Fatal(err)
 		}
-		if n := heads.Load(); n != 4 {
-			t.Errorf("%d blobs were asked for, want the new layer and config in each repository", n)
+		want := int32(4) // the new layer and config in each repository
+		if strings.HasSuffix(t.Name(), "own") {
+			want = 2 // the second one mounts them
+		}
+		if n := heads.Load(); n != want {
+			t.Errorf("%d blobs were asked for, want %d", n, want)
 		}
 		if at(t, one) != next.Digest || at(t, two) != next.Digest {
 			t.Error("a tag leads to the wrong place")
