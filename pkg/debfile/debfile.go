@@ -2,7 +2,7 @@
 // cache, in the form in which it goes into a layer, and its bytes are not decompressed again.
 //
 // Packages come from strangers. Sizes, counts and names are checked; nothing is written but into the cache. The package
-// imports pkg/cas, pkg/fstree and pkg/ldcache.
+// imports pkg/cas, pkg/fstree, pkg/ldcache and pkg/xz.
 package debfile
 
 import (

@@ -1,7 +1,7 @@
 // Package archive brings here what Debian archives publish: releases, whose signatures it verifies, and their lists of
 // packages, which it compares with the release before it reads them.
 //
-// It may import pkg/deb, pkg/fetch, pkg/filehash and pkg/hint.
+// It may import pkg/deb, pkg/fetch, pkg/filehash, pkg/hint and pkg/xz.
 package archive
 
 import (
@@ -16,18 +16,20 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzip"
-	"github.com/ulikunitz/xz"
 
 	"github.com/jubako/jubako/pkg/deb"
 	"github.com/jubako/jubako/pkg/fetch"
 	"github.com/jubako/jubako/pkg/filehash"
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/xz"
 )
 
 // The bounds of what an archive publishes, in bytes.
 const (
 	maxRelease = 32 << 20
 	maxList    = 1 << 30 // uncompressed
+	// maxDictionary is what a list that is compressed by xz may ask for.
+	maxDictionary = 128 << 20
 )
 
 // Client reads archives. It is safe for concurrent use.
@@ -253,7 +255,7 @@ func (c *Client) read(b fetch.Blob, ix deb.Index) ([]byte, error) {
 	case strings.HasSuffix(ix.Path, ".gz"):
 		r, err = gzip.NewReader(r)
 	case strings.HasSuffix(ix.Path, ".xz"):
-		r, err = xz.NewReader(r)
+		r = xz.NewReader(r, maxDictionary)
 	}
 	if err != nil {
 		return nil, err
