@@ -9,15 +9,13 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-
-	"github.com/jubako/jubako/pkg/xz"
 )
 
 // maxWindow bounds, in bytes, the memory that a compressed member may ask for. xz -9 takes 64 MiB.
 const maxWindow = 128 << 20
 
 // decompress finds the compression by the member's name (deb(5)), and bounds what comes out.
-func decompress(ctx context.Context, m member, l Limits) (io.ReadCloser, error) {
+func (u *unpacker) decompress(m member, l Limits) (io.ReadCloser, error) {
 	most := min(l.Bytes, l.base()+l.Ratio*m.size)
 	var r io.ReadCloser
 	var err error
@@ -28,7 +26,8 @@ func decompress(ctx context.Context, m member, l Limits) (io.ReadCloser, error) 
 	case ".gz":
 		r, err = gzip.NewReader(in)
 	case ".xz":
-		r = io.NopCloser(xz.NewReader(m, maxWindow))
+		u.tools.unxz.Reset(m, maxWindow)
+		r = io.NopCloser(&u.tools.unxz)
 	case ".zst":
 		var d *zstd.Decoder
 		if d, err = zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow)); err == nil {
@@ -40,7 +39,7 @@ func decompress(ctx context.Context, m member, l Limits) (io.ReadCloser, error) 
 	if err != nil {
 		return nil, fmt.Errorf("decompressing %s: %w", m.name, whole(err))
 	}
-	return &bounded{ctx: ctx, ReadCloser: r, name: m.name, left: most, most: most}, nil
+	return &bounded{ctx: u.ctx, ReadCloser: r, name: m.name, left: most, most: most}, nil
 }
 
 // bounded ends with an error when more comes out than any package should hold, or nobody waits any more.

@@ -17,7 +17,6 @@ const (
 	top         = 1 << 24
 	minMatch    = 2
 	maxChunk    = 1 << 21 // bytes that come out of a chunk, at most (xz format, LZMA2)
-	slack       = 2 * maxChunk
 	literalSize = 0x300
 	inputSize   = 1 << 17 // a power of two above that of any chunk, so that indexes can be masked
 	inputMask   = inputSize - 1
@@ -71,7 +70,7 @@ func (d *decoder) room(n int) {
 	if d.end+n <= len(d.buf) {
 		return
 	}
-	if most := d.dict + slack; len(d.buf) < most {
+	if most := d.dict + maxChunk; len(d.buf) < most {
 		b := make([]byte, min(most, max(2*len(d.buf), d.end+n, 256<<10)))
 		copy(b, d.buf[:d.end])
 		d.buf = b

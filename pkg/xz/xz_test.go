@@ -229,7 +229,7 @@ func FuzzChunk(f *testing.F) {
 			if err != nil || !more {
 				return
 			}
-			if n := len(d.pending()); n > maxChunk || len(d.buf) > 1<<16+slack {
+			if n := len(d.pending()); n > maxChunk || len(d.buf) > 1<<16+maxChunk {
 				t.Fatalf("%d bytes of a chunk, in a buffer of %d", n, len(d.buf))
 			}
 			d.read = d.end
