@@ -90,6 +90,11 @@ func (b *builder) packageImage(ctx context.Context, src base.Source, p v1.Platfo
 	}
 	// The epoch is no part of it: the base is the same for every commit, as one from a registry is.
 	m := &maker{store: b.Store, jobs: b.spec.Jobs, parent: plain, noCache: b.spec.NoCache, report: b.Report, now: b.Now}
+	var scan *base.Scan // of what is made; the blob is not read again for it
+	m.see = func(ctx context.Context, t *fstree.Tree) (err error) {
+		scan, err = base.ScanTree(ctx, t)
+		return err
+	}
 	made, err := m.make(ctx, layer)
 	b.Report(Event{Kind: Ended, Name: layer.Name()})
 	if err != nil {
@@ -112,7 +117,11 @@ func (b *builder) packageImage(ctx context.Context, src base.Source, p v1.Platfo
 	if err != nil {
 		return output.Image{}, err
 	}
-	return output.Assemble(output.Base{}, []output.Blob{b.blob(made)}, config, p, output.OCI)
+	img, err := output.Assemble(output.Base{}, []output.Blob{b.blob(made)}, config, p, output.OCI)
+	if err == nil && scan != nil {
+		err = scan.Keep(b.Store, img.Manifest, img.Config)
+	}
+	return img, err
 }
 
 type history struct {

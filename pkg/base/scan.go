@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/ldcache"
@@ -42,11 +44,13 @@ func (i *Image) Facts(ctx context.Context, store *cas.Store) (*Facts, error) {
 	return f, err
 }
 
-func (i *Image) factsKey() string { return fmt.Sprintf("%d %s", factsVersion, i.Digest) }
+func (i *Image) factsKey() string { return factsKey(i.Digest) }
+
+func factsKey(manifest v1.Hash) string { return fmt.Sprintf("%d %s", factsVersion, manifest) }
 
 // scan reads the layers once, for the facts and for what is kept of the packages.
 func (i *Image) scan(ctx context.Context, store *cas.Store) (*Facts, *Dpkg, error) {
-	s := scanner{nodes: make(map[string]node), pattern: newDpkgPattern()}
+	s := newScanner()
 	layers, err := i.Layers()
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the base %s: %w", i.Source, err)
@@ -61,9 +65,18 @@ func (i *Image) scan(ctx context.Context, store *cas.Store) (*Facts, *Dpkg, erro
 			return nil, nil, fmt.Errorf("reading layer %d of the base %s: %w", n+1, i.Source, err)
 		}
 	}
-	f, err := s.facts(i.Config)
+	f, d, err := s.conclude(store, i.Digest, i.Config)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the base %s: %w", i.Source, err)
+	}
+	return f, d, nil
+}
+
+// conclude says what the files of the image with this manifest mean, and keeps it in the store, which may be nil.
+func (s *scanner) conclude(store *cas.Store, manifest v1.Hash, config []byte) (*Facts, *Dpkg, error) {
+	f, err := s.facts(config)
+	if err != nil {
+		return nil, nil, err
 	}
 	d := s.dpkg(f)
 	for namespace, record := range map[string]any{"facts": f, "dpkg": d} {
@@ -74,7 +87,7 @@ func (i *Image) scan(ctx context.Context, store *cas.Store) (*Facts, *Dpkg, erro
 		if err != nil {
 			return nil, nil, err
 		}
-		if err := store.PutRecord(namespace, i.factsKey(), b); err != nil {
+		if err := store.PutRecord(namespace, factsKey(manifest), b); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -102,6 +115,10 @@ type scanner struct {
 
 	sums bool           // every file's digest is wanted, and nothing else of its content
 	keep map[string]int // files that are then kept whole, each with its bound in bytes
+}
+
+func newScanner() *scanner {
+	return &scanner{nodes: make(map[string]node), pattern: newDpkgPattern()}
 }
 
 // layer applies one layer's tar to the tree (image-spec layer.md). Whiteouts hide what lower layers have, wherever in the
@@ -276,6 +293,13 @@ var (
 	muslBanner    = regexp.MustCompile(`\x00(1\.[0-9]+\.[0-9]+)\x00`)
 	pythonVersion = regexp.MustCompile(`\x00(3\.[0-9]+\.[0-9]+(?:(?:a|b|rc)[0-9]+)?)\+?\x00`)
 )
+
+// wants says whether read looks at the content of a file with this name.
+func (s *scanner) wants(name string) bool {
+	base := path.Base(name)
+	return kept[name] || patchlevelRE.MatchString(name) || s.pattern.matches(name) ||
+		glibcRE.MatchString(base) || muslRE.MatchString(base) || pythonRE.MatchString(base)
+}
 
 // read learns from a file's content what facts need, and keeps what Dpkg holds.
 func (s *scanner) read(n *node, name string, size int64, r io.Reader) (err error) {
