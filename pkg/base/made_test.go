@@ -53,7 +53,9 @@ func TestScanTree(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	file := func(p, data string) { add(fstree.Entry{Path: p, Kind: fstree.File, Content: fstree.Bytes(data), GID: 7}) }
+	file := func(p, data string) {
+		add(fstree.Entry{Path: p, Kind: fstree.File, Content: fstree.Bytes(data), GID: 7})
+	}
 	file("etc/os-release", "ID=debian\nVERSION_CODENAME=trixie\n")
 	file("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
 	file("etc/some/conf", "x")
