@@ -65,12 +65,15 @@ func (d *decoder) begin(dict int) {
 	d.propsKnown, d.stateKnown, d.started = false, false, false
 }
 
+// slack is how much the buffer has beside a dictionary of that size: so much comes out for each time that it is moved forward.
+func slack(dict int) int { return max(maxChunk, dict/2) }
+
 // room makes sure that n bytes fit behind the dictionary. The buffer grows with what comes out, up to its bound.
 func (d *decoder) room(n int) {
 	if d.end+n <= len(d.buf) {
 		return
 	}
-	if most := d.dict + maxChunk; len(d.buf) < most {
+	if most := d.dict + slack(d.dict); len(d.buf) < most {
 		b := make([]byte, min(most, max(2*len(d.buf), d.end+n, 256<<10)))
 		copy(b, d.buf[:d.end])
 		d.buf = b

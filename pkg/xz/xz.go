@@ -71,7 +71,7 @@ type blockState struct {
 }
 
 // NewReader makes a reader. maxDict bounds the dictionary that a block may ask for, in bytes; the reader takes at most
-// 2 MiB more. An empty input is an error.
+// half as much more, or 2 MiB. An empty input is an error.
 func NewReader(r io.Reader, maxDict int64) *Reader {
 	z := &Reader{}
 	z.Reset(r, maxDict)
