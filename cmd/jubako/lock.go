@@ -2,10 +2,10 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
-	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -41,15 +41,16 @@ are resolved anew when the configuration asks for others.`,
 			if err != nil && !upgrade {
 				return err
 			}
-			tools.Report = once(tools.Report)
+			p := assemble.NewPinner(tools, spec)
+			defer func() { err = errors.Join(err, p.Close()) }()
 			if check {
-				return a.checkLock(cmd.Context(), tools, spec, old)
+				return a.checkLock(cmd.Context(), p, old)
 			}
 			keep := old
 			if upgrade {
 				keep = nil
 			}
-			return a.writeLock(cmd.Context(), tools, spec, file, old, keep)
+			return a.writeLock(cmd.Context(), p, tools, spec, file, old, keep)
 		},
 	}
 	f := cmd.Flags()
@@ -62,29 +63,6 @@ are resolved anew when the configuration asks for others.`,
 	f.BoolVar(&check, "check", false, "write nothing; fail (exit code 4) where the lock is not what there is today")
 	o.format, o.sandbox = "oci", "auto"
 	return cmd
-}
-
-// once passes on what has not been said before: both halves of a lock look at the base.
-func once(report func(assemble.Event)) func(assemble.Event) {
-	type about struct {
-		kind       assemble.EventKind
-		name, text string
-	}
-	var mu sync.Mutex
-	said := make(map[about]bool)
-	return func(e assemble.Event) {
-		if e.Kind == assemble.Note || e.Kind == assemble.LayerIs {
-			key := about{e.Kind, e.Name, e.Text}
-			mu.Lock()
-			again := said[key]
-			said[key] = e.State != assemble.Making
-			mu.Unlock()
-			if again {
-				return
-			}
-		}
-		report(e)
-	}
 }
 
 // alsoPin are the packages of the other profiles, as far as one lock can hold them: those over the same base.
@@ -106,12 +84,12 @@ func alsoPin(p *project.Project, o *buildOptions, dir string) ([]project.Debian,
 }
 
 // checkLock compares the lock with what there is today.
-func (a *app) checkLock(ctx contextT, tools assemble.Tools, spec assemble.Spec, old *pins.File) error {
-	fresh, err := assemble.Pin(ctx, tools, spec, nil)
+func (a *app) checkLock(ctx contextT, p *assemble.Pinner, old *pins.File) error {
+	fresh, err := p.Pin(ctx, nil)
 	if err != nil {
 		return err
 	}
-	if fresh.Build, err = assemble.PinBuild(ctx, tools, spec, fresh, nil); err != nil {
+	if fresh.Build, err = p.PinBuild(ctx, fresh, nil); err != nil {
 		return err
 	}
 	if old == nil || !bytes.Equal(old.Bytes(), fresh.Bytes()) {
@@ -125,7 +103,7 @@ func (a *app) checkLock(ctx contextT, tools assemble.Tools, spec assemble.Spec, 
 }
 
 // writeLock writes what there is today, the base and what wheels are built with as keep has them.
-func (a *app) writeLock(ctx contextT, tools assemble.Tools, spec assemble.Spec, file string, old, keep *pins.File) (err error) {
+func (a *app) writeLock(ctx contextT, p *assemble.Pinner, tools assemble.Tools, spec assemble.Spec, file string, old, keep *pins.File) (err error) {
 	var fresh *pins.File
 	var keepBuild *pins.Build
 	if keep != nil {
@@ -134,10 +112,10 @@ func (a *app) writeLock(ctx contextT, tools assemble.Tools, spec assemble.Spec, 
 	if keep != nil && keep.Base.Name == assemble.BaseName(tools, spec) && assemble.Pins(keep, spec) {
 		same := *keep
 		fresh = &same
-	} else if fresh, err = assemble.Pin(ctx, tools, spec, keep); err != nil {
+	} else if fresh, err = p.Pin(ctx, keep); err != nil {
 		return err
 	}
-	if fresh.Build, err = assemble.PinBuild(ctx, tools, spec, fresh, keepBuild); err != nil {
+	if fresh.Build, err = p.PinBuild(ctx, fresh, keepBuild); err != nil {
 		return err
 	}
 	if keep != nil && bytes.Equal(keep.Bytes(), fresh.Bytes()) {

@@ -65,6 +65,9 @@ func TestPackageBase(t *testing.T) {
 
 	code, _, log = jubako("lock")
 	expect(t, "lock", code, 0, log)
+	if n := strings.Count(log, " packages     reused"); n != 1 {
+		t.Errorf("lock opened its base, and told so, %d times:\n%s", n, log)
+	}
 	m.suite.Packages[4].Control = strings.Replace(m.suite.Packages[4].Control, "Version: 1\n", "Version: 2\n", 1)
 	old := m.Get("/debian/pool/main/ca-certificates_1_" + runtime.GOARCH + ".deb")
 	m.publish()

@@ -1,16 +1,11 @@
 package debian
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"path"
-	"runtime"
 	"slices"
 	"strings"
-	"sync/atomic"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/jubako/jubako/pkg/accounts"
 	"github.com/jubako/jubako/pkg/base"
@@ -153,53 +148,6 @@ func keyOf(s deb.Stanza) string {
 		return s.Get("Package") + ":" + s.Get("Architecture")
 	}
 	return s.Get("Package")
-}
-
-// openAll fetches and reads the packages, several at once.
-func (b *builder) openAll(l *Layer) error {
-	b.pkgs = make([]*pkg, len(l.packages))
-	errs := make([]error, len(l.packages))
-	var failed atomic.Int64 // the first that has failed; what follows it is not begun any more
-	failed.Store(int64(len(l.packages)))
-	var g errgroup.Group
-	g.SetLimit(cmp.Or(max(b.o.Jobs, 0), runtime.GOMAXPROCS(0)))
-	for i, p := range l.packages {
-		g.Go(func() error {
-			if int64(i) > failed.Load() {
-				return nil
-			}
-			content, err := debfile.Open(b.ctx, b.o.Store, debfile.Source{Name: p.Filename, SHA256: p.SHA256, Open: p.Open}, debfile.Limits{})
-			if err != nil {
-				errs[i] = err
-				for at := failed.Load(); int64(i) < at && !failed.CompareAndSwap(at, int64(i)); at = failed.Load() {
-				}
-				return err
-			}
-			b.pkgs[i] = &pkg{Package: p, content: content}
-			return nil
-		})
-	}
-	err := g.Wait()
-	for _, p := range b.pkgs {
-		if p != nil {
-			l.open = append(l.open, p.content)
-		}
-	}
-	// Of several that fail at once, the first by name is told, so that it is the same one every time.
-	for _, e := range errs {
-		if e != nil {
-			return e
-		}
-	}
-	if err != nil {
-		return err
-	}
-	for _, p := range b.pkgs {
-		if err := b.introduce(p); err != nil {
-			return fmt.Errorf("reading %s: %w", p.Filename, err)
-		}
-	}
-	return nil
 }
 
 // introduce reads a package's control files, and finds what it upgrades.

@@ -54,7 +54,7 @@ type Options struct {
 	// StrictScripts makes a maintainer script that is not understood an error rather than a warning.
 	StrictScripts bool
 	Store         *cas.Store
-	// Jobs is how many packages are fetched and unpacked at once; the number of processors where it is 0.
+	// Jobs is how many packages are unpacked at once, while others are fetched; the number of processors where it is 0.
 	Jobs int
 	// Warn is told, in one line each, what a person should know of the result. It may be nil.
 	Warn func(string)
@@ -65,6 +65,8 @@ type Package struct {
 	Name, Version, Arch string
 	Filename            string // "curl_8.14.1-2_amd64.deb"
 	SHA256              string // 64 hex digits
+	// Size is the package's in bytes, as far as it is known: large ones are fetched first. It is no part of the key.
+	Size int64
 	// Open fetches the package, unless it is at hand. What it yields is compared with SHA256. Several goroutines call it,
 	// for different packages.
 	Open func(context.Context) (io.ReadCloser, error)

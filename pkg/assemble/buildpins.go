@@ -168,9 +168,11 @@ func (p *buildPinner) requirement(ctx context.Context, index *buildIndex, w pinn
 	return r, nil
 }
 
-// PinBuild describes for jubako.lock what the wheels are built with that a build of the project makes from source, on the base
-// that f pins; nil where there are none, or there is no lock yet. What keep pins stays as it is as long as it serves.
-func PinBuild(ctx context.Context, t Tools, s Spec, f *pins.File, keep *pins.Build) (_ *pins.Build, err error) {
+// PinBuild describes what the wheels are built with that a build of the project makes from source, on the base that f pins: the
+// one that Pin has opened, where f is its answer. It is nil where there are no such wheels, or there is no lock yet. What keep
+// pins stays as it is as long as it serves.
+func (pn *Pinner) PinBuild(ctx context.Context, f *pins.File, keep *pins.Build) (_ *pins.Build, err error) {
+	t, s := pn.tools, pn.spec
 	b := newBuilder(t, s)
 	b.in = &inputs{pins: &pins.File{Base: f.Base, Debian: f.Debian, Build: keep}, pinned: true}
 	p := s.Project
@@ -184,19 +186,14 @@ func PinBuild(ctx context.Context, t Tools, s Spec, f *pins.File, keep *pins.Bui
 		return nil, fmt.Errorf("reading %s: %w", p.File, err)
 	}
 	b.spec.FrozenBase = false
-	src, err := base.ParseSource(f.Base.Name)
-	if err != nil {
-		return nil, err
+	if pn.opened != nil && pn.pinned == f {
+		b.in.base, b.in.pinned, b.noted = pn.opened, false, pn.noted
+	} else {
+		if b.in.base, err = b.openPinned(ctx, f); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, b.in.base.Close()) }()
 	}
-	src, _ = f.Pinned(src)
-	mine := b.in.pins
-	b.in.pins, b.in.pinned = f, true // a base that is made of packages is made of those that were locked
-	b.in.base, err = b.open(ctx, src)
-	b.in.pins, b.in.pinned = mine, false
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, b.in.base.Close()) }()
 	platforms, _, err := pinned(ctx, b.in.base, s.Platforms, t.Host)
 	if err != nil {
 		return nil, err
@@ -227,6 +224,19 @@ func PinBuild(ctx context.Context, t Tools, s Spec, f *pins.File, keep *pins.Bui
 		}
 	}
 	return b.pinning.sorted(), nil
+}
+
+// openPinned opens the base that a lock pins.
+func (b *builder) openPinned(ctx context.Context, f *pins.File) (*base.Opened, error) {
+	src, err := base.ParseSource(f.Base.Name)
+	if err != nil {
+		return nil, err
+	}
+	src, _ = f.Pinned(src)
+	mine := b.in.pins
+	b.in.pins, b.in.pinned = f, true // a base that is made of packages is made of those that were locked
+	defer func() { b.in.pins, b.in.pinned = mine, false }()
+	return b.open(ctx, src)
 }
 
 func (p *buildPinner) sorted() *pins.Build {

@@ -104,8 +104,12 @@ func (b *builder) lockedLists(ctx context.Context, set *debs, locked []deb.Locke
 	for i, s := range set.Sources {
 		lists[i] = deb.List{Source: i, Suites: []string{s.Suite}}
 	}
+	of := make([][]deb.Package, len(lists))
 	for i, l := range locked {
-		lists[l.Source].Packages = append(lists[l.Source].Packages, packages[i])
+		of[l.Source] = append(of[l.Source], packages[i])
+	}
+	for i := range lists {
+		lists[i].Catalogues = []*deb.Catalogue{deb.CatalogueOf(of[i])}
 	}
 	return lists, nil
 }

@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -50,11 +51,29 @@ func (b *builder) packageBase(ctx context.Context, src base.Source) (*base.Opene
 	if len(platforms) == 0 {
 		platforms = []v1.Platform{b.Host}
 	}
+	// The archives are asked for all platforms at once; one is made after the other, on all processors.
+	sets := make([]*debs, len(platforms))
+	failed := func(p v1.Platform, err error) error { return fmt.Errorf("making the base %s for %s: %w", src, p, err) }
+	errs := make([]error, len(platforms))
+	var wg sync.WaitGroup
+	for i, p := range platforms {
+		wg.Go(func() { sets[i], errs[i] = b.baseSet(ctx, src, p) })
+	}
+	wg.Wait()
+	for i, p := range platforms {
+		if errs[i] != nil {
+			return nil, failed(p, errs[i])
+		}
+	}
 	var images []output.Image
-	for _, p := range platforms {
-		img, err := b.packageImage(ctx, src, p)
+	for i, p := range platforms {
+		for _, w := range sets[i].Warnings {
+			b.warn(w)
+		}
+		b.baseSets = append(b.baseSets, sets[i])
+		img, err := b.packageImage(ctx, src, p, sets[i])
 		if err != nil {
-			return nil, fmt.Errorf("making the base %s for %s: %w", src, p, err)
+			return nil, failed(p, err)
 		}
 		for _, blob := range [][]byte{img.Manifest, img.Config} {
 			if _, _, err := b.Store.Put(strings.NewReader(string(blob)), ""); err != nil {
@@ -73,12 +92,8 @@ func (b *builder) packageBase(ctx context.Context, src base.Source) (*base.Opene
 	return base.Made(src, b.Store, index.Index, types.OCIImageIndex)
 }
 
-// packageImage makes the base for one platform.
-func (b *builder) packageImage(ctx context.Context, src base.Source, p v1.Platform) (output.Image, error) {
-	set, err := b.baseSet(ctx, src, p)
-	if err != nil {
-		return output.Image{}, err
-	}
+// packageImage makes the base for one platform of its packages.
+func (b *builder) packageImage(ctx context.Context, src base.Source, p v1.Platform, set *debs) (output.Image, error) {
 	layer, err := debian.New(debian.Options{
 		Name: "packages", Arch: debArch(p), Packages: b.packagesOf(set), StrictScripts: b.spec.StrictScripts, Store: b.Store, Jobs: b.spec.Jobs, Warn: b.warn,
 	})
@@ -90,6 +105,11 @@ func (b *builder) packageImage(ctx context.Context, src base.Source, p v1.Platfo
 	}
 	// The epoch is no part of it: the base is the same for every commit, as one from a registry is.
 	m := &maker{store: b.Store, jobs: b.spec.Jobs, parent: plain, noCache: b.spec.NoCache, report: b.Report, now: b.Now}
+	var scan *base.Scan // of what is made; the blob is not read again for it
+	m.see = func(ctx context.Context, t *fstree.Tree) (err error) {
+		scan, err = base.ScanTree(ctx, t)
+		return err
+	}
 	made, err := m.make(ctx, layer)
 	b.Report(Event{Kind: Ended, Name: layer.Name()})
 	if err != nil {
@@ -112,7 +132,11 @@ func (b *builder) packageImage(ctx context.Context, src base.Source, p v1.Platfo
 	if err != nil {
 		return output.Image{}, err
 	}
-	return output.Assemble(output.Base{}, []output.Blob{b.blob(made)}, config, p, output.OCI)
+	img, err := output.Assemble(output.Base{}, []output.Blob{b.blob(made)}, config, p, output.OCI)
+	if err == nil && scan != nil {
+		err = scan.Keep(b.Store, img.Manifest, img.Config)
+	}
+	return img, err
 }
 
 type history struct {
@@ -125,20 +149,10 @@ func (b *builder) baseSet(ctx context.Context, src base.Source, p v1.Platform) (
 	request := baseRequest[:]
 	if b.in.pins != nil && b.in.pinned {
 		if c, ok := b.in.pins.Debian.Closure(p.String(), request, nil); ok && c.Installed == deb.InstalledDigest(nil) {
-			set := &debs{Sources: b.in.pins.Debian.Sources, Closure: c}
-			b.baseSets = append(b.baseSets, set)
-			return set, nil
+			return &debs{Sources: b.in.pins.Debian.Sources, Closure: c}, nil
 		}
 	}
-	set, err := b.resolveFor(ctx, place{platform: p, os: base.OS{ID: "debian", Codename: src.Path}, dpkg: &base.Dpkg{}, exclude: baseExclude[:]}, request, nil)
-	if err != nil {
-		return nil, err
-	}
-	for _, w := range set.Warnings {
-		b.warn(w)
-	}
-	b.baseSets = append(b.baseSets, set)
-	return set, nil
+	return b.resolveFor(ctx, place{platform: p, os: base.OS{ID: "debian", Codename: src.Path}, dpkg: &base.Dpkg{}, exclude: baseExclude[:]}, request, nil)
 }
 
 // ownMirror is the archive that this machine's own apt fetches Debian's packages from; "" where there is none.

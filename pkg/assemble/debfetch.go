@@ -127,7 +127,7 @@ func (b *builder) packagesOf(set *debs) []debian.Package {
 	var all []debian.Package
 	for _, p := range set.Locked() {
 		all = append(all, debian.Package{
-			Name: p.Name, Version: string(p.Version), Arch: p.Arch, Filename: path.Base(p.Path), SHA256: p.SHA256,
+			Name: p.Name, Version: string(p.Version), Arch: p.Arch, Filename: path.Base(p.Path), SHA256: p.SHA256, Size: p.Size,
 			Open: func(ctx context.Context) (io.ReadCloser, error) { return b.openDeb(ctx, set, p) },
 		})
 	}

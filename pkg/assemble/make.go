@@ -60,9 +60,11 @@ type maker struct {
 	compression tarlayer.Compression
 	encoders    *tarlayer.Encoders
 	remote      *remoteCache
-	report      func(Event)
-	now         func() time.Time
-	written     sync.Map // by layer's name: *atomic.Int64, bytes so far
+	// see is shown a layer's whole tree while it is written; it may be nil.
+	see     func(context.Context, *fstree.Tree) error
+	report  func(Event)
+	now     func() time.Time
+	written sync.Map // by layer's name: *atomic.Int64, bytes so far
 }
 
 // key is the key of a layer's tar.
@@ -227,8 +229,16 @@ func (m *maker) write(ctx context.Context, l layers.Layer, tree *fstree.Tree) (d
 	counter := &progressWriter{w: w, report: func(n int64) {
 		m.report(Event{Kind: Progress, Name: l.Name(), Done: m.progress(l.Name(), n)})
 	}}
-	res, err := tarlayer.Write(ctx, counter, tree, m.options(m.compression))
-	if err != nil {
+	var res tarlayer.Result
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		res, err = tarlayer.Write(ctx, counter, tree, m.options(m.compression))
+		return err
+	})
+	if m.see != nil {
+		g.Go(func() error { return m.see(ctx, tree) })
+	}
+	if err := g.Wait(); err != nil {
 		return descriptor{}, err
 	}
 	digest, err := w.Commit("")

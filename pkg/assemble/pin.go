@@ -3,7 +3,6 @@ package assemble
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -15,10 +14,35 @@ import (
 	"github.com/jubako/jubako/pkg/project"
 )
 
-// Pin describes for jubako.lock what Build would take today: the base, and Debian packages for its platforms. Where keep is
-// not nil and pins the same base, the base stays what it is there.
-func Pin(ctx context.Context, t Tools, s Spec, keep *pins.File) (_ *pins.File, err error) {
-	b := &builder{Tools: t, spec: s, in: &inputs{}}
+// Pinner describes for jubako.lock what Build would take today. Its two halves look at one base, which is opened once.
+type Pinner struct {
+	tools Tools
+	spec  Spec
+	// Of the base that Pin has pinned.
+	opened *base.Opened
+	pinned *pins.File
+	noted  []string // what has been said of it
+}
+
+// NewPinner makes one. It is closed in the end.
+func NewPinner(t Tools, s Spec) *Pinner { return &Pinner{tools: t, spec: s} }
+
+// Close releases the base.
+func (p *Pinner) Close() error {
+	if p.opened == nil {
+		return nil
+	}
+	opened := p.opened
+	p.opened, p.pinned = nil, nil
+	return opened.Close()
+}
+
+// Pin describes the base, and Debian packages for its platforms. Where keep is not nil and pins the same base, the base stays
+// what it is there.
+func (p *Pinner) Pin(ctx context.Context, keep *pins.File) (*pins.File, error) {
+	t, s := p.tools, p.spec
+	b := newBuilder(t, s)
+	b.in = &inputs{}
 	name, why, err := b.nameBase()
 	if err != nil {
 		return nil, err
@@ -32,19 +56,25 @@ func Pin(ctx context.Context, t Tools, s Spec, keep *pins.File) (_ *pins.File, e
 	}
 	b.in.pins = keep
 	src, b.in.pinned = keep.Pinned(src)
+	if err := p.Close(); err != nil {
+		return nil, err
+	}
 	opened, err := b.open(ctx, src)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, opened.Close()) }()
+	p.opened = opened
 	platforms, single, err := pinned(ctx, opened, s.Platforms, t.Host)
 	if err != nil {
 		return nil, err
 	}
 	f := pins.New(pins.BaseOf(name, opened, single))
-	f.Debian, err = b.pinDebian(ctx, opened, platforms)
+	if f.Debian, err = b.pinDebian(ctx, opened, platforms); err != nil {
+		return nil, err
+	}
 	f.Debian = b.pinBase(f.Debian)
-	return f, err
+	p.pinned, p.noted = f, b.noted
+	return f, nil
 }
 
 // nameBase is the base's name as it is asked for; or else the one that the project's Python wants, and why.

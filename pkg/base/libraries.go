@@ -66,6 +66,12 @@ func sum(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }
 
 // learn reads a file, and notes what there is to know of it.
 func (s *scanner) learn(n *node, name string, size int64, content io.Reader) error {
+	if of, ok := content.(*treeFile); ok && ldcache.IsLibrary(path.Base(name)) && !s.wants(name) {
+		if known, ok := of.Content.(knownLibrary); ok { // whoever made the tree has looked at it
+			n.library = known.Library()
+			return nil
+		}
+	}
 	w := watch(name, content)
 	err := s.read(n, name, size, w)
 	lib, md5, watched := w.done()

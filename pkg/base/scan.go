@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/ldcache"
@@ -46,7 +47,7 @@ func (i *Image) factsKey() string { return fmt.Sprintf("%d %s", factsVersion, i.
 
 // scan reads the layers once, for the facts and for what is kept of the packages.
 func (i *Image) scan(ctx context.Context, store *cas.Store) (*Facts, *Dpkg, error) {
-	s := scanner{nodes: make(map[string]node), pattern: newDpkgPattern()}
+	s := newScanner()
 	layers, err := i.Layers()
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the base %s: %w", i.Source, err)
@@ -61,9 +62,19 @@ func (i *Image) scan(ctx context.Context, store *cas.Store) (*Facts, *Dpkg, erro
 			return nil, nil, fmt.Errorf("reading layer %d of the base %s: %w", n+1, i.Source, err)
 		}
 	}
-	f, err := s.facts(i.Config)
+	f, d, err := s.conclude(store, i)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the base %s: %w", i.Source, err)
+	}
+	return f, d, nil
+}
+
+// conclude says what the files of the image mean, and keeps it in the store, which may be nil. Of the image it needs the digest
+// and the config.
+func (s *scanner) conclude(store *cas.Store, i *Image) (*Facts, *Dpkg, error) {
+	f, err := s.facts(i.Config)
+	if err != nil {
+		return nil, nil, err
 	}
 	d := s.dpkg(f)
 	if store == nil {
@@ -105,6 +116,10 @@ type scanner struct {
 
 	sums bool           // every file's digest is wanted, and nothing else of its content
 	keep map[string]int // files that are then kept whole, each with its bound in bytes
+}
+
+func newScanner() *scanner {
+	return &scanner{nodes: make(map[string]node), pattern: newDpkgPattern()}
 }
 
 // layer applies one layer's tar to the tree (image-spec layer.md). Whiteouts hide what lower layers have, wherever in the
@@ -279,6 +294,13 @@ var (
 	muslBanner    = regexp.MustCompile(`\x00(1\.[0-9]+\.[0-9]+)\x00`)
 	pythonVersion = regexp.MustCompile(`\x00(3\.[0-9]+\.[0-9]+(?:(?:a|b|rc)[0-9]+)?)\+?\x00`)
 )
+
+// wants says whether read looks at the content of a file with this name.
+func (s *scanner) wants(name string) bool {
+	base := path.Base(name)
+	return kept[name] || patchlevelRE.MatchString(name) || s.pattern.matches(name) ||
+		glibcRE.MatchString(base) || muslRE.MatchString(base) || pythonRE.MatchString(base)
+}
 
 // read learns from a file's content what facts need, and keeps what Dpkg holds.
 func (s *scanner) read(n *node, name string, size int64, r io.Reader) (err error) {

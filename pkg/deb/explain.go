@@ -9,13 +9,13 @@ import (
 
 func (r *resolver) missing(q Request) error {
 	e := &MissingError{Request: q}
-	for _, c := range r.Universe.byName[q.Name] {
+	for _, c := range r.Universe.named(q.Name) {
 		e.Versions = append(e.Versions, fmt.Sprintf("%s in %s", c.Version, strings.Join(c.suites, ", ")))
 	}
 	if len(e.Versions) > 0 {
 		return hint.Usage(e)
 	}
-	if e.Nearest = hint.Nearest(q.Name, sortedKeys(r.Universe.byName)); e.Nearest == "" {
+	if e.Nearest = hint.Nearest(q.Name, r.Universe.names()); e.Nearest == "" {
 		return hint.Usage(e)
 	}
 	return hint.Wrap(hint.Usage(e), "did you mean %q?", e.Nearest)

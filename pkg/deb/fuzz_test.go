@@ -1,6 +1,7 @@
 package deb
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -30,7 +31,16 @@ func FuzzStanzas(f *testing.F) {
 		if s, err := ParseStatus(data); err == nil {
 			_, _ = s.Packages()
 		}
-		_, _ = ParseIndex(data)
+		x, err := ReadCatalogue(bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		if len(all) != x.Len() {
+			t.Errorf("%d stanzas, and %d packages", len(all), x.Len())
+		}
+		for i := range x.Len() {
+			x.Package(i)
+		}
 	})
 }
 

@@ -36,15 +36,16 @@ func (p *Package) String() string { return p.Name + "=" + string(p.Version) }
 func PackageOf(s Stanza) (*Package, error) {
 	p := &Package{}
 	for _, f := range s {
-		if err := p.set(f.Name, f.Value); err != nil {
+		if _, err := p.set(f.Name, f.Value); err != nil {
 			return nil, err
 		}
 	}
 	return p, p.finish()
 }
 
-// set takes a field over. Names are compared as archives write them, since an index has a million of them.
-func (p *Package) set(name, value string) (err error) {
+// set takes a field over, unless it is none that is kept. Names are compared as archives write them, since an index has a
+// million of them.
+func (p *Package) set(name, value string) (known bool, err error) {
 	switch name {
 	case "Package":
 		p.Name = value
@@ -78,12 +79,33 @@ func (p *Package) set(name, value string) (err error) {
 		p.Filename = value
 	case "Size":
 		if p.Size, err = strconv.ParseInt(value, 10, 64); err != nil || p.Size < 0 {
-			return fmt.Errorf("the field Size is %.30q", value)
+			return true, fmt.Errorf("the field Size is %.30q", value)
 		}
 	case "SHA256":
 		p.SHA256 = value
+	default:
+		return false, nil
 	}
-	return nil
+	return true, nil
+}
+
+// fields writes the fields that set reads, but for the name.
+func (p *Package) fields() []byte {
+	s := Stanza{
+		{"Version", string(p.Version)}, {"Architecture", p.Arch}, {"Multi-Arch", p.MultiArch}, {"Priority", p.Priority},
+		{"Depends", p.Depends}, {"Pre-Depends", p.PreDepends}, {"Provides", p.Provides}, {"Conflicts", p.Conflicts}, {"Breaks", p.Breaks}, {"Replaces", p.Replaces},
+		{"Filename", p.Filename}, {"Size", strconv.FormatInt(p.Size, 10)}, {"SHA256", p.SHA256},
+	}
+	if p.Source != "" {
+		s = append(s, Field{"Source", fmt.Sprintf("%s (%s)", p.Source, p.SourceVersion)})
+	}
+	if p.Essential {
+		s = append(s, Field{"Essential", "yes"})
+	}
+	if p.Hold {
+		s = append(s, Field{"Status", "hold "})
+	}
+	return s.Append(nil)
 }
 
 // finish checks what every package has, and reads the source's field.

@@ -303,7 +303,7 @@ func (r *resolver) siblings(n *chosen) error {
 		if p.Source != n.Package.Source || r.chosen[p.Name] != nil || r.installed[p.Name] != p || p.SourceVersion.Compare(n.SourceVersion) >= 0 || p.Hold {
 			continue
 		}
-		for _, c := range r.Universe.byName[p.Name] {
+		for _, c := range r.Universe.named(p.Name) {
 			if c.Package.Source == p.Source && c.SourceVersion.Compare(n.SourceVersion) == 0 && c.Version.Compare(p.Version) > 0 {
 				if err := r.choose(c, "built with "+n.Name, n, n.firm); err != nil {
 					return err

@@ -11,7 +11,7 @@ import (
 
 // index makes a list of stanzas in short form: "name version; Field: value; …", one a line. Lines of three or more fields
 // say what kind they are by their names.
-func index(t *testing.T, text string) []Package {
+func index(t *testing.T, text string) []*Catalogue {
 	t.Helper()
 	var b strings.Builder
 	for line := range strings.Lines(text) {
@@ -29,24 +29,24 @@ func index(t *testing.T, text string) []Package {
 		}
 		fmt.Fprintf(&b, "Package: %s\nVersion: %s\n%sFilename: pool/%s.deb\nSize: 1\nSHA256: %064x\n%s\n\n", name, version, arch, name, len(line), strings.Join(parts[1:], "\n"))
 	}
-	all, err := ParseIndex([]byte(b.String()))
+	all, err := ReadCatalogue(strings.NewReader(b.String()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return all
+	return []*Catalogue{all}
 }
 
 // solved resolves in a universe of one suite, and gives name=version of the choices, upgrades with a + behind.
 func solved(t *testing.T, archive, base, request string, exclude ...string) (string, *Resolution, error) {
 	t.Helper()
-	return solve(t, NewUniverse("amd64", []List{{Suites: []string{"trixie", "stable"}, Packages: index(t, archive)}}), base, request, exclude...)
+	return solve(t, NewUniverse("amd64", []List{{Suites: []string{"trixie", "stable"}, Catalogues: index(t, archive)}}), base, request, exclude...)
 }
 
 func solve(t *testing.T, u *Universe, base, request string, exclude ...string) (string, *Resolution, error) {
 	t.Helper()
 	p := Problem{Universe: u, Exclude: exclude}
-	for _, q := range index(t, base) {
-		p.Installed = append(p.Installed, &q)
+	for x := index(t, base)[0]; len(p.Installed) < x.Len(); {
+		p.Installed = append(p.Installed, x.Package(len(p.Installed)))
 	}
 	for f := range strings.FieldsSeq(request) {
 		q, err := ParseRequest(f)
@@ -157,8 +157,8 @@ func TestWhy(t *testing.T) {
 // TestSuites chooses by suite.
 func TestSuites(t *testing.T) {
 	u := NewUniverse("amd64", []List{
-		{Suites: []string{"trixie", "stable"}, Packages: index(t, "a 1; Depends: b\nb 1\nc 1")},
-		{Suites: []string{"trixie-backports", "stable-backports"}, OnRequest: true, Packages: index(t, "a 2; Depends: b (>= 2), c\nb 2\nc 2")},
+		{Suites: []string{"trixie", "stable"}, Catalogues: index(t, "a 1; Depends: b\nb 1\nc 1")},
+		{Suites: []string{"trixie-backports", "stable-backports"}, OnRequest: true, Catalogues: index(t, "a 2; Depends: b (>= 2), c\nb 2\nc 2")},
 	})
 	for request, want := range map[string]string{"a": "a b", "a/trixie-backports": "a=2 b=2 c", "a/stable-backports c": "a=2 b=2 c", "a=2": "", "a/trixie": "a b"} {
 		got, _, err := solve(t, u, "", request)

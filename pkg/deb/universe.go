@@ -14,7 +14,8 @@ type List struct {
 	Suites []string
 	// OnRequest keeps the list's packages from being chosen, unless the suite is asked for.
 	OnRequest bool
-	Packages  []Package
+	// Catalogues are the packages: one for each component.
+	Catalogues []*Catalogue
 }
 
 // Candidate is a package that an archive has.
@@ -26,58 +27,56 @@ type Candidate struct {
 	onRequest bool
 }
 
-// Universe is everything that archives have for an architecture.
+// Universe is everything that archives have for an architecture. It reads of their lists what it is asked for, and is not
+// safe for concurrent use.
 type Universe struct {
-	Arch   string
-	byName map[string][]*Candidate // the newest first; of equal versions, that of the first source
-	// providers are the packages that provide a name, by that name.
-	providers map[string][]*Candidate
+	Arch  string
+	lists []List
+	known map[string][]*Candidate // what named has given
 }
 
 // NewUniverse makes one of the lists of all sources, in their order.
 func NewUniverse(arch string, lists []List) *Universe {
-	u := &Universe{Arch: arch, byName: make(map[string][]*Candidate), providers: make(map[string][]*Candidate)}
-	for _, l := range lists {
-		all := make([]Candidate, len(l.Packages))
-		for i := range l.Packages {
-			p := &l.Packages[i]
-			if p.Arch != arch && p.Arch != "all" {
-				continue
-			}
-			all[i] = Candidate{p, l.Source, l.Suites, l.OnRequest}
-			u.byName[p.Name] = append(u.byName[p.Name], &all[i])
-		}
-	}
-	for _, same := range u.byName {
-		slices.SortStableFunc(same, func(a, b *Candidate) int { return b.Version.Compare(a.Version) })
-		for _, c := range same {
-			u.provide(c)
-		}
-	}
-	return u
+	return &Universe{Arch: arch, lists: lists, known: make(map[string][]*Candidate)}
 }
 
-// provide notes what a package provides. A field that cannot be read provides nothing: the error comes when the package is
-// chosen.
-func (u *Universe) provide(c *Candidate) {
-	if c.Provides == "" {
-		return
+// named gives all packages of a name, the newest first; of equal versions, that of the first source.
+func (u *Universe) named(name string) []*Candidate {
+	all, ok := u.known[name]
+	if ok {
+		return all
 	}
-	provides, err := ParseRelations(c.Provides)
-	if err != nil {
-		return
-	}
-	for _, alts := range provides {
-		for _, r := range alts {
-			u.providers[r.Name] = append(u.providers[r.Name], c)
+	for _, l := range u.lists {
+		for _, x := range l.Catalogues {
+			for i, to := x.named(name); i < to; i++ {
+				if p := x.Package(i); p.Arch == u.Arch || p.Arch == "all" {
+					all = append(all, &Candidate{p, l.Source, l.Suites, l.OnRequest})
+				}
+			}
 		}
 	}
+	slices.SortStableFunc(all, func(a, b *Candidate) int { return b.Version.Compare(a.Version) })
+	u.known[name] = all
+	return all
+}
+
+// names are those of all packages, sorted.
+func (u *Universe) names() []string {
+	all := make(map[string]bool)
+	for _, l := range u.lists {
+		for _, x := range l.Catalogues {
+			for i := range x.Len() {
+				all[x.name(i)] = true
+			}
+		}
+	}
+	return sortedKeys(all)
 }
 
 // Candidate is the newest version of a package that is chosen without being asked for by version or suite; nil where
 // there is none.
 func (u *Universe) Candidate(name string) *Candidate {
-	for _, c := range u.byName[name] {
+	for _, c := range u.named(name) {
 		if !c.onRequest {
 			return c
 		}
@@ -90,7 +89,7 @@ func (u *Universe) find(r Request) *Candidate {
 	if r.Version == "" && r.Suite == "" {
 		return u.Candidate(r.Name)
 	}
-	for _, c := range u.byName[r.Name] {
+	for _, c := range u.named(r.Name) {
 		if r.Version != "" && c.Version.Compare(r.Version) == 0 || r.Suite != "" && slices.Contains(c.suites, r.Suite) {
 			return c
 		}
@@ -111,12 +110,13 @@ func priority(c *Candidate) int {
 // providersOf gives the packages that a virtual name stands for, the best first: by priority, then by name.
 func (u *Universe) providersOf(r Relation) []*Candidate {
 	var found []*Candidate
-	for _, c := range u.providers[r.Name] {
-		if u.Candidate(c.Name) != c || slices.Contains(found, c) {
-			continue
-		}
-		if provides(c.Package, r) {
-			found = append(found, c)
+	for _, l := range u.lists {
+		for _, x := range l.Catalogues {
+			for name := range x.providing(r.Name) {
+				if c := u.Candidate(name); c != nil && !slices.Contains(found, c) && provides(c.Package, r) {
+					found = append(found, c)
+				}
+			}
 		}
 	}
 	slices.SortFunc(found, func(a, b *Candidate) int {

@@ -10,6 +10,7 @@ import (
 	"github.com/klauspost/compress/flate"
 
 	"github.com/jubako/jubako/pkg/fstree"
+	"github.com/jubako/jubako/pkg/ldcache"
 )
 
 // Content gives what a file of the package holds.
@@ -33,6 +34,9 @@ func (c content) raw() *io.SectionReader {
 
 // Size is the number of bytes.
 func (c content) Size() int64 { return c.e.Size }
+
+// Library is what ldconfig would take the file for; nil for none.
+func (c content) Library() *ldcache.Library { return c.e.Library }
 
 // Open yields the bytes, and compares their CRC-32 at the end.
 func (c content) Open() (io.ReadCloser, error) { return &checked{e: c.e, r: c.raw()}, nil }

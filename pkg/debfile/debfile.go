@@ -2,7 +2,7 @@
 // cache, in the form in which it goes into a layer, and its bytes are not decompressed again.
 //
 // Packages come from strangers. Sizes, counts and names are checked; nothing is written but into the cache. The package
-// imports pkg/cas, pkg/fstree and pkg/ldcache.
+// imports pkg/cas, pkg/fstree, pkg/ldcache and pkg/xz.
 package debfile
 
 import (
@@ -117,6 +117,8 @@ func (p *Package) Close() error { return p.blob.Close() }
 type Source struct {
 	Name   string // for messages: "curl_8.14.1-2_amd64.deb"
 	SHA256 string // 64 hex digits
+	// Tools, where they are set, are used again from package to package.
+	Tools *Tools
 	// Open yields the package's bytes. They are compared with SHA256, and nothing is kept where they differ.
 	Open func(context.Context) (io.ReadCloser, error)
 }
@@ -163,7 +165,9 @@ func unpack(ctx context.Context, store *cas.Store, src Source, l Limits) (_ *Pac
 	}
 	defer w.Abort()
 	p := &Package{}
-	u := unpacker{ctx: ctx, limits: l, contents: &p.Contents, w: w}
+	t := src.Tools.take()
+	defer src.Tools.giveBack(t)
+	u := unpacker{ctx: ctx, limits: l, contents: &p.Contents, w: w, tools: t}
 	v := newVerifier(r)
 	if err := u.archive(v); err != nil {
 		return nil, err

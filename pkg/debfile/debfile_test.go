@@ -4,7 +4,9 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
@@ -155,7 +157,7 @@ func TestRefused(t *testing.T) {
 	}
 	good := deb(debfiletest.File("usr/x", "x"))
 	tarOf := func(e ...entry) []byte { return debfiletest.Tar(t, e) }
-	binary := debfiletest.Member{Name: "debian-binary", Data: []byte("2.0\n")}
+	version := debfiletest.Member{Name: "debian-binary", Data: []byte("2.0\n")}
 	control := debfiletest.Member{Name: "control.tar", Data: tarOf(entry{Name: "./control", Data: "Package: x\n"})}
 	bomb := debfiletest.Deb{Control: debfiletest.Control("x", "1", "all"), Compression: "xz", Entries: []entry{debfiletest.File("usr/zeros", strings.Repeat("\x00", 4<<20))}}.Bytes(t)
 	big := bytes.Clone(debfiletest.Deb{Control: debfiletest.Control("x", "1", "all"), Compression: "xz"}.Bytes(t))
@@ -164,7 +166,9 @@ func TestRefused(t *testing.T) {
 	if j := bytes.IndexByte(big[i+12:], 0x21); j < 0 {
 		t.Fatal("no filter")
 	} else {
-		big[i+12+j+2] = 38
+		header := big[i+12 : i+12+(int(big[i+12])+1)*4]
+		header[j+2] = 38
+		binary.LittleEndian.PutUint32(header[len(header)-4:], crc32.ChecksumIEEE(header[:len(header)-4]))
 	}
 	for name, tc := range map[string]struct {
 		deb  []byte
@@ -189,12 +193,12 @@ func TestRefused(t *testing.T) {
 		"truncated":           {good[:len(good)-30], "it ends"},
 		"truncated header":    {good[:80], "it ends within the header at byte"},
 		"truncated control":   {good[:200], "it ends"},
-		"no data":             {debfiletest.Ar(binary, control), "it has no member data.tar"},
-		"no control":          {debfiletest.Ar(binary, debfiletest.Member{Name: "data.tar", Data: tarOf()}), `the member "data.tar" stands where control.tar belongs`},
-		"empty control":       {debfiletest.Ar(binary, debfiletest.Member{Name: "control.tar", Data: tarOf()}), "holds no control file"},
+		"no data":             {debfiletest.Ar(version, control), "it has no member data.tar"},
+		"no control":          {debfiletest.Ar(version, debfiletest.Member{Name: "data.tar", Data: tarOf()}), `the member "data.tar" stands where control.tar belongs`},
+		"empty control":       {debfiletest.Ar(version, debfiletest.Member{Name: "control.tar", Data: tarOf()}), "holds no control file"},
 		"format 3":            {debfiletest.Ar(debfiletest.Member{Name: "debian-binary", Data: []byte("3.0\n")}, control), `of format "3.0"`},
-		"lzma":                {debfiletest.Ar(binary, control, debfiletest.Member{Name: "data.tar.lzma", Data: []byte("x")}), `the compression ".lzma" of data.tar.lzma is not known`},
-		"control up":          {debfiletest.Ar(binary, debfiletest.Member{Name: "control.tar", Data: tarOf(entry{Name: "./../x"})}), "no control file has such a name"},
+		"lzma":                {debfiletest.Ar(version, control, debfiletest.Member{Name: "data.tar.lzma", Data: []byte("x")}), `the compression ".lzma" of data.tar.lzma is not known`},
+		"control up":          {debfiletest.Ar(version, debfiletest.Member{Name: "control.tar", Data: tarOf(entry{Name: "./../x"})}), "no control file has such a name"},
 		"xz bomb":             {bomb, "unpacks to more than"},
 		"xz dictionary":       {big, "it asks for a dictionary of"},
 	} {

@@ -15,8 +15,6 @@ import (
 	"path"
 	"strings"
 
-	"github.com/klauspost/compress/flate"
-
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/ldcache"
@@ -65,7 +63,7 @@ type unpacker struct {
 	limits   Limits
 	contents *Contents
 	w        *cas.Writer
-	deflate  *flate.Writer
+	tools    *tools
 	files    map[string]int // names of the data archive so far, and the indexes of their entries
 }
 
@@ -115,7 +113,7 @@ func (u *unpacker) member(kind string, m member) (err error) {
 	if kind == "control.tar" {
 		l.Bytes = min(l.Bytes, 2*maxControl)
 	}
-	r, err := decompress(u.ctx, m, l)
+	r, err := u.decompress(m, l)
 	if err != nil {
 		return err
 	}
@@ -266,14 +264,9 @@ func (u *unpacker) file(e *Entry, r io.Reader) (err error) {
 	sinks := []io.Writer{md, sha, crc}
 	out := io.Writer(u.w)
 	if e.Deflated = e.Size >= deflateMin; e.Deflated {
-		if u.deflate == nil {
-			if u.deflate, err = flate.NewWriter(u.w, compressionLevel); err != nil {
-				return err
-			}
-		} else {
-			u.deflate.Reset(u.w)
+		if out, err = u.tools.deflater(u.w); err != nil {
+			return err
 		}
-		out = u.deflate
 	}
 	in := io.TeeReader(r, io.MultiWriter(append(sinks, out)...))
 	if ldcache.IsLibrary(path.Base(e.Name)) {
@@ -288,7 +281,7 @@ func (u *unpacker) file(e *Entry, r io.Reader) (err error) {
 		return whole(err)
 	}
 	if e.Deflated {
-		if err := u.deflate.Close(); err != nil {
+		if err := u.tools.deflate.Close(); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,7 @@
 //
 // They come from strangers. Nothing that an archive says makes this package write outside the folder that it fills: every
 // path goes through an os.Root, and what could lead elsewhere is refused with its name and its offset. It imports pkg/hint,
-// pkg/pep508 and pkg/wheel.
+// pkg/pep508, pkg/wheel and pkg/xz.
 package sdist
 
 import (
@@ -20,7 +20,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzip"
-	"github.com/ulikunitz/xz"
+
+	"github.com/jubako/jubako/pkg/xz"
 )
 
 // Limits bound what an archive may hold. A zero field means the default, far above what any project distributes.
@@ -65,7 +66,7 @@ var formats = []struct {
 	{".tar.gz", gunzip}, {".tgz", gunzip},
 	{".tar.bz2", func(r io.Reader) (io.Reader, error) { return bzip2.NewReader(r), nil }},
 	{".tar.xz", func(r io.Reader) (io.Reader, error) {
-		return xz.ReaderConfig{DictCap: maxDictionary, SingleStream: false}.NewReader(r)
+		return xz.NewReader(r, maxDictionary), nil
 	}},
 	{".tar", func(r io.Reader) (io.Reader, error) { return r, nil }},
 	{".zip", nil},

@@ -1,13 +1,14 @@
 // Package archive brings here what Debian archives publish: releases, whose signatures it verifies, and their lists of
 // packages, which it compares with the release before it reads them.
 //
-// It may import pkg/deb, pkg/fetch, pkg/filehash and pkg/hint.
+// It may import pkg/deb, pkg/fetch, pkg/filehash, pkg/hint and pkg/xz.
 package archive
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -16,18 +17,20 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzip"
-	"github.com/ulikunitz/xz"
 
 	"github.com/jubako/jubako/pkg/deb"
 	"github.com/jubako/jubako/pkg/fetch"
 	"github.com/jubako/jubako/pkg/filehash"
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/xz"
 )
 
 // The bounds of what an archive publishes, in bytes.
 const (
 	maxRelease = 32 << 20
 	maxList    = 1 << 30 // uncompressed
+	// maxDictionary is what a list that is compressed by xz may ask for.
+	maxDictionary = 128 << 20
 )
 
 // Client reads archives. It is safe for concurrent use.
@@ -176,7 +179,7 @@ func (c *Client) List(ctx context.Context, s *Suite, arch string, number int) (d
 		if err != nil {
 			return l, fmt.Errorf("reading %s of %s: %w", ix.Path, redacted(s.Source), err)
 		}
-		l.Packages = append(l.Packages, more...)
+		l.Catalogues = append(l.Catalogues, more)
 	}
 	return l, nil
 }
@@ -191,7 +194,7 @@ func contains(all []string, one string) bool {
 }
 
 // index fetches a list of packages, and reads it once it is known to be what the release says.
-func (c *Client) index(ctx context.Context, s *Suite, ix deb.Index) ([]deb.Package, error) {
+func (c *Client) index(ctx context.Context, s *Suite, ix deb.Index) (*deb.Catalogue, error) {
 	dir := s.Source.URI + "/dists/" + s.Source.Suite + "/"
 	a := fetch.Artifact{
 		Filename: ix.Path + " of " + s.Source.Suite, URL: dir + ix.Path,
@@ -214,11 +217,7 @@ func (c *Client) index(ctx context.Context, s *Suite, ix deb.Index) ([]deb.Packa
 	if err != nil {
 		return nil, Mismatch(err, "it is not the file that the release names", "the mirror may be in the middle of an update: try again; if it stays so, a proxy serves an old copy")
 	}
-	text, err := c.read(b, ix)
-	if err != nil {
-		return nil, err
-	}
-	return deb.ParseIndex(text)
+	return read(b, ix)
 }
 
 // Mismatch puts into the right words that a file is not the one that was pinned, by its hash or its size. Other errors
@@ -233,27 +232,31 @@ func Mismatch(err error, what, remedy string) error {
 	return err
 }
 
-// read opens a list in the store, and uncompresses it into as many bytes as the release says that it has.
-func (c *Client) read(b fetch.Blob, ix deb.Index) ([]byte, error) {
+// read reads a list in the store, uncompressed into as many bytes as the release says that it has. Nothing is uncompressed
+// before its hash is known to hold.
+func read(b fetch.Blob, ix deb.Index) (*deb.Catalogue, error) {
 	f, err := os.Open(b.Path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	compressed, err := io.ReadAll(f)
-	if err != nil {
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
 		return nil, err
 	}
-	if sum(compressed) != ix.SHA256 {
+	if hex.EncodeToString(h.Sum(nil)) != ix.SHA256 {
 		_ = os.Remove(b.Path) // damaged on disk: fetched anew next time
 		return nil, errors.New("the cache's copy is damaged, and was removed: try again")
 	}
-	var r io.Reader = bytes.NewReader(compressed)
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	r := io.Reader(bufio.NewReaderSize(f, 256<<10))
 	switch {
 	case strings.HasSuffix(ix.Path, ".gz"):
 		r, err = gzip.NewReader(r)
 	case strings.HasSuffix(ix.Path, ".xz"):
-		r, err = xz.NewReader(r)
+		r = xz.NewReader(r, maxDictionary)
 	}
 	if err != nil {
 		return nil, err
@@ -262,13 +265,21 @@ func (c *Client) read(b fetch.Blob, ix deb.Index) ([]byte, error) {
 	if ix.Plain.SHA256 == "" || limit > maxList {
 		limit = maxList
 	}
-	text := bytes.NewBuffer(make([]byte, 0, min(limit+bytes.MinRead, 128<<20)))
-	n, err := io.Copy(text, io.LimitReader(r, limit+1))
-	if err != nil {
-		return nil, err
+	text := newAhead(&bounded{r: r, left: limit, most: limit})
+	defer text.Close()
+	return deb.ReadCatalogue(text)
+}
+
+// bounded ends with an error when more comes out than should.
+type bounded struct {
+	r          io.Reader
+	left, most int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p[:min(int64(len(p)), b.left+1)])
+	if b.left -= int64(n); b.left < 0 {
+		return 0, fmt.Errorf("uncompressed it has more than the %d bytes that it should have", b.most)
 	}
-	if n > limit {
-		return nil, fmt.Errorf("uncompressed it has more than the %d bytes that it should have", limit)
-	}
-	return text.Bytes(), nil
+	return n, err
 }

@@ -76,7 +76,7 @@ func TestList(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if len(l.Packages) != 1 || l.Packages[0].Name != "hello" || l.Packages[0].Depends != "libx (>= 2)" || len(s.SignedBy) != 1 || len(s.SHA256) != 64 {
+				if len(l.Catalogues) != 1 || l.Catalogues[0].Package(0).Name != "hello" || l.Catalogues[0].Package(0).Depends != "libx (>= 2)" || len(s.SignedBy) != 1 || len(s.SHA256) != 64 {
 					t.Errorf("%+v, %+v", l, s)
 				}
 			}
@@ -115,7 +115,7 @@ func TestOffline(t *testing.T) {
 	}
 	b.client.Fetch = b.fetch(store, true)
 	before := b.Asked("")
-	if l, _, err := b.list(); err != nil || len(l.Packages) != 1 || b.Asked("") != before {
+	if l, _, err := b.list(); err != nil || len(l.Catalogues) != 1 || l.Catalogues[0].Len() != 1 || b.Asked("") != before {
 		t.Errorf("%v, %v", l, err)
 	}
 }
