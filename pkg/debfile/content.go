@@ -1,15 +1,13 @@
 package debfile
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 
-	"github.com/klauspost/compress/flate"
-
 	"github.com/jubako/jubako/pkg/fstree"
+	"github.com/jubako/jubako/pkg/inflate"
 )
 
 // Content gives what a file of the package holds.
@@ -51,7 +49,7 @@ func (d deflated) OpenDeflated() (io.ReadCloser, error) { return io.NopCloser(d.
 
 // Open yields the inflated bytes, and compares their CRC-32 at the end.
 func (d deflated) Open() (io.ReadCloser, error) {
-	return &checked{e: d.e, r: flate.NewReader(bufio.NewReaderSize(d.raw(), 16<<10))}, nil
+	return &checked{e: d.e, r: inflate.NewReader(d.raw())}, nil
 }
 
 // checked finds a damaged cache.

@@ -7,8 +7,8 @@
 // Where zstd is asked for, the blob is a row of frames (RFC 8878), each of 1 MiB of the same tar stream: nothing is
 // spliced, the diffID is that of the gzip blob, and the frames are made on all cores.
 //
-// The bytes are a pure function of the tree and the options (not of Jobs): see layers.Format. It imports pkg/fstree and
-// nothing else of jubako.
+// The bytes are a pure function of the tree and the options (not of Jobs): see layers.Format. It imports fstree and
+// inflate.
 package tarlayer
 
 import (

@@ -9,7 +9,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -81,7 +80,6 @@ type Archive struct {
 	r         io.ReaderAt
 	size      int64
 	files     []File
-	inflaters sync.Pool // of *inflater
 }
 
 // Open reads the directory of a wheel, size bytes long, whose filename is name. It refuses, with an *ArchiveError, what
