@@ -76,10 +76,10 @@ func (e *ArchiveError) Unwrap() error { return e.Err }
 
 // Archive is an open wheel. It is safe for concurrent use if its io.ReaderAt is.
 type Archive struct {
-	filename  Filename
-	r         io.ReaderAt
-	size      int64
-	files     []File
+	filename Filename
+	r        io.ReaderAt
+	size     int64
+	files    []File
 }
 
 // Open reads the directory of a wheel, size bytes long, whose filename is name. It refuses, with an *ArchiveError, what
