@@ -1,15 +1,13 @@
 package debfile
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 
-	"github.com/klauspost/compress/flate"
-
 	"github.com/jubako/jubako/pkg/fstree"
+	"github.com/jubako/jubako/pkg/inflate"
 	"github.com/jubako/jubako/pkg/ldcache"
 )
 
@@ -55,7 +53,8 @@ func (d deflated) OpenDeflated() (io.ReadCloser, error) { return io.NopCloser(d.
 
 // Open yields the inflated bytes, and compares their CRC-32 at the end.
 func (d deflated) Open() (io.ReadCloser, error) {
-	return &checked{e: d.e, r: flate.NewReader(bufio.NewReaderSize(d.raw(), 16<<10))}, nil
+	z := inflate.Get(d.raw())
+	return &checked{e: d.e, r: z, inflater: z}, nil
 }
 
 // checked finds a damaged cache.
@@ -64,9 +63,14 @@ type checked struct {
 	r   io.Reader
 	n   int64
 	crc uint32
+
+	inflater *inflate.Reader // nil for a plain file, and once closed
 }
 
 func (c *checked) Read(p []byte) (int, error) {
+	if c.r == nil {
+		return 0, errors.New("reading from a closed file")
+	}
 	n, err := c.r.Read(p)
 	c.n += int64(n)
 	c.crc = crc32.Update(c.crc, crc32.IEEETable, p[:n])
@@ -76,4 +80,10 @@ func (c *checked) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (c *checked) Close() error { return nil }
+func (c *checked) Close() error {
+	if c.inflater != nil {
+		inflate.Put(c.inflater)
+		c.r, c.inflater = nil, nil
+	}
+	return nil
+}

@@ -1,7 +1,6 @@
 package tarlayer
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"github.com/klauspost/compress/flate"
 
 	"github.com/jubako/jubako/pkg/fstree"
+	"github.com/jubako/jubako/pkg/inflate"
 )
 
 // piece is a part of the tar stream that goes into a run: bytes at hand, or a range of a file's content.
@@ -40,7 +40,7 @@ func newSegment() *segment {
 // worker turns segments into bytes, with buffers of its own that it uses again and again.
 type worker struct {
 	deflate *flate.Writer
-	inflate io.ReadCloser
+	inflate inflate.Reader
 	chunks  *chunkPool
 	plain   bool // runs are not compressed here
 }
@@ -111,19 +111,12 @@ func (w *worker) workSplice(ctx context.Context, s *segment) (err error) {
 		return err
 	}
 	defer r.Close()
-	// flate reads a bufio.Reader byte by byte and so not beyond the stream's end.
-	counted := &countingReader{r: io.LimitReader(r, content.DeflatedSize())}
-	in := bufio.NewReaderSize(counted, 64<<10)
-	if w.inflate == nil {
-		w.inflate = flate.NewReader(in)
-	} else if err := w.inflate.(flate.Resetter).Reset(in, nil); err != nil {
-		return err
-	}
+	w.inflate.Reset(io.LimitReader(r, content.DeflatedSize()))
 	var sum uint32
 	var total int64
 	for {
 		chunk := w.chunks.get()
-		n, err := io.ReadFull(w.inflate, chunk)
+		n, err := io.ReadFull(&w.inflate, chunk)
 		sum = crc32.Update(sum, crc32.IEEETable, chunk[:n])
 		total += int64(n)
 		if total > content.Size() {
@@ -134,14 +127,14 @@ func (w *worker) workSplice(ctx context.Context, s *segment) (err error) {
 				return err
 			}
 		}
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) && streamEnded(w.inflate) {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) && streamEnded(&w.inflate) {
 			break
 		}
 		if err != nil {
 			return fmt.Errorf("inflating, at byte %d: %w", total, err)
 		}
 	}
-	switch consumed := counted.n - int64(in.Buffered()); {
+	switch consumed := w.inflate.Consumed(); {
 	case total != content.Size():
 		return fmt.Errorf("it inflates to %d bytes, and %d are declared", total, content.Size())
 	case sum != content.CRC32():
@@ -209,17 +202,6 @@ func send(ctx context.Context, c chan<- []byte, b []byte) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-}
-
-type countingReader struct {
-	r io.Reader
-	n int64
-}
-
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
 }
 
 type sliceWriter struct{ b []byte }

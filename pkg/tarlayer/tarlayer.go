@@ -7,8 +7,8 @@
 // Where zstd is asked for, the blob is a row of frames (RFC 8878), each of 1 MiB of the same tar stream: nothing is
 // spliced, the diffID is that of the gzip blob, and the frames are made on all cores.
 //
-// The bytes are a pure function of the tree and the options (not of Jobs): see layers.Format. It imports pkg/fstree and
-// nothing else of jubako.
+// The bytes are a pure function of the tree and the options (not of Jobs): see layers.Format. It imports fstree and
+// inflate.
 package tarlayer
 
 import (
@@ -25,11 +25,12 @@ import (
 	"github.com/jubako/jubako/pkg/fstree"
 )
 
-// The constants of format 1. To change one is to change every digest.
+// The constants of format 2. To change one is to change every digest. Format 1 had level 6 and 8 KiB: for the 83 wheels of
+// make bench that is 1.3 % smaller, and takes a sixth more of the processor's time.
 const (
-	compressionLevel = 6
+	compressionLevel = 5
 	runSize          = 1 << 20 // bytes of tar in a compressed run, at most
-	spliceMin        = 8 << 10 // bytes of a DEFLATE stream from which on it is spliced
+	spliceMin        = 4 << 10 // bytes of a DEFLATE stream from which on it is spliced
 )
 
 // chunkSize is how much of an inflated file travels at once. It does not influence the bytes.

@@ -170,14 +170,14 @@ func TestReadBack(t *testing.T) {
 	}
 }
 
-// TestGolden holds format 1 still. A dependency upgrade that fails it calls for a new layers.Format, never for a new
+// TestGolden holds format 2 still. A dependency upgrade that fails it calls for a new layers.Format, never for a new
 // digest here.
 func TestGolden(t *testing.T) {
 	blob, res := write(t, sample(t), Options{})
 	sum := sha256.Sum256(blob)
 	got := fmt.Sprintf("digest %x\ndiffID %s\n%d of %d bytes", sum, res.DiffID, res.Size, res.Tar)
 	if d := cmp.Diff(golden, got); d != "" {
-		t.Errorf("the bytes of format 1 have changed:\n%s", d)
+		t.Errorf("the bytes of format 2 have changed:\n%s", d)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -77,11 +76,10 @@ func (e *ArchiveError) Unwrap() error { return e.Err }
 
 // Archive is an open wheel. It is safe for concurrent use if its io.ReaderAt is.
 type Archive struct {
-	filename  Filename
-	r         io.ReaderAt
-	size      int64
-	files     []File
-	inflaters sync.Pool // of *inflater
+	filename Filename
+	r        io.ReaderAt
+	size     int64
+	files    []File
 }
 
 // Open reads the directory of a wheel, size bytes long, whose filename is name. It refuses, with an *ArchiveError, what

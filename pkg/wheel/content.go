@@ -1,16 +1,15 @@
 package wheel
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 
-	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/jubako/jubako/pkg/fstree"
+	"github.com/jubako/jubako/pkg/inflate"
 )
 
 // maxZstdWindow bounds the memory in bytes that a zstd entry may ask for.
@@ -104,28 +103,12 @@ func (d deflated) OpenDeflated() (io.ReadCloser, error) { return io.NopCloser(d.
 // Open yields the inflated bytes, and checks at their end that the stream ends there too, with the declared size and
 // CRC-32.
 func (d deflated) Open() (io.ReadCloser, error) {
-	in, _ := d.archive.inflaters.Get().(*inflater)
-	if in == nil {
-		b := bufio.NewReaderSize(d.raw(), 16<<10)
-		in = &inflater{in: b, out: flate.NewReader(b)}
-	} else {
-		in.in.Reset(d.raw())
-		if err := in.out.(flate.Resetter).Reset(in.in, nil); err != nil {
-			return nil, err
-		}
-	}
-	return &inflatedReader{entry: d.entry, inflater: in}, nil
-}
-
-// inflater is the state that inflating needs, 64 KiB of it, to be used again.
-type inflater struct {
-	in  *bufio.Reader
-	out io.ReadCloser
+	return &inflatedReader{entry: d.entry, inflater: inflate.Get(d.raw())}, nil
 }
 
 type inflatedReader struct {
 	entry    *entry
-	inflater *inflater // nil once closed
+	inflater *inflate.Reader // nil once closed
 	n        int64
 	crc      uint32
 	err      error
@@ -138,7 +121,7 @@ func (r *inflatedReader) Read(p []byte) (int, error) {
 		}
 		return 0, r.err
 	}
-	n, err := r.inflater.out.Read(p)
+	n, err := r.inflater.Read(p)
 	r.n += int64(n)
 	r.crc = crc32.Update(r.crc, crc32.IEEETable, p[:n])
 	switch {
@@ -155,8 +138,7 @@ func (r *inflatedReader) Read(p []byte) (int, error) {
 
 // end gives io.EOF where everything is as declared.
 func (r *inflatedReader) end() error {
-	// flate reads byte by byte from a bufio.Reader, so that what is left in it follows the stream.
-	if _, err := r.inflater.in.ReadByte(); !errors.Is(err, io.EOF) {
+	if r.inflater.Consumed() != r.entry.packed {
 		return r.entry.archive.named(r.entry.fault(errors.New("bytes follow its compressed stream")))
 	}
 	if err := r.entry.verdict(r.n, r.crc); err != nil {
@@ -167,7 +149,7 @@ func (r *inflatedReader) end() error {
 
 func (r *inflatedReader) Close() error {
 	if r.inflater != nil {
-		r.entry.archive.inflaters.Put(r.inflater)
+		inflate.Put(r.inflater)
 		r.inflater = nil
 	}
 	return nil

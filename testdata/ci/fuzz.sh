@@ -5,8 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 time=${1:?usage: fuzz.sh TIME [LONG]}
 long=${2:-$time}
-# The lock files, markers, versions, wheels' names, RECORD, entry points, METADATA and zips.
-strangers='FuzzParseLock|pylock FuzzParse|FuzzLoad|FuzzMarker|FuzzVersion|FuzzFilename|FuzzRecord|FuzzEntryPoints|FuzzMetadata|FuzzZip'
+# The lock files, markers, versions, wheels' names, RECORD, entry points, METADATA, zips and DEFLATE streams.
+strangers='FuzzParseLock|pylock FuzzParse|FuzzLoad|FuzzMarker|FuzzVersion|FuzzFilename|FuzzRecord|FuzzEntryPoints|FuzzMetadata|FuzzZip|FuzzInflate'
 
 # one FOLDER NAME TIME. At the end of its time Go's fuzzer now and then fails with nothing but "context deadline exceeded" (a
 # fault of its own: no input is at fault, and none is written down). That alone is tried again; a failing input never is.
