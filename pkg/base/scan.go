@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strings"
 
-
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/ldcache"
