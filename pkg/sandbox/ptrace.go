@@ -116,14 +116,18 @@ func tracedInit(cfg config, h *host) status {
 		return status{Failed: failed}
 	}
 	begin := traced{Env: cfg.Env, Memory: cfg.Memory, Grants: grants(cfg)}
+	tr := newTracer(t, cfg.User)
+	if err := tr.watchCommand(cfg); err != nil {
+		return status{Refused: newSetupError(stageTrace, err)}
+	}
 	if len(cfg.Argv) > 0 {
 		var failed *StartError
-		if begin.Program, begin.Dir, failed = findCommand(cfg, t); failed != nil {
+		if begin.Program, begin.Dir, failed = findCommand(cfg, tr.watch.files(t)); failed != nil {
 			return status{Failed: failed}
 		}
 		begin.Argv = cfg.Argv
 	}
-	st := trace(cfg, newTracer(t, cfg.User), begin)
+	st := tr.watch.tell(trace(cfg, tr, begin))
 	if cfg.Lazy && st.Done != nil {
 		if err := t.hideGone(lower); err != nil {
 			return status{Trouble: err.Error()}
@@ -285,7 +289,13 @@ func becomeTraced() {
 	if _, err := out.Write(tid); err != nil {
 		syscall.Exit(1)
 	}
-	st := runTraced()
+	var cfg traced
+	st := status{}
+	if err := json.NewDecoder(os.NewFile(configFD, "config")).Decode(&cfg); err != nil {
+		st.Refused = newSetupError("reading what to do", err)
+	} else {
+		st = runTraced(cfg)
+	}
 	if st.Done == nil {
 		_ = json.NewEncoder(out).Encode(st)
 		syscall.Exit(1)
@@ -293,13 +303,11 @@ func becomeTraced() {
 	syscall.Exit(0)
 }
 
-func runTraced() status {
-	var cfg traced
-	if err := json.NewDecoder(os.NewFile(configFD, "config")).Decode(&cfg); err != nil {
-		return status{Refused: newSetupError("reading what to do", err)}
-	}
-	if err := restrict(cfg.Grants); err != nil {
-		return status{Refused: newSetupError("landlock", err)}
+func runTraced(cfg traced) status {
+	if cfg.Grants != nil { // else the root is a real one
+		if err := restrict(cfg.Grants); err != nil {
+			return status{Refused: newSetupError("landlock", err)}
+		}
 	}
 	if err := install(cfg.Filter); err != nil {
 		return status{Refused: newSetupError("seccomp", err)}

@@ -209,13 +209,15 @@ var conformance = map[string]func(*world){
 	"service":     testService,
 	"exec":        testExec,
 	"user":        testUser,
+	"seen":        testSeen,
+	"unseen":      testUnseen,
 }
 
 // notOn are the tests that a rung does not hold. ptrace and loader run no services. The loader says itself that an absolute
 // path is the machine's; what it does instead is tested in loader_test.go.
 var notOn = map[sandbox.Rung]map[string]bool{
 	sandbox.Ptrace: {"service": true, "exec": true},
-	sandbox.Loader: {"service": true, "exec": true, "user": true, "view": true, "environment": true, "start": true, "privileges": true},
+	sandbox.Loader: {"service": true, "exec": true, "user": true, "seen": true, "unseen": true, "view": true, "environment": true, "start": true, "privileges": true},
 }
 
 func testOutput(w *world) {

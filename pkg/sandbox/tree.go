@@ -33,6 +33,7 @@ type tree struct {
 	dev      uint64              // the device that they are on
 	spare    string              // a folder on the same file system
 	procs    processes           // whose /proc/PID can be seen; nil hides none
+	saw      func(key string)    // is told what walks come upon; nil is fine
 }
 
 // treeDir is a directory that is known to be one.
