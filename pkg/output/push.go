@@ -40,6 +40,10 @@ type PushOptions struct {
 	// Earlier is what references were found to lead to a while ago, by their names (name.Reference.Name): these are not
 	// asked for again.
 	Earlier map[string]Earlier
+	// Attach gives what is to go with an image, where that is new in a repository; it may be nil. That something cannot be
+	// attached is no error of the push: Unattached is told.
+	Attach     func(Image) []Attachment
+	Unattached func(error)
 }
 
 // Earlier is what a reference leads to in a registry.
@@ -74,8 +78,18 @@ func Push(ctx context.Context, o PushOptions, a Artifact, refs []name.Reference)
 			return sum(pushers), explain(err, "pushing to "+p.repo.Name())
 		}
 	}
-	err = moveTags(ctx, pushers, a)
-	return sum(pushers), err
+	if err := moveTags(ctx, pushers, a); err != nil {
+		return sum(pushers), err
+	}
+	for _, p := range pushers {
+		p.attachAll(ctx, a)
+	}
+	return sum(pushers), nil
+}
+
+// unchanged says whether every reference led to the artifact before.
+func (p *pusher) unchanged(a Artifact) bool {
+	return !slices.ContainsFunc(p.refs, func(r name.Reference) bool { return p.leads[r.Identifier()] != a.Digest })
 }
 
 func sum(pushers []*pusher) (res PushResult) {
@@ -206,7 +220,7 @@ func (p *pusher) mountable(b Blob) *name.Repository {
 // manifest may be left to the tag: where there is but one reference, nothing else can fail before it moves.
 func (p *pusher) content(ctx context.Context, a Artifact, tagOnly bool) error {
 	blobs := a.blobs()
-	if !slices.ContainsFunc(p.refs, func(r name.Reference) bool { return p.leads[r.Identifier()] != a.Digest }) {
+	if p.unchanged(a) {
 		p.res.Present = len(blobs)
 		return nil
 	}
@@ -422,24 +436,29 @@ func (p *pusher) count(f func(*PushResult)) {
 
 // putManifest puts a manifest under a tag or its digest.
 func (p *pusher) putManifest(ctx context.Context, ref string, b []byte, mediaType types.MediaType, digest v1.Hash) error {
-	body := bytesBlob("manifest", b)
-	open := func() (io.ReadCloser, error) { return body.Open(ctx) }
-	r, err := open()
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, p.url("/manifests/%s", ref).String(), r)
-	if err != nil {
-		return err
-	}
-	req.GetBody = open
-	req.ContentLength = int64(len(b))
-	req.Header.Set("Content-Type", string(mediaType))
-	resp, err := p.do(req, http.StatusCreated, http.StatusOK, http.StatusAccepted)
+	resp, err := p.putManifestFor(ctx, ref, b, mediaType)
 	if err != nil {
 		return err
 	}
 	return sameDigest(resp, digest)
+}
+
+// putManifestFor gives the registry's answer, whose body is closed.
+func (p *pusher) putManifestFor(ctx context.Context, ref string, b []byte, mediaType types.MediaType) (*http.Response, error) {
+	body := bytesBlob("manifest", b)
+	open := func() (io.ReadCloser, error) { return body.Open(ctx) }
+	r, err := open()
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, p.url("/manifests/%s", ref).String(), r)
+	if err != nil {
+		return nil, err
+	}
+	req.GetBody = open
+	req.ContentLength = int64(len(b))
+	req.Header.Set("Content-Type", string(mediaType))
+	return p.do(req, http.StatusCreated, http.StatusOK, http.StatusAccepted)
 }
 
 // uploadReader reports how much was read through it, and marks what goes wrong in reading.
