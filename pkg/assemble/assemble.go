@@ -54,7 +54,8 @@ type builder struct {
 	// hostMirror is the archive that this machine's own apt uses, for a base that is made of packages and nothing else names
 	// one.
 	hostMirror string
-	baseSets   []*debs // what a base that is made of packages consists of, for each platform
+	baseSets   []*debs                 // what a base that is made of packages consists of, for each platform
+	made       map[v1.Hash][]madeLayer // the layers of images, by their manifests
 	// differing is what --check-steps has found.
 	differing []string
 	noted     []string // what noteOnce has said
@@ -72,7 +73,7 @@ func (b *builder) assemble(ctx context.Context) (artifacts, *Result, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	b.lowers = make(map[string]*lower)
+	b.lowers, b.made = make(map[string]*lower), make(map[v1.Hash][]madeLayer)
 	b.remote = b.openRemoteCache(ctx)
 	res := &Result{}
 	images := make(map[tarlayer.Compression][]output.Image)
@@ -152,6 +153,7 @@ func (b *builder) image(ctx context.Context, p v1.Platform, images map[tarlayer.
 			return PlatformResult{}, fmt.Errorf("assembling the image: %w", err)
 		}
 		images[form] = append(images[form], img)
+		b.made[img.Digest] = made
 		if form == b.spec.mainForm() {
 			r.Manifest = img.Digest
 			for _, m := range made {

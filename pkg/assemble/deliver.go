@@ -33,7 +33,7 @@ func (b *builder) deliver(ctx context.Context, all artifacts, res *Result) error
 	var err error
 	res.Push, err = output.Push(ctx, output.PushOptions{Client: b.Registry, Jobs: b.spec.Jobs, Earlier: b.remote.seen(), Progress: func(blob output.Blob, done int64) {
 		b.Report(Event{Kind: Progress, Name: "push " + blob.Name, Done: done, Total: blob.Size})
-	}}, all[b.spec.Compression.For(toPush)], b.spec.Tags)
+	}, Attach: b.attachments, Unattached: func(err error) { b.debug("%v", err) }}, all[b.spec.Compression.For(toPush)], b.spec.Tags)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,6 +44,8 @@ type madeLayer struct {
 	from  *remoteLayer // set where a registry holds the blob, and this machine does not
 	// compression is the blob's.
 	compression tarlayer.Compression
+	// stepKey is that of a layer that a command makes: see watched.go.
+	stepKey layers.Key
 }
 
 // maker turns layers into blobs.
@@ -88,10 +91,15 @@ func (m *maker) cached(key layers.Key) (descriptor, bool) {
 }
 
 // make gives the layer's blob: the one in the cache where there is one, else a new one. It closes the layer.
-func (m *maker) make(ctx context.Context, l layers.Layer) (_ madeLayer, err error) {
+func (m *maker) make(ctx context.Context, l layers.Layer) (madeLayer, error) {
+	return m.makeOver(ctx, l, nil)
+}
+
+// makeOver is make for a layer that a command makes, over a source; nil for any other.
+func (m *maker) makeOver(ctx context.Context, l layers.Layer, o *overSource) (_ madeLayer, err error) {
 	defer func() { err = errors.Join(err, l.Close()) }()
 	start := m.now()
-	made := madeLayer{name: l.Name(), key: m.key(l), compression: m.compression}
+	made := madeLayer{name: l.Name(), key: m.key(l), stepKey: o.key(m), compression: m.compression}
 	key := blobKey(made.key, m.compression)
 	making := l.Summary()
 	if p, ok := l.(layers.Part); ok {
@@ -107,9 +115,25 @@ func (m *maker) make(ctx context.Context, l layers.Layer) (_ madeLayer, err erro
 		made.Summary = l.Summary() + ", from the registry"
 		return made, nil
 	}
+	why := ""
+	if o != nil && !m.noCache && !anew {
+		d, from, reason, err := m.unchanged(ctx, o)
+		if err != nil {
+			return made, fmt.Errorf("making the %s layer: %w", made.name, err)
+		}
+		if d != nil {
+			made.descriptor, made.state, made.from, made.Summary = *d, Reused, from, unchangedText
+			return made, m.rememberHere(key, made)
+		}
+		why = reason
+	}
 	if m.dry {
-		made.state, made.Summary, made.Files = ToMake, l.Summary(), 1
+		made.state, made.Summary, made.Files = ToMake, strings.TrimPrefix(l.Summary()+": "+why, ": "), 1
+		made.Summary = strings.TrimSuffix(made.Summary, ": ")
 		return made, nil
+	}
+	if why != "" {
+		m.report(Event{Kind: Debug, Text: fmt.Sprintf("%s is made anew: %s", made.name, why)})
 	}
 	m.report(Event{Kind: LayerIs, Name: made.name, State: Making, Text: making})
 	if d, ok := m.fromGzip(ctx, made.key); ok {
@@ -127,6 +151,9 @@ func (m *maker) make(ctx context.Context, l layers.Layer) (_ madeLayer, err erro
 		return made, fmt.Errorf("making the %s layer: %w", made.name, err)
 	}
 	if err := m.remember(key, made.descriptor); err != nil {
+		return made, err
+	}
+	if err := m.keepLooks(ctx, o, made); err != nil {
 		return made, err
 	}
 	made.state, made.took = Made, m.now().Sub(start)

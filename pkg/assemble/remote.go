@@ -8,11 +8,13 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/jubako/jubako/layers"
 	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/imageconf"
 	"github.com/jubako/jubako/pkg/output"
+	"github.com/jubako/jubako/pkg/tarlayer"
 )
 
 // remoteCache finds layers by their keys in images that were pushed before: the ones that the tags lead to, and those of
@@ -22,13 +24,19 @@ type remoteCache struct {
 	find    func() map[layers.Key]remoteLayer
 	all     map[layers.Key]remoteLayer
 	earlier map[string]output.Earlier // what was read, by reference; set by find
+	images  []*base.Image             // those that were read, set by find
+
+	looksOnce sync.Once
+	findLooks func(*base.Image) map[layers.Key][]keptLooks
+	allLooks  map[layers.Key][]keptLooks
 }
 
 // remoteLayer is a layer that a registry holds.
 type remoteLayer struct {
 	descriptor
-	repo  *name.Repository
-	layer v1.Layer
+	repo        *name.Repository
+	layer       v1.Layer
+	compression tarlayer.Compression
 }
 
 func (r *remoteLayer) open(context.Context) (io.ReadCloser, error) { return r.layer.Compressed() }
@@ -56,12 +64,13 @@ func (b *builder) openRemoteCache(ctx context.Context) *remoteCache {
 	if len(refs) == 0 {
 		return nil
 	}
-	c := &remoteCache{earlier: make(map[string]output.Earlier)}
+	c := &remoteCache{earlier: make(map[string]output.Earlier), findLooks: func(img *base.Image) map[layers.Key][]keptLooks { return b.earlierLooks(ctx, img) }}
 	c.find = func() map[layers.Key]remoteLayer {
 		all := make(map[layers.Key]remoteLayer)
 		for _, ref := range refs {
 			n := len(all)
-			e, err := b.readEarlier(ctx, ref, all)
+			e, images, err := b.readEarlier(ctx, ref, all)
+			c.images = append(c.images, images...)
 			if err != nil {
 				b.debug("no layers are reused from %s: %v", ref, err)
 				continue
@@ -87,14 +96,14 @@ func (c *remoteCache) seen() map[string]output.Earlier {
 }
 
 // readEarlier notes the layers of an image, and of every image of an index, by their keys.
-func (b *builder) readEarlier(ctx context.Context, ref string, all map[layers.Key]remoteLayer) (e output.Earlier, err error) {
+func (b *builder) readEarlier(ctx context.Context, ref string, all map[layers.Key]remoteLayer) (e output.Earlier, images []*base.Image, err error) {
 	src, err := base.ParseSource(ref)
 	if err != nil {
-		return e, err
+		return e, images, err
 	}
 	opened, err := base.Open(ctx, src, base.Options{Client: b.Registry, Store: b.Store})
 	if err != nil {
-		return e, err
+		return e, images, err
 	}
 	e.Digest = opened.Digest
 	platforms := opened.Platforms()
@@ -104,20 +113,21 @@ func (b *builder) readEarlier(ctx context.Context, ref string, all map[layers.Ke
 	for _, p := range platforms {
 		img, err := opened.Image(ctx, p)
 		if err != nil {
-			return e, err
+			return e, images, err
 		}
+		images = append(images, img)
 		if err := note(img, all); err != nil {
-			return e, err
+			return e, images, err
 		}
 		m, err := img.Manifest()
 		if err != nil {
-			return e, err
+			return e, images, err
 		}
 		for _, d := range append(m.Layers, m.Config) {
 			e.Blobs = append(e.Blobs, d.Digest)
 		}
 	}
-	return e, nil
+	return e, images, nil
 }
 
 func note(img *base.Image, all map[layers.Key]remoteLayer) error {
@@ -144,7 +154,11 @@ func note(img *base.Image, all map[layers.Key]remoteLayer) error {
 		if err != nil {
 			return err
 		}
-		all[key] = remoteLayer{descriptor{Digest: d.Digest.Hex, DiffID: diffID.Hex, Size: d.Size, Files: 1}, img.Repository, l}
+		form := tarlayer.Gzip
+		if d.MediaType == types.OCILayerZStd {
+			form = tarlayer.Zstd
+		}
+		all[key] = remoteLayer{descriptor{Digest: d.Digest.Hex, DiffID: diffID.Hex, Size: d.Size, Files: 1}, img.Repository, l, form}
 	}
 	return nil
 }

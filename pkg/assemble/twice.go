@@ -18,7 +18,7 @@ import (
 // twice is a layer whose command runs two times, to see whether it makes the same files.
 type twice struct {
 	layers.Layer
-	again  func() (layers.Layer, error)
+	again  func() (layers.Watched, error)
 	differ func(files []string)
 }
 
@@ -26,6 +26,11 @@ type twice struct {
 type fresh interface{ fresh() }
 
 func (t *twice) fresh() {}
+
+// anew is a layer whose command runs whatever any cache has.
+type anew struct{ layers.Layer }
+
+func (a *anew) fresh() {}
 
 // Tree gives what the second run made.
 func (t *twice) Tree(ctx context.Context) (*fstree.Tree, error) {
