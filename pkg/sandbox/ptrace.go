@@ -129,7 +129,7 @@ func tracedInit(cfg config, h *host) status {
 	}
 	st := tr.watch.tell(trace(cfg, tr, begin))
 	if cfg.Lazy && st.Done != nil {
-		if err := t.hideGone(lower); err != nil {
+		if err := t.settle(); err != nil {
 			return status{Trouble: err.Error()}
 		}
 	}

@@ -209,6 +209,7 @@ var conformance = map[string]func(*world){
 	"service":     testService,
 	"exec":        testExec,
 	"user":        testUser,
+	"untouched":   testUntouched,
 	"seen":        testSeen,
 	"unseen":      testUnseen,
 }
@@ -217,7 +218,7 @@ var conformance = map[string]func(*world){
 // path is the machine's; what it does instead is tested in loader_test.go.
 var notOn = map[sandbox.Rung]map[string]bool{
 	sandbox.Ptrace: {"service": true, "exec": true},
-	sandbox.Loader: {"service": true, "exec": true, "user": true, "seen": true, "unseen": true, "view": true, "environment": true, "start": true, "privileges": true},
+	sandbox.Loader: {"service": true, "exec": true, "user": true, "untouched": true, "seen": true, "unseen": true, "view": true, "environment": true, "start": true, "privileges": true},
 }
 
 func testOutput(w *world) {
