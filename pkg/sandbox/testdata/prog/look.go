@@ -62,6 +62,13 @@ func doLook(verb string, args []string) error {
 			fd, err = unix.Open(args[0], unix.O_RDONLY, 0)
 		}
 		return errors.Join(err, unix.Close(fd))
+	case "survey": // into a file, or to standard output
+		seen := survey(args[1:])
+		if args[0] == "-" {
+			_, err := os.Stdout.Write(seen)
+			return err
+		}
+		return errors.Join(os.MkdirAll(filepath.Dir(args[0]), 0o755), os.WriteFile(args[0], seen, 0o644))
 	case "uring":
 		var params [120]byte // struct io_uring_params
 		fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&params)), 0)
