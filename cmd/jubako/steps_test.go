@@ -309,6 +309,15 @@ output = ["dist"]
 	if _, log := w.build("--check-steps"); !strings.Contains(log, "step lottery: two runs made the same files") {
 		t.Error(log)
 	}
+	// What it reads beyond the source, and makes something else of.
+	w.edit("pyproject.toml", `"write", "dist/number", "4"]`, `"survey", "dist/number", "stat:/run/secrets/npmrc"]`+"\nsecret = [\"file:npmrc\"]")
+	w.write("npmrc", "//npm.example/:_auth=qwe-7788-zzz\n")
+	w.build()
+	w.write("npmrc", "//npm.example/:_auth=qwe-7788-zzz-and-more\n")
+	code, _, log = w.jubako("build", "--check-steps", "--base", w.base, w.dir)
+	if want := "step lottery makes something else than it did, though no file of the source that it read has changed"; code != 4 || !strings.Contains(log, want) {
+		t.Errorf("%d\n%s", code, log)
+	}
 }
 
 // TestStepInterrupted: Ctrl-C ends the step and all that it started.

@@ -107,7 +107,7 @@ func (s *stage) add(ctx context.Context, what string, layer func() (layers.Watch
 	name := l.Name()
 	over := &overSource{step: watched, source: s.host.observed}
 	if s.b.spec.CheckSteps && s.host == s.at && !s.b.dry {
-		l = &twice{Layer: watched, again: layer, differ: func(files []string) { s.b.differ(what, files) }}
+		l = &twice{Layer: watched, again: layer, differ: func(files []string) { s.b.differ(what, files) }, stale: func() { s.b.stale(what) }}
 	}
 	if s.b.spec.NoReuse {
 		l = &anew{l}

@@ -1,6 +1,7 @@
 package assemble
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
@@ -75,12 +76,7 @@ func (m *maker) unchanged(ctx context.Context, o *overSource) (_ *descriptor, fr
 			}
 			all = append(all, more...)
 		}
-		k := all[i]
-		d, from, ok := m.blobOf(ctx, k)
-		if !ok {
-			continue
-		}
-		record, err := observed.Parse(k.Looks)
+		record, err := observed.Parse(all[i].Looks)
 		if err != nil {
 			m.report(Event{Kind: Debug, Text: err.Error()})
 			continue
@@ -93,11 +89,12 @@ func (m *maker) unchanged(ctx context.Context, o *overSource) (_ *descriptor, fr
 		if err != nil {
 			return nil, nil, "", err
 		}
-		if change == nil {
-			return &d, from, "", nil
+		if change != nil {
+			why = cmp.Or(why, changeText(change))
+			continue
 		}
-		if why == "" {
-			why = changeText(change)
+		if d, from, ok := m.blobOf(ctx, all[i]); ok {
+			return &d, from, "", nil
 		}
 	}
 }
@@ -113,10 +110,10 @@ func has(all []keptLooks, k keptLooks) bool {
 // blobOf finds the blob of a layer that was made before, in the form that is wanted.
 func (m *maker) blobOf(ctx context.Context, k keptLooks) (d descriptor, from *remoteLayer, ok bool) {
 	if k.Key != "" {
-		if d, ok := m.cached(blobKey(k.Key, m.compression)); ok {
+		if d, ok := m.cached(blobKey(k.Key, m.compression)); ok && d.DiffID == k.DiffID {
 			return d, nil, true
 		}
-		if d, ok := m.fromGzip(ctx, k.Key); ok {
+		if d, ok := m.fromGzip(ctx, k.Key); ok && d.DiffID == k.DiffID {
 			return d, nil, true
 		}
 	}

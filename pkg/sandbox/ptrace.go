@@ -329,7 +329,15 @@ func runTraced(cfg traced) status {
 			return status{Failed: &StartError{Command: cfg.Program, Reason: "limiting its memory: " + errnoName(err)}}
 		}
 	}
-	return status{Failed: notStarted(cfg.Program, syscall.Exec(cfg.Program, cfg.Argv, cfg.Env))}
+	err := syscall.Exec(cfg.Program, cfg.Argv, cfg.Env)
+	for range 200 { // as in fork, and without another thread, which a timer would want
+		if !errors.Is(err, syscall.ETXTBSY) {
+			break
+		}
+		_ = unix.Nanosleep(&unix.Timespec{Nsec: 10e6}, nil)
+		err = syscall.Exec(cfg.Program, cfg.Argv, cfg.Env)
+	}
+	return status{Failed: notStarted(cfg.Program, err)}
 }
 
 // probeTraced makes one call of each kind, which shows that all of it is allowed here.

@@ -1,14 +1,19 @@
 package sandbox_test
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/jubako/jubako/pkg/sandbox"
 )
@@ -100,6 +105,38 @@ func testUnseen(w *world) {
 		if allowed := strings.Contains(out, "true"); res.Seen == nil || res.Seen.Unknown == "" && (allowed || w.rung == sandbox.Userns) {
 			w.t.Errorf("%s: %s%+v", script, out, res.Seen)
 		}
+	}
+}
+
+// TestUntraceable: where processes may not be traced, a step runs as ever, and what it looks at is unknown.
+func TestUntraceable(t *testing.T) {
+	runtime.LockOSThread() // and never unlocked: the thread, whose filter the step inherits, ends with this test
+	must(t, unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_PTRACE, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	if _, _, e := unix.Syscall(unix.SYS_PRCTL, unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&prog))); e != 0 {
+		t.Skip(e)
+	}
+	for _, rung := range []sandbox.Rung{sandbox.Userns, sandbox.Chroot} {
+		w := newWorld(t, rung)
+		var out bytes.Buffer
+		c := w.command(&out, "cat manage.py")
+		watch(&c)
+		res, err := sandbox.Run(t.Context(), c)
+		if _, ok := errors.AsType[*sandbox.RefusedError](err); ok {
+			continue
+		}
+		must(t, err)
+		if out.String() != "app" || res.Seen == nil || res.Seen.Unknown != "it cannot be traced here: operation not permitted" {
+			t.Errorf("%s: %q %+v", rung, out.String(), res.Seen)
+		}
+		must(t, res.Close())
+		w.clean()
 	}
 }
 
