@@ -10,6 +10,7 @@ import (
 	"fmt"
 
 	"github.com/jubako/jubako/pkg/fstree"
+	"github.com/jubako/jubako/pkg/observed"
 )
 
 // Format names the exact bytes that jubako writes: entry order, tar headers, gzip framing, the compressor and its
@@ -37,6 +38,17 @@ type Part interface {
 	Layer
 	// Whole says in a few words what all of them hold: "74 packages in 31 layers".
 	Whole() string
+}
+
+// Watched is a layer that a command makes, of which it may be known what of the source the command has looked at. Where all
+// of that is the same in another source, so is the layer.
+type Watched interface {
+	Layer
+	// StepKey identifies the layer's bytes but for the source: with the same one, they are a function of what of the source
+	// was looked at.
+	StepKey() Key
+	// Looked gives what was looked at while Tree made the layer; an error says why that is not known.
+	Looked() ([]observed.Look, error)
 }
 
 // Key is the digest of the canonical form of everything that a layer's bytes depend on: 64 lower-case hex digits.

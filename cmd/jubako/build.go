@@ -49,6 +49,7 @@ type buildOptions struct {
 	sandbox     string
 	strict      bool
 	checkSteps  bool
+	noReuse     bool
 	frozenGiven bool
 	debMirror   string
 	snapshot    string
@@ -96,6 +97,7 @@ func (o *buildOptions) inputFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.sandbox, "sandbox", "auto", "how commands are isolated: auto, userns, chroot, ptrace or loader (Python alone)")
 	f.BoolVar(&o.strict, "strict", false, "what is probably not meant is an error (exit code 4)")
 	f.BoolVar(&o.noCache, "no-cache", false, "make every layer anew")
+	f.BoolVar(&o.noReuse, "no-reuse", false, "run every step, collectstatic too, whether or not a file that it read has changed")
 	f.StringSliceVar(&o.cacheFrom, "cache-from", nil, "an image `REF` whose layers may be reused (the tags are looked at anyway)")
 }
 
@@ -203,7 +205,7 @@ func (a *app) prepare(ctx context.Context, o *buildOptions, dir string) (assembl
 	spec := assemble.Spec{
 		Project: p, Profile: o.profile, Base: o.base, FrozenBase: o.frozenBase, Lock: o.lock, Install: o.install,
 		Build: a.uvBuildOptions(p), BuildEnv: a.versionVariables(), Indexes: a.indexes(p), FindLinks: o.findLinks, Push: o.push, Format: output.Format(o.format),
-		Revision: gitRevision(ctx, p.Dir), Jobs: o.jobs, NoCache: o.noCache, Offline: o.offline, CacheFrom: o.cacheFrom, Strict: o.strict, CI: ci, CheckSteps: o.checkSteps,
+		Revision: gitRevision(ctx, p.Dir), Jobs: o.jobs, NoCache: o.noCache, Offline: o.offline, CacheFrom: o.cacheFrom, Strict: o.strict, CI: ci, CheckSteps: o.checkSteps, NoReuse: o.noReuse,
 		DebMirror: o.debMirror, Snapshot: o.snapshot, StrictScripts: o.strictScripts,
 	}
 	if !o.frozenGiven && ci && exists(filepath.Join(p.Dir, pins.Name)) {

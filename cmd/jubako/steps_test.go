@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -95,15 +96,127 @@ func TestSteps(t *testing.T) {
 		t.Error(got)
 	}
 	w.edit("pyproject.toml", `"/app/other.css"`, `"/app/other.css", ";", "env"`)
-	if _, log = w.build(); layerStates(log, names...) != "app reused, messages reused, css made, staticfiles made" {
-		t.Errorf("the second step has changed, and:\n%s", log)
+	if _, log = w.build(); layerStates(log, names...) != "app reused, messages reused, css made, staticfiles reused" {
+		t.Errorf("the second step has changed and made the same files, and:\n%s", log)
 	}
 	w.write("mysite/views.py", "x = 1\n")
-	if _, log = w.build(); layerStates(log, names...) != "app made, messages made, css made, staticfiles made" {
-		t.Errorf("the source has changed, and:\n%s", log)
+	if _, log = w.build(); layerStates(log, names...) != "app made, messages reused, css reused, staticfiles reused" || !strings.Contains(log, "no file it read has changed") {
+		t.Errorf("a file has come that no step reads, and:\n%s", log)
 	}
 	if _, log = w.build("--set", "step=[]"); layerStates(log, names...) != "app reused, messages absent, css absent, staticfiles made" {
 		t.Errorf("there are no steps, and:\n%s", log)
+	}
+}
+
+// TestStepReuse: a step runs again only when something that it looked at has changed, and plan says what.
+func TestStepReuse(t *testing.T) {
+	w := stepWorld(t, `
+[[tool.jubako.step]]
+name = "messages"
+command = ["prog", "copy", "locale/de.po", "locale/de.mo"]
+output = ["locale"]
+
+[[tool.jubako.step]]
+name = "css"
+command = ["prog", "child", "copy", "locale/de.mo", "site.css", ";", "ls", "mysite"]
+output = ["site.css"]
+`)
+	w.edit("pyproject.toml", "[tool.jubako.staticfiles]", "[tool.jubako]\nexclude = [\"pyproject.toml\"]\n[tool.jubako.staticfiles]")
+	names := []string{"app", "messages", "css"}
+	check := func(when, want, why string) {
+		t.Helper()
+		code, plan, log := w.jubako("plan", "--base", w.base, w.dir)
+		if planned := strings.ReplaceAll(want, "made", "to make"); code != 0 || layerStates(plan, names...) != planned || !strings.Contains(plan, why) {
+			t.Errorf("%s: the plan is not %s, with %q\n%s%s", when, planned, why, plan, log)
+		}
+		made, log := w.build("-v")
+		if layerStates(log, names...) != want || !strings.Contains(log, why) {
+			t.Errorf("%s: not %s, with %q\n%s", when, want, why, log)
+		}
+		if anew, log := w.build("-v", "--no-reuse"); anew != made || strings.Contains(layerStates(log, "messages", "css"), "reused") {
+			t.Errorf("%s: %s, and where no step is reused, %s\n%s", when, made, anew, log)
+		}
+	}
+	check("at first", "app made, messages made, css made", "")
+	w.write("mysite/urls.py", "urls\n")
+	check("a new file", "app made, messages reused, css made", "/app/mysite holds other files")
+	w.write("mysite/urls.py", "other urls\n")
+	check("a file that nobody reads", "app made, messages reused, css reused", "no file it read has changed")
+	w.write("locale/fr.po", "fr")
+	check("a file in a folder that nobody lists", "app made, messages reused, css reused", "no file it read has changed")
+	w.write("locale/de.po", "DE")
+	check("a file that is read", "app made, messages made, css made", "/app/locale/de.po has changed")
+	w.write("locale/de.mo", "DE")
+	check("what the step makes is there", "app made, messages made, css made", "/app/locale/de.mo is new")
+	w.write("locale/de.po", "de")
+	w.remove("locale/de.mo")
+	w.write("locale/fr.po", "FR")
+	check("all as it was", "app made, messages reused, css reused", "no file it read has changed")
+}
+
+// TestStepReuseElsewhere: a machine with an empty disk reuses what steps have made by the image that was pushed last.
+func TestStepReuseElsewhere(t *testing.T) {
+	w := stepWorld(t, `
+[[tool.jubako.step]]
+name = "messages"
+command = ["prog", "copy", "locale/de.po", "locale/de.mo"]
+output = ["locale"]
+`)
+	w.edit("pyproject.toml", "[tool.jubako.staticfiles]", "[tool.jubako]\nexclude = [\"pyproject.toml\"]\n[tool.jubako.staticfiles]")
+	if code, _, log := w.jubako("push", w.base, w.host()+"/base/python:3"); code != 0 {
+		t.Fatal(log)
+	}
+	w.base = w.host() + "/base/python:3"
+	var r recorder
+	w.refuse = r.note
+	tag := w.host() + "/team/site:1"
+	elsewhere := func(args ...string) (string, string) {
+		t.Helper()
+		t.Setenv("JUBAKO_CACHE_DIR", t.TempDir())
+		r.take()
+		return w.build(append([]string{"-v", "-t", tag, "--push"}, args...)...)
+	}
+	elsewhere()
+	for i, want := range []string{"app made, messages reused, staticfiles reused", "app made, messages reused, staticfiles reused"} { // the second by what the first has passed on
+		w.write("mysite/views.py", fmt.Sprintf("x = %d\n", i))
+		made, log := elsewhere()
+		if got := layerStates(log, "app", "messages", "staticfiles"); got != want || !strings.Contains(log, "no file it read has changed") {
+			t.Errorf("%d: %s\n%s", i, got, log)
+		}
+		asked := r.take()
+		lists := 0
+		for _, req := range asked {
+			if strings.Contains(req, "/referrers/") {
+				lists++
+			}
+		}
+		if lists != 1 {
+			t.Errorf("%d: what was looked at was asked for %d times\n%s", i, lists, strings.Join(asked, "\n"))
+		}
+		if anew, log := elsewhere("--no-reuse", "--no-cache"); anew != made {
+			t.Errorf("%d: %s, and made anew %s\n%s", i, made, anew, log)
+		}
+	}
+	t.Setenv("JUBAKO_CACHE_DIR", t.TempDir())
+	code, plan, log := w.jubako("plan", "--base", w.base, "-t", tag, w.dir)
+	if code != 0 || layerStates(plan, "app", "messages") != "app reused, messages reused" {
+		t.Errorf("%d %s%s", code, plan, log)
+	}
+	w.write("locale/de.po", "DE")
+	code, plan, log = w.jubako("plan", "--base", w.base, "-t", tag, w.dir)
+	if code != 0 || layerStates(plan, "app", "messages") != "app to make, messages to make" || !strings.Contains(plan, "/app/locale/de.po has changed") {
+		t.Errorf("%d %s%s", code, plan, log)
+	}
+	// What a registry says is not to be believed in its form.
+	w.refuse = func(rw http.ResponseWriter, req *http.Request) bool {
+		if !strings.Contains(req.URL.Path, "/referrers/") {
+			return false
+		}
+		_, _ = rw.Write([]byte(`{"manifests":[{"artifactType":"application/vnd.jubako.looks.v1+json","annotations":{"dev.jubako.looks":"[{\"step\":\"x\"}]"}}]}`))
+		return true
+	}
+	if _, log := elsewhere(); layerStates(log, "app", "messages") != "app made, messages made" || !strings.Contains(log, "entry 0 is not one") {
+		t.Errorf("%s", log)
 	}
 }
 
@@ -195,6 +308,15 @@ output = ["dist"]
 	w.edit("pyproject.toml", `"random", "dist/number", ";", "random", "dist/other"`, `"write", "dist/number", "4"`)
 	if _, log := w.build("--check-steps"); !strings.Contains(log, "step lottery: two runs made the same files") {
 		t.Error(log)
+	}
+	// What it reads beyond the source, and makes something else of.
+	w.edit("pyproject.toml", `"write", "dist/number", "4"]`, `"survey", "dist/number", "stat:/run/secrets/npmrc"]`+"\nsecret = [\"file:npmrc\"]")
+	w.write("npmrc", "//npm.example/:_auth=qwe-7788-zzz\n")
+	w.build()
+	w.write("npmrc", "//npm.example/:_auth=qwe-7788-zzz-and-more\n")
+	code, _, log = w.jubako("build", "--check-steps", "--base", w.base, w.dir)
+	if want := "step lottery makes something else than it did, though no file of the source that it read has changed"; code != 4 || !strings.Contains(log, want) {
+		t.Errorf("%d\n%s", code, log)
 	}
 }
 

@@ -47,6 +47,7 @@ func (l *Layer) askStaticRoot(ctx context.Context, trees []string) (string, erro
 	if err != nil {
 		return "", err
 	}
+	l.asked = res.Seen
 	if err := res.Close(); err != nil {
 		return "", err
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/observed"
 	"github.com/jubako/jubako/pkg/rootfs"
 	"github.com/jubako/jubako/pkg/sandbox"
 	"github.com/jubako/jubako/pkg/step"
@@ -48,9 +49,10 @@ type Options struct {
 	Epoch    int64 // SOURCE_DATE_EPOCH, in seconds
 
 	// Lower gives the layers below, lowest first, each group with the layers that belong together (rootfs.Unpack). It is
-	// asked only when the command runs. LowerKeys are the keys or digests of the same layers.
-	Lower     func(ctx context.Context) ([]rootfs.Group, error)
-	LowerKeys []string
+	// asked only when the command runs. LowerKeys are the keys or digests of the same layers, and StepKeys those of all but
+	// the source's, in whose place stands what is the same for every source; none where the command is not to be watched.
+	Lower               func(ctx context.Context) ([]rootfs.Group, error)
+	LowerKeys, StepKeys []string
 
 	Store   *cas.Store
 	Rung    sandbox.Rung
@@ -67,9 +69,11 @@ type Layer struct {
 	env     []string
 	summary string
 	result  *step.Result
+	looks   step.Looks
+	asked   *sandbox.Seen // what the question for the output has looked at
 }
 
-var _ layers.Layer = (*Layer)(nil)
+var _ layers.Watched = (*Layer)(nil)
 
 // New makes the layer. The error is one of configuration.
 func New(o Options) (*Layer, error) {
@@ -126,15 +130,23 @@ func (l *Layer) Summary() string { return l.summary }
 
 // Key covers the command, its environment, what it runs in, and what of it comes back. It does not cover the sandbox's
 // rung: all give the same files.
-func (l *Layer) Key() layers.Key {
+func (l *Layer) Key() layers.Key { return l.key("staticfiles", l.o.LowerKeys) }
+
+// StepKey is Key but for the source.
+func (l *Layer) StepKey() layers.Key { return l.key("staticfiles of any source", l.o.StepKeys) }
+
+// Looked gives what the command and the question for its output have looked at.
+func (l *Layer) Looked() ([]observed.Look, error) { return l.looks.All() }
+
+func (l *Layer) key(kind string, lower []string) layers.Key {
 	env := sha256.Sum256([]byte(strings.Join(l.env, "\x00")))
-	return layers.KeyOf("staticfiles", struct {
+	return layers.KeyOf(kind, struct {
 		Command         []string
 		Dir, Env        string
 		Manage, Output  string
 		Writable, Lower []string
 		UID, GID        int
-	}{l.o.Command, l.o.Dir, hex.EncodeToString(env[:]), l.o.Manage, l.o.Output, l.o.Writable, l.o.LowerKeys, l.o.UID, l.o.GID})
+	}{l.o.Command, l.o.Dir, hex.EncodeToString(env[:]), l.o.Manage, l.o.Output, l.o.Writable, lower, l.o.UID, l.o.GID})
 }
 
 // Tree runs the command. What it printed last, and what to do about it, is in the error when it fails: see *Error.
@@ -199,12 +211,17 @@ func (l *Layer) run(ctx context.Context, trees []string) (output string, err err
 	if askErr != nil {
 		return "", askErr
 	}
+	l.looks = step.Looks{}
+	l.looks.Ran(l.result.Seen)
+	if l.o.Output == "" {
+		l.looks.Ran(l.asked)
+	}
 	return output, l.o.checkOutput(output)
 }
 
 func (l *Layer) command(trees, argv []string) step.Command {
 	return step.Command{Trees: trees, Argv: argv, Env: l.env, Dir: l.o.Dir, Secrets: l.o.BuildEnv, Writable: l.o.Writable, Timeout: l.o.Timeout,
-		Store: l.o.Store, Rung: l.o.Rung, Log: l.o.Log, Advice: advice(l.o.Workdir)}
+		Watch: len(l.o.StepKeys) > 0, Store: l.o.Store, Rung: l.o.Rung, Log: l.o.Log, Advice: advice(l.o.Workdir)}
 }
 
 // collect makes the layer's tree of what the command left at the output.
@@ -216,6 +233,9 @@ func (l *Layer) collect(output string) (*fstree.Tree, error) {
 			"set [tool.jubako.staticfiles] output to the folder that the command fills, or staticfiles = false")
 	}
 	if err != nil {
+		return nil, err
+	}
+	if err := l.looks.Took(l.result, output, tree); err != nil {
 		return nil, err
 	}
 	if files, _ := tree.Files(); files == 0 {

@@ -20,6 +20,7 @@ import (
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/observed"
 	"github.com/jubako/jubako/pkg/rootfs"
 	"github.com/jubako/jubako/pkg/sandbox"
 	run "github.com/jubako/jubako/pkg/step"
@@ -49,10 +50,11 @@ type Options struct {
 
 	// Lower gives the layers below, lowest first, each group with the layers that belong together (rootfs.Unpack). It is
 	// asked only when the command runs. The first System of them are the system's, which no step may change. LowerKeys are
-	// the keys or digests of the same layers.
-	Lower     func(ctx context.Context) ([]rootfs.Group, error)
-	System    int
-	LowerKeys []string
+	// the keys or digests of the same layers, and StepKeys those of all but the source's, in whose place stands what is the
+	// same for every source; none where the command is not to be watched.
+	Lower               func(ctx context.Context) ([]rootfs.Group, error)
+	System              int
+	LowerKeys, StepKeys []string
 
 	Store   *cas.Store
 	Rung    sandbox.Rung
@@ -72,9 +74,10 @@ type Layer struct {
 	env     []string
 	summary string
 	result  *run.Result
+	looks   run.Looks
 }
 
-var _ layers.Layer = (*Layer)(nil)
+var _ layers.Watched = (*Layer)(nil)
 
 // New makes the layer. The error is one of configuration.
 func New(o Options) (*Layer, error) {
@@ -116,16 +119,24 @@ func (l *Layer) Summary() string { return l.summary }
 // alone: a digest of a value that may be short would let anybody who reads the image's annotations try values until one
 // fits, and a salted one would make the keys of two machines differ. It covers neither the sandbox's rung nor the bounds of
 // time and memory: all give the same files.
-func (l *Layer) Key() layers.Key {
+func (l *Layer) Key() layers.Key { return l.key("step", l.o.LowerKeys) }
+
+// StepKey is Key but for the source.
+func (l *Layer) StepKey() layers.Key { return l.key("step of any source", l.o.StepKeys) }
+
+// Looked gives what the command has looked at.
+func (l *Layer) Looked() ([]observed.Look, error) { return l.looks.All() }
+
+func (l *Layer) key(kind string, lower []string) layers.Key {
 	env := sha256.Sum256([]byte(strings.Join(l.env, "\x00")))
-	return layers.KeyOf("step", struct {
+	return layers.KeyOf(kind, struct {
 		Command         []string
 		Dir, Env        string
 		Output, Secrets []string
 		Network         bool
 		Writable, Lower []string
 		UID, GID        int
-	}{l.o.Command, l.o.Dir, hex.EncodeToString(env[:]), l.o.Output, l.o.Secrets, l.o.Network, l.o.Writable, l.o.LowerKeys, l.o.UID, l.o.GID})
+	}{l.o.Command, l.o.Dir, hex.EncodeToString(env[:]), l.o.Output, l.o.Secrets, l.o.Network, l.o.Writable, lower, l.o.UID, l.o.GID})
 }
 
 // Tree runs the command. What it printed last, and what to do about it, is in the error when it fails: see step.Error of pkg.
@@ -151,9 +162,16 @@ func (l *Layer) Tree(ctx context.Context) (*fstree.Tree, error) {
 	if l.o.Ran != nil {
 		l.o.Ran(l.result.Choice)
 	}
+	l.looks = run.Looks{}
+	l.looks.Ran(l.result.Seen)
 	tree := new(fstree.Tree)
 	for _, out := range l.o.Output {
 		if err := l.take(tree, out, trees[:min(l.o.System, len(trees))], secrets); err != nil {
+			return nil, fmt.Errorf("taking what step %s wrote: %w", l.o.Name, err)
+		}
+	}
+	for _, out := range l.o.Output {
+		if err := l.looks.Took(l.result, out, tree); err != nil {
 			return nil, fmt.Errorf("taking what step %s wrote: %w", l.o.Name, err)
 		}
 	}
@@ -182,7 +200,7 @@ func (l *Layer) secrets() ([]run.Secret, error) {
 }
 
 func (l *Layer) command(trees []string, secrets []run.Secret) run.Command {
-	c := run.Command{Trees: trees, Argv: l.o.Command, Env: l.env, Dir: l.o.Dir, Secrets: slices.Clone(l.o.StepEnv), Writable: l.o.Writable, Network: l.o.Network,
+	c := run.Command{Trees: trees, Argv: l.o.Command, Env: l.env, Dir: l.o.Dir, Secrets: slices.Clone(l.o.StepEnv), Writable: l.o.Writable, Network: l.o.Network, Watch: len(l.o.StepKeys) > 0,
 		Timeout: l.o.Timeout, MemoryLimit: l.o.Memory, Store: l.o.Store, Rung: l.o.Rung, Log: l.o.Log, Advice: l.advice()}
 	var env []string
 	for _, s := range secrets {

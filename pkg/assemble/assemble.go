@@ -55,7 +55,8 @@ type builder struct {
 	// hostMirror is the archive that this machine's own apt uses, for a base that is made of packages and nothing else names
 	// one.
 	hostMirror string
-	baseSets   []*debs // what a base that is made of packages consists of, for each platform
+	baseSets   []*debs     // what a base that is made of packages consists of, for each platform
+	made       []madeLayer // of the images, in one form of each
 	// differing is what --check-steps has found.
 	differing []string
 	noted     []string // what noteOnce has said
@@ -128,6 +129,7 @@ func (b *builder) image(ctx context.Context, p v1.Platform, images map[tarlayer.
 	if err != nil {
 		return PlatformResult{}, err
 	}
+	b.made = append(b.made, made...)
 	config, err := b.config(low, made)
 	if err != nil {
 		return PlatformResult{}, err

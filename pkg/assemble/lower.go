@@ -22,6 +22,7 @@ import (
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/imageconf"
+	"github.com/jubako/jubako/pkg/observed"
 	"github.com/jubako/jubako/pkg/project"
 	"github.com/jubako/jubako/pkg/rootfs"
 	"github.com/jubako/jubako/pkg/source"
@@ -36,8 +37,13 @@ type lower struct {
 	layout project.Layout
 	maker  *maker
 	made   []madeLayer
+	source *app.Layer // what of made is the project's own files
 	// commanded is made and the layers of commands upon it, once they are made.
 	commanded []madeLayer
+
+	observedOnce sync.Once
+	observedTree *observed.Tree // source, as commands see it
+	observedErr  error
 
 	librariesOnce sync.Once
 	known         map[string]bool // the base's shared libraries
@@ -189,6 +195,7 @@ func (b *builder) layersOf(ctx context.Context, l *lower) ([]layers.Layer, error
 	if err != nil {
 		return nil, err
 	}
+	l.source = a
 	return append(list, a), nil
 }
 

@@ -43,6 +43,8 @@ type madeLayer struct {
 	from  *remoteLayer // set where a registry holds the blob, and this machine does not
 	// compression is the blob's.
 	compression tarlayer.Compression
+	// stepKey is that of a layer that a command makes: see watched.go.
+	stepKey layers.Key
 }
 
 // maker turns layers into blobs.
@@ -90,33 +92,45 @@ func (m *maker) cached(key layers.Key) (descriptor, bool) {
 }
 
 // make gives the layer's blob: the one in the cache where there is one, else a new one. It closes the layer.
-func (m *maker) make(ctx context.Context, l layers.Layer) (_ madeLayer, err error) {
+func (m *maker) make(ctx context.Context, l layers.Layer) (madeLayer, error) {
+	return m.makeOver(ctx, l, nil)
+}
+
+// makeOver is make for a layer that a command makes, over a source; nil for any other.
+func (m *maker) makeOver(ctx context.Context, l layers.Layer, o *overSource) (_ madeLayer, err error) {
 	defer func() { err = errors.Join(err, l.Close()) }()
 	start := m.now()
-	made := madeLayer{name: l.Name(), key: m.key(l), compression: m.compression}
+	made := madeLayer{name: l.Name(), key: m.key(l), stepKey: o.key(m), compression: m.compression}
 	key := blobKey(made.key, m.compression)
 	making := l.Summary()
 	if p, ok := l.(layers.Part); ok {
 		made.whole, making = p.Whole(), p.Whole()
 	}
+	why := ""
 	_, anew := l.(fresh)
-	if d, ok := m.cached(key); ok && !anew {
-		made.descriptor, made.state = d, Reused
-		return made, nil
-	}
-	if r, ok := m.remote.lookUp(key); ok && !m.noCache && !anew {
-		made.descriptor, made.state, made.from = r.descriptor, Reused, &r
-		made.Summary = l.Summary() + ", from the registry"
-		return made, nil
+	if !anew {
+		ok, reason, err := m.find(ctx, l, o, &made)
+		if ok || err != nil {
+			return made, err
+		}
+		why = reason
 	}
 	if m.dry {
 		made.state, made.Summary, made.Files = ToMake, l.Summary(), 1
+		if why != "" {
+			made.Summary += ": " + why
+		}
 		return made, nil
 	}
+	if why != "" {
+		m.report(Event{Kind: Debug, Text: fmt.Sprintf("%s is made anew: %s", made.name, why)})
+	}
 	m.report(Event{Kind: LayerIs, Name: made.name, State: Making, Text: making})
-	if d, ok := m.fromGzip(ctx, made.key); ok {
-		made.descriptor, made.state, made.took = d, Made, m.now().Sub(start)
-		return made, m.remember(key, d)
+	if !anew {
+		if d, ok := m.fromGzip(ctx, made.key); ok {
+			made.descriptor, made.state, made.took = d, Made, m.now().Sub(start)
+			return made, m.remember(key, d)
+		}
 	}
 	tree, err := l.Tree(ctx)
 	if err != nil {
@@ -137,11 +151,58 @@ func (m *maker) make(ctx context.Context, l layers.Layer) (_ madeLayer, err erro
 	if made.descriptor, err = m.write(ctx, l, tree); err != nil {
 		return made, fmt.Errorf("making the %s layer: %w", made.name, err)
 	}
-	if err := m.remember(key, made.descriptor); err != nil {
+	if err := m.keep(ctx, l, o, made); err != nil {
 		return made, err
 	}
 	made.state, made.took = Made, m.now().Sub(start)
 	return made, nil
+}
+
+// find looks for a layer that is there: in the cache, in a registry, or as one that a command would make again the same.
+// Else it says why that command is to run, "" where nothing is known.
+func (m *maker) find(ctx context.Context, l layers.Layer, o *overSource, made *madeLayer) (ok bool, why string, err error) {
+	key := blobKey(made.key, m.compression)
+	if d, ok := m.cached(key); ok {
+		made.descriptor, made.state = d, Reused
+		return true, "", nil
+	}
+	if m.noCache {
+		return false, "", nil
+	}
+	if r, ok := m.remote.lookUp(key); ok {
+		made.descriptor, made.state, made.from = r.descriptor, Reused, &r
+		made.Summary = l.Summary() + ", from the registry"
+		return true, "", nil
+	}
+	if o == nil {
+		return false, "", nil
+	}
+	d, from, why, err := m.unchanged(ctx, o)
+	if err != nil {
+		return false, "", fmt.Errorf("making the %s layer: %w", made.name, err)
+	}
+	if d == nil {
+		return false, why, nil
+	}
+	made.descriptor, made.state, made.from, made.Summary = *d, Reused, from, unchangedText
+	return true, "", m.rememberHere(key, *made)
+}
+
+// keep notes in the cache what was made, and what of the source it depends on.
+func (m *maker) keep(ctx context.Context, l layers.Layer, o *overSource, made madeLayer) error {
+	if t, ok := l.(*twice); ok {
+		before, _, _, err := m.unchanged(ctx, o)
+		if err != nil {
+			return err
+		}
+		if before != nil && before.DiffID != made.DiffID {
+			t.stale()
+		}
+	}
+	if err := m.remember(blobKey(made.key, m.compression), made.descriptor); err != nil {
+		return err
+	}
+	return m.keepLooks(ctx, o, made)
 }
 
 // atOnce is how many layers are made side by side, whatever the number of cores: while one waits for a download, another

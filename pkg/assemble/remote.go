@@ -8,11 +8,13 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/jubako/jubako/layers"
 	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/imageconf"
 	"github.com/jubako/jubako/pkg/output"
+	"github.com/jubako/jubako/pkg/tarlayer"
 )
 
 // remoteCache finds layers by their keys in images that were pushed before: the ones that the tags lead to, and those of
@@ -23,13 +25,18 @@ type remoteCache struct {
 	all     map[layers.Key]remoteLayer
 	earlier map[string]output.Earlier // what was read, by reference; set by find
 	found   []*earlierImage           // those of the tags first; set by find
+
+	looksOnce sync.Once
+	findLooks func() map[layers.Key][]keptLooks
+	allLooks  map[layers.Key][]keptLooks
 }
 
 // remoteLayer is a layer that a registry holds.
 type remoteLayer struct {
 	descriptor
-	repo  *name.Repository
-	layer v1.Layer
+	repo        *name.Repository
+	layer       v1.Layer
+	compression tarlayer.Compression
 }
 
 func (r *remoteLayer) open(context.Context) (io.ReadCloser, error) { return r.layer.Compressed() }
@@ -52,7 +59,7 @@ func (b *builder) openRemoteCache(ctx context.Context) *remoteCache {
 	if len(refs) == 0 {
 		return nil
 	}
-	c := &remoteCache{earlier: make(map[string]output.Earlier)}
+	c := &remoteCache{earlier: make(map[string]output.Earlier), findLooks: func() map[layers.Key][]keptLooks { return b.earlierLooks(ctx) }}
 	c.find = func() map[layers.Key]remoteLayer {
 		all := make(map[layers.Key]remoteLayer)
 		var others []*earlierImage
@@ -167,7 +174,11 @@ func note(img *base.Image, all map[layers.Key]remoteLayer) error {
 		if err != nil {
 			return err
 		}
-		all[key] = remoteLayer{descriptor{Digest: d.Digest.Hex, DiffID: diffID.Hex, Size: d.Size, Files: 1}, img.Repository, l}
+		form := tarlayer.Gzip
+		if d.MediaType == types.OCILayerZStd {
+			form = tarlayer.Zstd
+		}
+		all[key] = remoteLayer{descriptor{Digest: d.Digest.Hex, DiffID: diffID.Hex, Size: d.Size, Files: 1}, img.Repository, l, form}
 	}
 	return nil
 }

@@ -64,6 +64,8 @@ type Spec struct {
 	// Strict makes findings errors. CI makes a lock that is out of step one.
 	Strict, CI bool
 	Rung       sandbox.Rung
+	// NoReuse runs every command, whatever it was seen to look at.
+	NoReuse bool
 	// CheckSteps runs every command twice, and makes it an error when what they make differs.
 	CheckSteps bool
 }

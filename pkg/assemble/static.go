@@ -10,12 +10,12 @@ import (
 )
 
 // staticLayer describes the layer of the static files.
-func (b *builder) staticLayer(s *stage) (layers.Layer, error) {
+func (b *builder) staticLayer(s *stage) (layers.Watched, error) {
 	c := b.spec.Project.Config
 	o := staticfiles.Options{
 		Workdir: c.Workdir, Venv: c.Venv, Dir: c.ManageDir(), Command: c.Staticfiles.Command, Output: c.Staticfiles.Output, Env: s.env,
 		BuildEnv: assignments(c.Staticfiles.Env), Writable: c.Writable, Epoch: b.spec.Epoch, Store: b.Store, Rung: b.spec.Rung, Log: b.StepLog,
-		Lower: s.lower(), LowerKeys: s.lowerKeys(),
+		Lower: s.lower(), LowerKeys: s.lowerKeys(), StepKeys: s.stepKeys(),
 		Ran: func(choice sandbox.Choice) { b.debug("staticfiles: %s", choice) },
 	}
 	o.UID, o.GID = b.owner(s.at.user)

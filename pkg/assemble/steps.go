@@ -1,6 +1,7 @@
 package assemble
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,12 +40,12 @@ func (b *builder) withCommands(ctx context.Context, l *lower) ([]madeLayer, erro
 		}
 	}
 	for _, st := range c.Steps {
-		if err := s.add(ctx, "step "+st.Name, func() (layers.Layer, error) { return b.stepLayer(s, st) }); err != nil {
+		if err := s.add(ctx, "step "+st.Name, func() (layers.Watched, error) { return b.stepLayer(s, st) }); err != nil {
 			return nil, err
 		}
 	}
 	if static {
-		if err := s.add(ctx, "collectstatic", func() (layers.Layer, error) { return b.staticLayer(s) }); err != nil {
+		if err := s.add(ctx, "collectstatic", func() (layers.Watched, error) { return b.staticLayer(s) }); err != nil {
 			return nil, err
 		}
 	}
@@ -97,16 +98,21 @@ func (s *stage) settle(ctx context.Context) error {
 }
 
 // add makes the layer of a command, and puts it on the others. One without a file is left out.
-func (s *stage) add(ctx context.Context, what string, layer func() (layers.Layer, error)) error {
-	l, err := layer()
+func (s *stage) add(ctx context.Context, what string, layer func() (layers.Watched, error)) error {
+	watched, err := layer()
 	if err != nil {
 		return err
 	}
+	var l layers.Layer = watched
 	name := l.Name()
+	over := &overSource{step: watched, source: s.host.observed}
 	if s.b.spec.CheckSteps && s.host == s.at && !s.b.dry {
-		l = &twice{Layer: l, again: layer, differ: func(files []string) { s.b.differ(what, files) }}
+		l = &twice{Layer: watched, again: layer, differ: func(files []string) { s.b.differ(what, files) }, stale: func() { s.b.stale(what) }}
 	}
-	made, err := s.at.maker.make(ctx, l)
+	if s.b.spec.NoReuse {
+		l = &anew{l}
+	}
+	made, err := s.at.maker.makeOver(ctx, l, over)
 	if err != nil {
 		return err
 	}
@@ -136,6 +142,20 @@ func (s *stage) lowerKeys() []string {
 	return keys
 }
 
+// stepKeys are lowerKeys but for the source, in whose place they say the same for every source. Layers are named by what
+// they hold, where that is known: a command below that ran again and made the same is the same.
+func (s *stage) stepKeys() []string {
+	keys := []string{s.host.image.Digest.String()}
+	for _, m := range s.below {
+		if m.name == sourceLayer {
+			keys = append(keys, "the source")
+		} else {
+			keys = append(keys, cmp.Or(m.DiffID, string(m.key)))
+		}
+	}
+	return keys
+}
+
 // lower gives what the next command runs in, as it is now.
 func (s *stage) lower() func(context.Context) ([]rootfs.Group, error) {
 	host, below := s.host, s.below
@@ -143,11 +163,11 @@ func (s *stage) lower() func(context.Context) ([]rootfs.Group, error) {
 }
 
 // stepLayer describes the layer of a step.
-func (b *builder) stepLayer(s *stage, st project.Step) (layers.Layer, error) {
+func (b *builder) stepLayer(s *stage, st project.Step) (layers.Watched, error) {
 	c := b.spec.Project.Config
 	o := steplayer.Options{
 		Name: st.Name, Workdir: c.Workdir, Venv: c.Venv, Command: st.Command, Dir: c.ManageDir(), Output: st.Output, Env: s.env, StepEnv: assignments(st.Env),
-		Network: st.Network, Writable: c.Writable, Epoch: b.spec.Epoch, Lower: s.lower(), System: 1, LowerKeys: s.lowerKeys(),
+		Network: st.Network, Writable: c.Writable, Epoch: b.spec.Epoch, Lower: s.lower(), System: 1, LowerKeys: s.lowerKeys(), StepKeys: s.stepKeys(),
 		Store: b.Store, Rung: b.spec.Rung, Timeout: st.Timeout, Memory: st.Memory, Log: b.StepLog,
 		Ran:         func(choice sandbox.Choice) { b.debug("step %s: %s", st.Name, choice) },
 		Dropped:     func(paths []string) { b.dropped(st.Name, paths) },

@@ -18,14 +18,20 @@ import (
 // twice is a layer whose command runs two times, to see whether it makes the same files.
 type twice struct {
 	layers.Layer
-	again  func() (layers.Layer, error)
+	again  func() (layers.Watched, error)
 	differ func(files []string)
+	stale  func() // is called where another layer would have been reused, since no file that its command read has changed
 }
 
 // fresh is a layer that is made even where a cache has it.
 type fresh interface{ fresh() }
 
 func (t *twice) fresh() {}
+
+// anew is a layer whose command runs whatever any cache has.
+type anew struct{ layers.Layer }
+
+func (a *anew) fresh() {}
 
 // Tree gives what the second run made.
 func (t *twice) Tree(ctx context.Context) (*fstree.Tree, error) {
@@ -108,11 +114,16 @@ func (b *builder) differ(what string, files []string) {
 	b.differing = append(b.differing, fmt.Sprintf("%s made %d paths differently:\n  %s", what, len(files), strings.Join(files, "\n  ")))
 }
 
+// stale takes down that a command makes something else than what would have been reused.
+func (b *builder) stale(what string) {
+	b.differing = append(b.differing, what+" makes something else than it did, though no file of the source that it read has changed")
+}
+
 // checkSteps is the verdict of --check-steps.
 func (b *builder) checkSteps() error {
 	if len(b.differing) == 0 {
 		return nil
 	}
-	return hint.Wrap(hint.Check(errors.New("of two runs each, "+strings.Join(b.differing, "\n"))),
+	return hint.Wrap(hint.Check(errors.New("of two runs each: "+strings.Join(b.differing, "\n"))),
 		"look there for times of day, random names and orders that change; SOURCE_DATE_EPOCH and PYTHONHASHSEED are set for every step")
 }

@@ -3,13 +3,14 @@ package rootfs
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"path"
 	"slices"
 )
 
 // Touched says which paths, sorted as directories are walked, stand in after otherwise than in before: written, made or
 // gone. Folders that are new are named only where nothing lies in them. Nothing is looked at below the paths for which skip
-// is true. A file whose size and time are the same is taken for untouched.
+// is true. A file whose size and time are the same is taken for untouched, and so is a symlink whose target is.
 func Touched(before, after View, skip func(path string) bool) ([]string, error) {
 	was, err := before.Root()
 	if err != nil {
@@ -36,12 +37,28 @@ func (t *toucher) node(old *Node, n Node) error {
 	if n.Info.IsDir() {
 		return t.dir(old, n)
 	}
-	same := old != nil && (old.Real() == n.Real() ||
-		old.Info.Mode().Type() == n.Info.Mode().Type() && old.Info.Size() == n.Info.Size() && old.Info.ModTime().Equal(n.Info.ModTime()))
+	same, err := untouched(old, n)
 	if !same {
 		t.paths = append(t.paths, n.Path)
 	}
-	return nil
+	return err
+}
+
+func untouched(old *Node, n Node) (bool, error) {
+	switch {
+	case old == nil || old.Info.Mode().Type() != n.Info.Mode().Type():
+		return false, nil
+	case old.Real() == n.Real():
+		return true, nil
+	case n.Info.Mode()&fs.ModeSymlink == 0:
+		return old.Info.Size() == n.Info.Size() && old.Info.ModTime().Equal(n.Info.ModTime()), nil
+	}
+	was, err := os.Readlink(old.Real())
+	if err != nil {
+		return false, err
+	}
+	is, err := os.Readlink(n.Real()) // a copy has a time of its own
+	return was == is, err
 }
 
 func (t *toucher) dir(old *Node, n Node) error {

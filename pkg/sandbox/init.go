@@ -29,6 +29,9 @@ func Main() {
 	if len(os.Args) == 1 && os.Args[0] == tracedName {
 		becomeTraced()
 	}
+	if len(os.Args) == 1 && os.Args[0] == watchedName {
+		becomeWatched()
+	}
 	if len(os.Args) != 1 || os.Args[0] != initName {
 		return
 	}
@@ -36,6 +39,7 @@ func Main() {
 	unix.CloseOnExec(configFD)
 	unix.CloseOnExec(statusFD)
 	unix.CloseOnExec(controlFD) // where it is one
+	unix.CloseOnExec(seenFD)
 	answer := os.NewFile(statusFD, "status")
 	if err := json.NewEncoder(answer).Encode(initProcess(answer)); err != nil {
 		syscall.Exit(1) // whoever wanted to know is gone
@@ -59,6 +63,10 @@ func initProcess(answer *os.File) status {
 	case Loader:
 		return loaderInit(cfg, host, answer)
 	}
+	var watched *watchable
+	if cfg.Watch {
+		watched = startWatchable()
+	}
 	if refused := enter(cfg, host); refused != nil {
 		return status{Refused: refused}
 	}
@@ -70,6 +78,9 @@ func initProcess(answer *os.File) status {
 	}
 	if len(cfg.Argv) == 0 {
 		return status{Done: &exit{}} // a probe
+	}
+	if st, ok := watched.watched(cfg, host); ok {
+		return st
 	}
 	return attend(cfg, host, answer, func(argv []string, files ...uintptr) (pid int, failed *StartError) {
 		cfg.Argv = argv

@@ -34,11 +34,11 @@ type config struct {
 	Memory        int64
 
 	Loopback netip.Addr // the first address of what stands in for it
-
-	Control bool    // it is a service, with a socket for requests
-	User    *User   // whom the command is to believe itself to be, where that is not for the kernel to say
-	Switch  *User   // whom the command is started as, where that is another than the first process's user
-	Owners  []Owned // the files that are not root's, then
+	Watch    bool       // it is to be told what the command looks at, at seenFD
+	Control  bool       // it is a service, with a socket for requests
+	User     *User      // whom the command is to believe itself to be, where that is not for the kernel to say
+	Switch   *User      // whom the command is started as, where that is another than the first process's user
+	Owners   []Owned    // the files that are not root's, then
 }
 
 // status is what it answers, one value an event. The pipe's end without Done means that it was killed.
@@ -114,6 +114,13 @@ func launch(ctx context.Context, s *step, attr *syscall.SysProcAttr, cfg config)
 		defer ours.Close()
 		control, closeChild, cfg.Control = ours, theirs.Close, true
 		cmd.ExtraFiles = append(cmd.ExtraFiles, theirs)
+	} else if s.Watch {
+		seen, err := s.seenFile()
+		if err != nil {
+			return errors.Join(err, configR.Close(), statusW.Close())
+		}
+		defer func() { err = s.takeSeen(seen, err) }()
+		cfg.Watch, cmd.ExtraFiles = true, append(cmd.ExtraFiles, nil, seen)
 	}
 	cmd.SysProcAttr = attr
 	cmd.WaitDelay = killDelay

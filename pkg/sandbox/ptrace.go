@@ -120,9 +120,13 @@ func tracedInit(cfg config, h *host, answer *os.File) status {
 	if failed := prepare(cfg, h, t); failed != nil {
 		return status{Failed: failed}
 	}
-	st := trace(cfg, newTracer(t, cfg), answer)
+	tr := newTracer(t, cfg)
+	if err := tr.watchCommand(cfg); err != nil {
+		return status{Refused: newSetupError(stageTrace, err)}
+	}
+	st := tr.watch.tell(trace(cfg, tr, answer))
 	if cfg.Lazy && st.Done != nil {
-		if err := t.hideGone(lower); err != nil {
+		if err := t.settle(); err != nil {
 			return status{Trouble: err.Error()}
 		}
 	}
@@ -267,7 +271,13 @@ func becomeTraced() {
 		syscall.Exit(1)
 	}
 	_ = unix.Kill(unix.Getpid(), unix.SIGSTOP) // until the tracer has seized this thread
-	st := runTraced()
+	var cfg traced
+	st := status{}
+	if err := json.NewDecoder(os.NewFile(configFD, "config")).Decode(&cfg); err != nil {
+		st.Refused = newSetupError("reading what to do", err)
+	} else {
+		st = runTraced(cfg)
+	}
 	if st.Done == nil {
 		_ = json.NewEncoder(out).Encode(st)
 		syscall.Exit(1)
@@ -275,13 +285,11 @@ func becomeTraced() {
 	syscall.Exit(0)
 }
 
-func runTraced() status {
-	var cfg traced
-	if err := json.NewDecoder(os.NewFile(configFD, "config")).Decode(&cfg); err != nil {
-		return status{Refused: newSetupError("reading what to do", err)}
-	}
-	if err := restrict(cfg.Grants); err != nil {
-		return status{Refused: newSetupError("landlock", err)}
+func runTraced(cfg traced) status {
+	if cfg.Grants != nil { // else the root is a real one
+		if err := restrict(cfg.Grants); err != nil {
+			return status{Refused: newSetupError("landlock", err)}
+		}
 	}
 	if err := install(cfg.Filter); err != nil {
 		return status{Refused: newSetupError("seccomp", err)}
@@ -303,7 +311,15 @@ func runTraced() status {
 			return status{Failed: &StartError{Command: cfg.Program, Reason: "limiting its memory: " + errnoName(err)}}
 		}
 	}
-	return status{Failed: notStarted(cfg.Program, syscall.Exec(cfg.Program, cfg.Argv, cfg.Env))}
+	err := syscall.Exec(cfg.Program, cfg.Argv, cfg.Env)
+	for range 200 { // as in fork, and without another thread, which a timer would want
+		if !errors.Is(err, syscall.ETXTBSY) {
+			break
+		}
+		_ = unix.Nanosleep(&unix.Timespec{Nsec: 10e6}, nil)
+		err = syscall.Exec(cfg.Program, cfg.Argv, cfg.Env)
+	}
+	return status{Failed: notStarted(cfg.Program, err)}
 }
 
 // probeTraced makes one call of each kind, which shows that all of it is allowed here.

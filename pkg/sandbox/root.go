@@ -117,7 +117,7 @@ func (t *tracer) prepared(p *root) (st status, begin traced) {
 	}
 	cfg := t.cfg
 	cfg.Argv, begin.Argv = p.argv, p.argv
-	begin.Program, begin.Dir, st.Failed = findCommand(cfg, t.tree)
+	begin.Program, begin.Dir, st.Failed = findCommand(cfg, t.watch.files(t.tree))
 	return st, begin
 }
 

@@ -74,6 +74,8 @@ type Command struct {
 	// Started, where it is set, makes the command a service: it is called once the command has started, with a context that
 	// ends with the command, and Run returns only after it has.
 	Started func(ctx context.Context, s *Service)
+	// Watch asks for Result.Seen. It costs some time at each call that names a path.
+	Watch bool
 	// Stdin is the command's standard input; nil is an empty one.
 	Stdin *os.File
 	// Stdout and Stderr take what the command prints; nil drops it. One writer given for both gets one write at a time.
@@ -90,7 +92,9 @@ const MinMemoryLimit = 64 << 20
 // Result is a command that ended with exit code 0. Close frees what it wrote.
 type Result struct {
 	// Choice says how the command was run.
-	Choice  Choice
+	Choice Choice
+	// Seen is what it looked at, where Command.Watch asked for it; nil else.
+	Seen    *Seen
 	before  rootfs.View
 	after   rootfs.View
 	scratch string
@@ -148,6 +152,7 @@ type step struct {
 	Command
 	scratch string
 	tries   int
+	seen    *Seen // of the last attempt
 
 	// What is known of the attempt that is under way, for a Service's Choice.
 	rung    Rung
@@ -224,7 +229,10 @@ func climb(ctx context.Context, c Command, rungs []rung) (_ *Result, err error) 
 			}
 			return nil, err
 		}
-		res.after, res.foreign = out.after, out.foreign
+		res.after, res.foreign, res.Seen = out.after, out.foreign, s.seen
+		if s.Watch && res.Seen == nil {
+			res.Seen = &Seen{Unknown: "the " + string(r.name()) + " sandbox does not trace"}
+		}
 		return res, nil
 	}
 	return nil, &RefusedError{Refused: refused}

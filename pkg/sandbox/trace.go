@@ -35,6 +35,7 @@ type tracer struct {
 	main    int
 	result  *exit
 	current *task // whose call is being answered
+	watch   *watcher
 	trouble error // the first thing that went wrong here and not in the step
 
 	argv0     map[uint64]bool   // whether a dynamic loader knows the option, by its inode
@@ -329,6 +330,7 @@ func (t *tracer) answer(k *task) {
 	}
 	c.nr, c.args = c.regs.nr(), c.regs.args()
 	t.current = k
+	after := t.watch.note(k.tid, c.nr, c.args)
 	v, err := c.handle()
 	t.current = nil
 	if need, ok := errors.AsType[needScratch](err); ok {
@@ -338,6 +340,7 @@ func (t *tracer) answer(k *task) {
 	if err != nil {
 		v = verdict{answered: true, value: -int64(t.errno(err))}
 	}
+	v.alsoAfter(after)
 	switch {
 	case v.answered:
 		_ = c.regs.setNr(k.tid, -1) // a thread that is gone needs no answer

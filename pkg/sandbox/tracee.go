@@ -65,9 +65,14 @@ func vmCopy(call uintptr, tid int, addr uint64, b []byte) (int, error) {
 
 // readString reads a string that ends with a zero byte, of less than limit bytes.
 func (t *tracer) readString(tid int, addr uint64, limit int) (string, error) {
+	return readString(tid, addr, limit, t.buf[:])
+}
+
+// readString reads by way of buf, which has pageSize bytes.
+func readString(tid int, addr uint64, limit int, buf []byte) (string, error) {
 	var out []byte
 	for len(out) < limit {
-		b := t.buf[:pageSize-addr%pageSize]
+		b := buf[:pageSize-addr%pageSize]
 		if len(out) == 0 && len(b) > 256 {
 			b = b[:256] // most are short
 		}

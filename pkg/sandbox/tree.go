@@ -33,6 +33,7 @@ type tree struct {
 	dev      uint64              // the device that they are on
 	spare    string              // a folder on the same file system
 	procs    processes           // whose /proc/PID can be seen; nil hides none
+	saw      func(key string)    // is told what walks come upon; nil is fine
 }
 
 // treeDir is a directory that is known to be one.
@@ -273,25 +274,54 @@ func (t *tree) forget(key string) {
 	}
 }
 
-// hideGone leaves whiteouts at the root, which a view cannot see as opaque, for what the step has removed there.
-func (t *tree) hideGone(lower rootfs.View) error {
-	root, err := lower.Root()
+// settle makes the folder the upper part of a view of all trees for good: where it is filled, whiteouts hide what has gone,
+// in place of the mark that hides everything, since what lies below it may be there only by name; and that is taken away.
+func (t *tree) settle() error {
+	for key, d := range t.dirs {
+		if !d.full || d.lower.Path == "" { // it is the step's own
+			continue
+		}
+		if err := t.hideGone(key, d.lower); err != nil {
+			return fmt.Errorf("settling %s: %w", imagePath(key), err)
+		}
+	}
+	for key, d := range t.dirs {
+		if d.full {
+			continue
+		}
+		if err := unix.Rmdir(t.root + key); err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("settling %s: %w", imagePath(key), err)
+		}
+	}
+	return nil
+}
+
+// hideGone leaves whiteouts for what a directory has no more, and takes its mark away.
+func (t *tree) hideGone(key string, lower rootfs.Node) error {
+	host := t.root + key
+	fi, err := os.Lstat(host)
+	if err == nil && fi.Mode().Perm()&0o700 != 0o700 { // whatever the step has made of it
+		err = os.Chmod(host, fi.Mode().Perm()|0o700)
+	}
 	if err != nil {
 		return err
 	}
-	children, err := root.Children()
+	children, err := lower.Children()
 	if err != nil {
 		return err
 	}
 	for _, c := range children {
-		to := t.root + "/" + c.Info.Name()
+		to := host + "/" + c.Info.Name()
 		var st unix.Stat_t
 		if err := unix.Lstat(to, &st); !errors.Is(err, unix.ENOENT) {
 			continue
 		}
 		if err := unix.Mknod(to, unix.S_IFCHR, 0); err != nil { // any user may make this one device (Linux 5.8)
-			return fmt.Errorf("marking /%s as removed: %w", c.Info.Name(), err)
+			return fmt.Errorf("marking %s as removed: %w", c.Info.Name(), err)
 		}
+	}
+	if err := unix.Removexattr(host, opaqueMark); err != nil && !errors.Is(err, unix.ENODATA) {
+		return err
 	}
 	return nil
 }

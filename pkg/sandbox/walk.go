@@ -53,6 +53,7 @@ func (t *tree) walk(from, p string, follow bool) (place, error) {
 			p = rest
 			continue
 		case "..":
+			t.note(at)
 			p, at = rest, parentKey(at)
 			continue
 		}
@@ -65,8 +66,10 @@ func (t *tree) walk(from, p string, follow bool) (place, error) {
 		found, target, err := t.look(at, key, last && !slash && !follow)
 		switch {
 		case err != nil:
+			t.note(key)
 			return place{}, err
 		case target != "":
+			t.note(key)
 			if links++; links > maxLinks {
 				return place{}, unix.ELOOP
 			}
@@ -83,15 +86,24 @@ func (t *tree) walk(from, p string, follow bool) (place, error) {
 				t.dirs[key] = &treeDir{full: true}
 			}
 		case !last:
+			t.note(key)
 			if !found.exists {
 				return place{}, unix.ENOENT
 			}
 			return place{}, unix.ENOTDIR
 		case slash && found.exists:
+			t.note(key)
 			return place{}, unix.ENOTDIR
 		default:
 			return found, nil
 		}
+	}
+}
+
+// note tells who watches what is on the way to a path: what is followed, left by "..", or where the way ends.
+func (t *tree) note(key string) {
+	if t.saw != nil {
+		t.saw(key)
 	}
 }
 

@@ -173,7 +173,11 @@ func (t *Tree) add(rel string, fi fs.FileInfo) error {
 type content struct {
 	file string
 	want stat
+	sum  string
 }
+
+// SHA256 is the digest of the file in hex, where the tree's Digest has found it.
+func (c content) SHA256() string { return c.sum }
 
 func (c content) Size() int64 { return c.want.Size }
 
@@ -195,5 +199,5 @@ func (c content) Open() (io.ReadCloser, error) {
 
 // Content gives what a file of the tree holds.
 func (t *Tree) Content(f File) fstree.Content {
-	return content{filepath.Join(t.Root, filepath.FromSlash(f.Path)), f.stat}
+	return content{filepath.Join(t.Root, filepath.FromSlash(f.Path)), f.stat, f.sum}
 }

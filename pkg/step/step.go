@@ -37,6 +37,7 @@ type Command struct {
 	// Writable are absolute image paths of folders made for the command.
 	Writable    []string
 	Network     bool
+	Watch       bool          // asks for what the command looks at: see sandbox.Command
 	Timeout     time.Duration // 0 is without bound
 	MemoryLimit int64         // bytes for each process; 0 is without bound, see sandbox.Command
 
@@ -71,7 +72,7 @@ func Run(ctx context.Context, c Command) (_ *Result, err error) {
 	r.lower = rootfs.NewView(trees...)
 	rec := NewRecorder(c.Log, c.Secrets)
 	sc := sandbox.Command{Trees: trees, Argv: c.Argv, Env: c.Env, Dir: c.Dir, Writable: c.Writable, Network: c.Network, Timeout: c.Timeout,
-		MemoryLimit: c.MemoryLimit, Stdout: rec, Stderr: rec, Rung: c.Rung, TempDir: c.Store.TempDir}
+		MemoryLimit: c.MemoryLimit, Watch: c.Watch, Stdout: rec, Stderr: rec, Rung: c.Rung, TempDir: c.Store.TempDir}
 	if c.Stdout != nil {
 		sc.Stdout = c.Stdout
 	}

@@ -106,7 +106,7 @@ func doMore(verb string, args []string) error {
 	case "escape":
 		return escape(args[0])
 	default:
-		return fmt.Errorf("no verb %q", verb)
+		return doLook(verb, args)
 	}
 	return nil
 }

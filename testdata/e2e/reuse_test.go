@@ -1,0 +1,88 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// staticState is how a build came by the layer of static files.
+func staticState(log string) string {
+	return strings.Join(regexp.MustCompile(`(?m)staticfiles +(made|reused) +(no file it read has changed)?`).FindStringSubmatch(log)[1:], " ")
+}
+
+// TestViewRunsNothing: collectstatic of a real Django project runs again for its settings and its static files, and for no view,
+// URL or template: on every rung that traces, and on a machine with an empty disk by what went with the image.
+func TestViewRunsNothing(t *testing.T) {
+	for _, rung := range []string{"userns", "chroot", "ptrace"} {
+		t.Run(rung, func(t *testing.T) {
+			dir, cache := project(t), t.TempDir()
+			ref := must(t, "E2E_REGISTRY") + "/team/reuse-" + rung + ":1"
+			build := func(args ...string) (digest, log string) {
+				t.Helper()
+				args = append([]string{"build", "-v", "--sandbox", rung, "--base", base(t), dir}, args...)
+				stdout, log, err := jubako(t, args...).with("JUBAKO_CACHE_DIR=" + cache).try(t)
+				if err != nil {
+					t.Fatalf("%v\n%s", err, log)
+				}
+				return stdout[strings.LastIndex(stdout, "sha256:"):], log
+			}
+			change := func(name, text string) {
+				t.Helper()
+				f, err := os.OpenFile(filepath.Join(dir, name), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+				if err == nil {
+					_, err = f.WriteString(text)
+				}
+				if err == nil {
+					err = f.Close()
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			same := func(name, digest string) {
+				t.Helper()
+				if anew, log := build("--no-reuse"); anew != digest || staticState(log) != "made " {
+					t.Errorf("%s: %s, and made anew %s\n%s", name, digest, anew, log)
+				}
+			}
+			_, log := build("-t", ref, "--push")
+			if staticState(log) != "made " {
+				t.Fatal(log)
+			}
+			t.Log(regexp.MustCompile(`staticfiles looked at.*`).FindString(log))
+			for _, name := range []string{"menu/views.py", "menu/urls.py", "menu/serializers.py", "bento/urls.py", "menu/templates/menu/index.html"} {
+				change(name, "\n")
+				digest, log := build()
+				if staticState(log) != "reused no file it read has changed" {
+					t.Errorf("%s has changed, and\n%s", name, log)
+				}
+				if name == "menu/views.py" {
+					same(name, digest)
+				}
+			}
+			for name, why := range map[string]string{"bento/settings/base.py": "/app/bento/settings/base.py has changed", "menu/static/menu/new.css": "/app/menu/static/menu holds other files", "menu/models.py": "/app/menu/models.py has changed"} {
+				change(name, "\n")
+				digest, log := build()
+				if staticState(log) != "made " || !strings.Contains(log, "staticfiles is made anew: "+why) {
+					t.Errorf("%s has changed, and\n%s", name, log)
+				}
+				same(name, digest)
+			}
+			// Another machine, and the image of the beginning with a new view.
+			dir, cache = project(t), t.TempDir()
+			for i := range 2 {
+				change("menu/views.py", fmt.Sprintf("# %d\n", i))
+				if _, log := build("-t", ref, "--push"); staticState(log) != "reused no file it read has changed" {
+					t.Errorf("on an empty disk, %d:\n%s", i, log)
+				}
+				cache = t.TempDir()
+			}
+		})
+	}
+}
