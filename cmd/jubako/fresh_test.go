@@ -192,9 +192,9 @@ func (w *world) replaceAttached(repo, tag string, change func(name string, data 
 	at := w.registry.URL + "/v2/" + repo + "/manifests/"
 	old := must(http.Get(at + list.Manifests[0].Digest.String()))
 	defer old.Body.Close()
-	o := output.PushOptions{Client: client}
+	var with output.AttachOptions
 	for _, e := range must(attach.Parse(must(io.ReadAll(old.Body)))) {
-		o.Attachments = append(o.Attachments, attach.Attachment{Name: e.Name, Data: change(e.Name, e.Data)})
+		with.Attachments = append(with.Attachments, attach.Attachment{Name: e.Name, Data: change(e.Name, e.Data)})
 	}
 	// The image is taken away and brought again: attachments are brought only along with it.
 	for _, d := range []string{list.Manifests[0].Digest.String(), opened.Digest.String()} {
@@ -203,6 +203,7 @@ func (w *world) replaceAttached(repo, tag string, change func(name string, data 
 			w.t.Fatal(resp.Status)
 		}
 	}
+	o := output.PushOptions{Client: client, Attach: func() output.AttachOptions { return with }}
 	if _, err := output.Push(ctx, o, must(artifactOf(ctx, opened)), []name.Reference{must(client.Reference(ref))}); err != nil {
 		w.t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -208,13 +207,12 @@ output = ["locale"]
 		t.Errorf("%d %s%s", code, plan, log)
 	}
 	// What a registry says is not to be believed in its form.
-	w.refuse = func(rw http.ResponseWriter, req *http.Request) bool {
-		if !strings.Contains(req.URL.Path, "/referrers/") {
-			return false
+	w.replaceAttached("team/site", "1", func(name string, data []byte) []byte {
+		if name == "looks" {
+			return []byte(`[{"step":"x"}]`)
 		}
-		_, _ = rw.Write([]byte(`{"manifests":[{"artifactType":"application/vnd.jubako.looks.v1+json","annotations":{"dev.jubako.looks":"[{\"step\":\"x\"}]"}}]}`))
-		return true
-	}
+		return data
+	})
 	if _, log := elsewhere(); layerStates(log, "app", "messages") != "app made, messages made" || !strings.Contains(log, "entry 0 is not one") {
 		t.Errorf("%s", log)
 	}

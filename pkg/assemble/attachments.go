@@ -91,6 +91,7 @@ const attachedRecords = "attached"
 
 // attachOptions say what is attached to the image that is pushed.
 func (b *builder) attachOptions() output.AttachOptions {
+	b.attachLooks(b.made)
 	b.travels.mu.Lock()
 	defer b.travels.mu.Unlock()
 	return output.AttachOptions{

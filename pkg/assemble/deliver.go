@@ -31,11 +31,10 @@ func (b *builder) deliver(ctx context.Context, all artifacts, res *Result) error
 	if !b.spec.Push {
 		return nil
 	}
-	b.attachLooks(b.made)
 	var err error
 	res.Push, err = output.Push(ctx, output.PushOptions{Client: b.Registry, Jobs: b.spec.Jobs, Earlier: b.remote.seen(), Holds: b.holds, Progress: func(blob output.Blob, done int64) {
 		b.Report(Event{Kind: Progress, Name: "push " + blob.Name, Done: done, Total: blob.Size})
-	}, AttachOptions: b.attachOptions()}, all[b.spec.Compression.For(toPush)], b.spec.Tags)
+	}, Attach: b.attachOptions}, all[b.spec.Compression.For(toPush)], b.spec.Tags)
 	if err != nil {
 		return err
 	}

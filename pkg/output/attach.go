@@ -18,17 +18,21 @@ import (
 // attachAll attaches the attachments to the artifact in every repository where no tag led to it before. The image is there
 // without them: what goes wrong is told, and is no error.
 func attachAll(ctx context.Context, pushers []*pusher, a Artifact) {
-	o := pushers[0].o
+	there := func(p *pusher) bool {
+		return slices.ContainsFunc(p.refs, func(r name.Reference) bool { return p.leads[r.Identifier()] == a.Digest })
+	}
+	attaching := pushers[0].o.Attach
+	if pushers = slices.DeleteFunc(slices.Clone(pushers), there); attaching == nil || len(pushers) == 0 {
+		return
+	}
+	o := attaching()
 	if len(o.Attachments) == 0 {
 		return
 	}
 	var g errgroup.Group
 	for _, p := range pushers {
-		if slices.ContainsFunc(p.refs, func(r name.Reference) bool { return p.leads[r.Identifier()] == a.Digest }) {
-			continue
-		}
 		g.Go(func() error {
-			if err := p.attach(ctx, a); err != nil && o.Note != nil {
+			if err := p.attach(ctx, a, o); err != nil && o.Note != nil {
 				o.Note(fmt.Sprintf("nothing is attached to the image in %s: %v", p.repo.Name(), err))
 			} else if err == nil && o.Attached != nil {
 				o.Attached(p.repo)
@@ -40,22 +44,22 @@ func attachAll(ctx context.Context, pushers []*pusher, a Artifact) {
 }
 
 // attach puts the attachments beside the artifact, and in the list of what refers to it where the registry keeps none itself.
-func (p *pusher) attach(ctx context.Context, a Artifact) error {
-	raw, err := attach.Manifest(attach.Subject{MediaType: a.MediaType, Digest: a.Digest, Size: int64(len(a.top()))}, p.o.Attachments)
+func (p *pusher) attach(ctx context.Context, a Artifact, o AttachOptions) error {
+	raw, err := attach.Manifest(attach.Subject{MediaType: a.MediaType, Digest: a.Digest, Size: int64(len(a.top()))}, o.Attachments)
 	if err != nil {
 		return err
 	}
 	img := Image{Manifest: raw, MediaType: types.OCIManifestSchema1, Digest: digestOf(raw), Config: []byte(attach.Empty)}
-	for _, x := range p.o.Attachments {
+	for _, x := range o.Attachments {
 		b := bytesBlob(x.Name, x.Data)
-		b.From = p.o.AttachedFrom[x.Name]
+		b.From = o.AttachedFrom[x.Name]
 		img.Layers = append(img.Layers, b)
 	}
 	// A pusher of its own: what it moves is not counted as the image's.
 	q := &pusher{o: p.o, repo: p.repo, sibling: p.sibling, client: p.client, known: make(map[v1.Hash]bool)}
 	q.o.Progress = nil
-	if p.o.AttachedEarlier != nil {
-		for _, d := range p.o.AttachedEarlier(p.repo) {
+	if o.AttachedEarlier != nil {
+		for _, d := range o.AttachedEarlier(p.repo) {
 			q.known[d] = true
 		}
 	}

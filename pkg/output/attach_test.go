@@ -88,7 +88,7 @@ func TestAttachments(t *testing.T) {
 				a, tag := a(), ref(t, host+"/app:1")
 				o, _ := options()
 				var known []v1.Hash
-				o.AttachOptions = AttachOptions{
+				with := AttachOptions{
 					Attachments:     []attach.Attachment{{Name: "facts", Data: []byte("small")}, {Name: "record", Data: large}},
 					AttachedEarlier: func(name.Repository) []v1.Hash { return known },
 					Attached: func(name.Repository) {
@@ -96,6 +96,7 @@ func TestAttachments(t *testing.T) {
 					},
 					Note: func(s string) { t.Error(s) },
 				}
+				o.Attach = func() AttachOptions { return with }
 				res, err := Push(context.Background(), o, a, []name.Reference{tag})
 				if err != nil || len(known) != 3 || res.Pushed != len(a.blobs()) {
 					t.Fatalf("%+v, %v, %v", res, known, err)
@@ -136,11 +137,12 @@ func TestAttachments(t *testing.T) {
 func TestAttachmentsLost(t *testing.T) {
 	onEach(t, nil, func(t *testing.T, host string) {
 		o, _ := options()
-		o.Attachments = []attach.Attachment{{Name: "facts", Data: []byte("small")}}
-		o.AttachedEarlier = func(name.Repository) []v1.Hash {
-			return []v1.Hash{digestOf([]byte(attach.Empty)), digestOf([]byte("small"))}
+		o.Attach = func() AttachOptions {
+			return AttachOptions{Attachments: []attach.Attachment{{Name: "facts", Data: []byte("small")}}, Note: func(s string) { t.Error(s) },
+				AttachedEarlier: func(name.Repository) []v1.Hash {
+					return []v1.Hash{digestOf([]byte(attach.Empty)), digestOf([]byte("small"))}
+				}}
 		}
-		o.Note = func(s string) { t.Error(s) }
 		if _, err := Push(context.Background(), o, Single(testImage(t, OCI, amd64)), []name.Reference{ref(t, host+"/app:1")}); err != nil {
 			t.Fatal(err)
 		}
@@ -177,8 +179,9 @@ func TestAttachmentsRefused(t *testing.T) {
 			onEach(t, fault, func(t *testing.T, host string) {
 				o, _ := options()
 				var notes []string
-				o.Attachments = []attach.Attachment{{Name: "facts", Data: []byte("small")}}
-				o.Note = func(s string) { notes = append(notes, s) }
+				o.Attach = func() AttachOptions {
+					return AttachOptions{Attachments: []attach.Attachment{{Name: "facts", Data: []byte("small")}}, Note: func(s string) { notes = append(notes, s) }}
+				}
 				a, tag := Single(testImage(t, OCI, amd64)), ref(t, host+"/app:1")
 				if _, err := Push(context.Background(), o, a, []name.Reference{tag}); err != nil || at(t, tag) != a.Digest {
 					t.Fatalf("the image is not there: %v", err)

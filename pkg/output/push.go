@@ -43,7 +43,9 @@ type PushOptions struct {
 	// Holds names a repository of a registry that is likely to hold a blob, nil where none is known. It may be nil, and is asked
 	// about blobs whose From is of no use.
 	Holds func(registry string, blob v1.Hash) *name.Repository
-	AttachOptions
+	// Attach gives what travels with the image outside of it. It is called once the tags have moved, where the image is new in a
+	// repository, and may be nil.
+	Attach func() AttachOptions
 }
 
 // Earlier is what a reference leads to in a registry.
