@@ -18,12 +18,16 @@ import (
 	"github.com/jubako/jubako/pkg/fetch"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/locked"
+	"github.com/jubako/jubako/pkg/patience"
 	"github.com/jubako/jubako/pkg/pep508"
 	"github.com/jubako/jubako/pkg/project"
 	"github.com/jubako/jubako/pkg/regclient"
 )
 
 func userAgent() string { return "jubako/" + version }
+
+// sleep waits before a download is tried again; tests do not wait.
+var sleep = patience.Sleep
 
 // transport makes every request: with the environment's proxies and CAs, and room for parallel transfers.
 func transport() http.RoundTripper {
@@ -83,7 +87,7 @@ func (a *app) fetchClient(store *cas.Store, p *project.Project, o *buildOptions)
 	var total int64
 	return fetch.New(fetch.Options{
 		Store: store, Transport: transport(), Credentials: creds, Offline: o.offline, Mirrors: p.Config.Mirrors, Index: p.Config.Index,
-		FindLinks: o.findLinks, UserAgent: userAgent(), Log: a.debug,
+		FindLinks: o.findLinks, UserAgent: userAgent(), Log: a.debug, Sleep: sleep,
 		Progress: func(_ string, n int64) {
 			mu.Lock()
 			total += n

@@ -3,6 +3,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -40,6 +42,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(images)
+		sleep = func(ctx context.Context, _ time.Duration) error { return context.Cause(ctx) }
 		return m.Run()
 	}())
 }
@@ -50,6 +53,9 @@ var (
 	fakeProg   = sync.OnceValues(func() ([]byte, error) { return buildProgram("../../pkg/sandbox/testdata/prog") })
 )
 
+// before is the environment before any test gives itself another home, where Go would look for what it has built.
+var before = os.Environ()
+
 func buildProgram(source string) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "jubako-test-")
 	if err != nil {
@@ -57,7 +63,7 @@ func buildProgram(source string) ([]byte, error) {
 	}
 	defer os.RemoveAll(dir)
 	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "program"), source)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Env = append(before, "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%w: %s", err, out)
 	}

@@ -7,12 +7,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -21,21 +19,6 @@ import (
 
 	"github.com/jubako/jubako/pkg/registry"
 )
-
-// prog builds the program that the images of these tests hold, once.
-var prog = sync.OnceValues(func() ([]byte, error) {
-	dir, err := os.MkdirTemp("", "jubako-test-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "prog"), "../../pkg/sandbox/testdata/prog")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%w: %s", err, out)
-	}
-	return os.ReadFile(filepath.Join(dir, "prog"))
-})
 
 // runWorld is a world without a project, and an image that runs a script of prog.
 func runWorld(t *testing.T, change func(*v1.Config)) (w *world, source string) {
@@ -48,7 +31,7 @@ func runWorld(t *testing.T, change func(*v1.Config)) (w *world, source string) {
 
 func runnable(t *testing.T, arch string, change func(*v1.Config)) string {
 	t.Helper()
-	data, err := prog()
+	data, err := fakeProg()
 	if err != nil {
 		t.Fatal(err)
 	}

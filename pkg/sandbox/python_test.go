@@ -4,47 +4,61 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 )
 
+// modules asks Python for its program, its version, and the files of the modules that prog.py and Python itself may load: the
+// whole of the standard library would be copied hundreds of times.
+const modules = `
+import contextlib, ctypes, encodings.ascii, encodings.idna, encodings.latin_1, errno, linecache, mimetypes, os, shutil, signal, site, socket
+import subprocess, sys, sysconfig, time, tokenize, traceback
+print(os.path.realpath(sys.executable))
+print(sysconfig.get_path("stdlib"))
+print("%d.%d" % sys.version_info[:2])
+for m in list(sys.modules.values()):
+    for f in (getattr(m, "__file__", None), getattr(m, "__cached__", None)):
+        if f and os.path.exists(f):
+            print(f)
+`
+
 // makePython lays out a tree with this machine's Python, its libraries and its dynamic loader, and prog.py as a console
 // script, for the tests of the loader rung and of programs that are linked dynamically. The error says what is missing.
 func makePython(tree string) error {
-	ask := exec.Command("python3", "-c", "import os, sys, sysconfig; print(os.path.realpath(sys.executable)); "+
-		"print(sysconfig.get_path('stdlib')); print('%d.%d' % sys.version_info[:2])")
-	out, err := ask.Output()
+	out, err := exec.Command("python3", "-I", "-c", modules).Output()
 	if err != nil {
 		return fmt.Errorf("there is no python3: %w", err)
 	}
-	said := strings.Fields(string(out))
-	if len(said) != 3 {
+	said := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if len(said) < 10 {
 		return fmt.Errorf("python3 says %q", out)
 	}
 	exe, stdlib, version := said[0], said[1], "python"+said[2]
-	if err := copyTree(stdlib, filepath.Join(tree, "usr/lib", version)); err != nil {
-		return err
+	files := map[string]string{"usr/bin/" + version: exe}
+	for _, f := range said[3:] {
+		if rest, ok := strings.CutPrefix(f, stdlib+"/"); ok && !strings.HasPrefix(rest, "site-packages/") {
+			files[path.Join("usr/lib", version, rest)] = f
+		}
 	}
 	libs, err := linked(exe)
 	if err != nil {
 		return err
 	}
-	modules, err := filepath.Glob(filepath.Join(stdlib, "lib-dynload/_ctypes.*.so"))
-	if err != nil || len(modules) != 1 {
-		return fmt.Errorf("python3 has %d modules ctypes (%w)", len(modules), err)
+	ctypes, err := filepath.Glob(filepath.Join(stdlib, "lib-dynload/_ctypes.*.so"))
+	if err != nil || len(ctypes) != 1 {
+		return fmt.Errorf("python3 has %d modules ctypes (%w)", len(ctypes), err)
 	}
-	if err := libraries(modules[0], libs); err != nil {
+	if err := libraries(ctypes[0], libs); err != nil {
 		return err
 	}
-	files := map[string]string{"usr/bin/" + version: exe}
 	for image, real := range libs {
 		files[image] = real
 	}
 	for image, real := range files {
-		if err := copyTree(real, filepath.Join(tree, image)); err != nil {
+		if err := copyFile(real, filepath.Join(tree, image)); err != nil {
 			return err
 		}
 	}
@@ -91,35 +105,15 @@ func libraries(exe string, libs map[string]string) error {
 	return nil
 }
 
-// copyTree copies files as they are, links followed, without what no test needs of a standard library.
-func copyTree(from, to string) error {
-	return filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		switch d.Name() {
-		case "test", "tests", "idlelib", "tkinter", "lib2to3", "ensurepip", "unittest", "distutils", "asyncio", "xml", "xmlrpc", "turtledemo", "site-packages", "dist-packages", "pydoc_data":
-			return fs.SkipDir
-		}
-		if strings.HasPrefix(d.Name(), "config-") && d.IsDir() {
-			return fs.SkipDir
-		}
-		fi, err := os.Stat(p)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		dst := to + strings.TrimPrefix(p, from)
-		if fi.IsDir() {
-			return os.MkdirAll(dst, 0o755)
-		}
-		b, err := os.ReadFile(p)
-		if err != nil {
-			return err
-		}
-		return errors.Join(os.MkdirAll(filepath.Dir(dst), 0o755), os.WriteFile(dst, b, 0o755),
-			os.Chtimes(dst, fi.ModTime(), fi.ModTime()))
-	})
+// copyFile copies a file, links followed, with its time, which is how Python knows what it has compiled.
+func copyFile(from, to string) error {
+	fi, err := os.Stat(from)
+	if err != nil {
+		return err
+	}
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.MkdirAll(filepath.Dir(to), 0o755), os.WriteFile(to, b, 0o755), os.Chtimes(to, fi.ModTime(), fi.ModTime()))
 }
