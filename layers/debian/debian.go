@@ -28,7 +28,7 @@ import (
 )
 
 // rules is raised whenever the same packages over the same base give other files.
-const rules = 1
+const rules = 2
 
 // Options describe the layer.
 type Options struct {

@@ -25,15 +25,14 @@ var harmless = map[string]bool{
 
 // understood are programs whose effects are known, and not brought about.
 var understood = map[string]string{
-	"gdk-pixbuf-query-loaders": "gdk-pixbuf's list of loaders is not made: gdk-pixbuf then reads only the formats that are built into it",
-	"setcap":                   "a program is not given its capabilities: it works for root alone",
-	"dpkg-statoverride":        "a file is not given another owner or mode",
-	"dpkg-divert":              "a file is not moved out of another's way",
-	"dot":                      "graphviz's list of plugins (config6a) is not made: dot then knows none of them",
-	"openssl":                  "no certificate or key is made",
-	"make-ssl-cert":            "no certificate or key is made",
-	"ssh-keygen":               "no host key is made",
-	"locale-gen":               "no locale is made",
+	"setcap":            "a program is not given its capabilities: it works for root alone",
+	"dpkg-statoverride": "a file is not given another owner or mode",
+	"dpkg-divert":       "a file is not moved out of another's way",
+	"dot":               "graphviz's list of plugins (config6a) is not made: dot then knows none of them",
+	"openssl":           "no certificate or key is made",
+	"make-ssl-cert":     "no certificate or key is made",
+	"ssh-keygen":        "no host key is made",
+	"locale-gen":        "no locale is made",
 }
 
 // known is what is known of a package's scripts beyond what their text says.

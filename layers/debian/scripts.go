@@ -200,7 +200,7 @@ func (s *scriptRun) command(c maintscript.Command) error {
 	case "update-alternatives":
 		s.alternatives(c)
 		return nil
-	case "update-ca-certificates", "ldconfig", "update-gsfontmap", "update-passwd":
+	case "update-ca-certificates", "ldconfig", "update-gsfontmap", "update-passwd", "gdk-pixbuf-query-loaders":
 		s.handled() // done at the end, from what all packages have brought
 		return nil
 	case ".":
@@ -213,6 +213,10 @@ func (s *scriptRun) command(c maintscript.Command) error {
 	case "adduser", "addgroup":
 		return s.adduser(c)
 	case maintscript.Write:
+		if len(args) == 2 && strings.HasSuffix(args[1], "/gdk-pixbuf-2.0/2.10.0/loaders.cache") {
+			s.handled() // by pixbufLoaders
+			return nil
+		}
 		if len(args) == 2 && (strings.HasPrefix(args[1], "/var/log/") || strings.HasPrefix(args[1], "/tmp/")) || c.Maybe {
 			return nil
 		}
