@@ -90,9 +90,17 @@ func initProcess(answer *os.File) status {
 
 // attend starts the command and stays with it to its end.
 func attend(cfg config, h *host, answer *os.File, start starter) status {
+	var stop <-chan os.Signal
+	if !cfg.Mounts {
+		// The end of a pid namespace ends all in it. Without one, the descendants have to be found one by one.
+		stop = told()
+	}
 	pid, failed := start(cfg.Argv, 0, 1, 2)
 	if failed != nil {
 		return status{Failed: failed}
+	}
+	if stop != nil {
+		killWhenTold(stop, pid)
 	}
 	if cfg.Control {
 		return status{Done: keep(cfg, pid, h, answer, start)}
@@ -256,10 +264,6 @@ func lookPath(cfg config, dir string, root files) (string, *StartError) {
 
 // supervise waits for the command, takes care of what it leaves behind, and says how it ended.
 func supervise(pid int, namespaced bool, h *host) *exit {
-	if !namespaced {
-		// The end of a pid namespace ends all in it. Without one, the descendants have to be found one by one.
-		killWhenTold(pid)
-	}
 	for {
 		var ws syscall.WaitStatus
 		got, err := syscall.Wait4(-1, &ws, 0, nil)

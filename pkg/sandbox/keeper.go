@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"syscall"
 	"unsafe"
 
@@ -69,9 +70,6 @@ func keep(cfg config, pid int, h *host, answer *os.File, start starter) *exit {
 	}
 	f := &family{cfg: cfg, pid: pid, starts: make(chan *started), ended: make(chan ended)}
 	k.start, k.dial = f.start, f.dial
-	if !cfg.Mounts {
-		killWhenTold(pid)
-	}
 	go f.reap()
 	go k.listen()
 	children := make(map[int]*started)
@@ -98,10 +96,16 @@ func keep(cfg config, pid int, h *host, answer *os.File, start starter) *exit {
 	}
 }
 
-// killWhenTold ends the command when this process is to end, which then goes on to end what the command has left.
-func killWhenTold(pid int) {
+// told gives the signals that ask this process to end. It must be called before the command starts: one that came in between
+// would end this process alone, and leave the command.
+var told = sync.OnceValue(func() <-chan os.Signal {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	return stop
+})
+
+// killWhenTold ends the command when this process is to end, which then goes on to end what the command has left.
+func killWhenTold(stop <-chan os.Signal, pid int) {
 	go func() {
 		for range stop {
 			_ = syscall.Kill(pid, syscall.SIGKILL)

@@ -221,12 +221,13 @@ func trace(cfg config, t *tracer, answer *os.File) status {
 		return status{Refused: newSetupError(stageTrace, err)}
 	}
 	t.template = traced{Env: cfg.Env, Memory: cfg.Memory, Grants: grants(cfg), Filter: filter}
+	stop := told()
 	command, err := t.launch(cfg.Argv, 0, 1, 2)
 	if err != nil {
 		return status{Refused: newSetupError("fork", err)}
 	}
 	t.main = command.pid
-	killWhenTold(command.pid) // and with it, the loop ends all others
+	killWhenTold(stop, command.pid) // and with it, the loop ends all others
 	said := make(chan status, 1)
 	go func() {
 		st := command.outcome()

@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -98,19 +97,17 @@ func (w *watcher) run(cfg config, h *host, p *watchable) (st status, err error) 
 	if begin.Filter, err = watchFilter(); err != nil {
 		return status{}, err
 	}
+	var stop <-chan os.Signal
+	if !cfg.Mounts {
+		stop = told()
+	}
 	if err := p.seize(begin); err != nil {
 		_ = syscall.Kill(p.pid, syscall.SIGKILL)
 		_, _ = syscall.Wait4(p.pid, nil, 0, nil)
 		return status{}, err
 	}
-	if !cfg.Mounts {
-		stop := make(chan os.Signal, 1)
-		signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-		go func() {
-			for range stop {
-				_ = syscall.Kill(p.pid, syscall.SIGKILL)
-			}
-		}()
+	if stop != nil {
+		killWhenTold(stop, p.pid)
 	}
 	end, err := w.loop(p.pid)
 	if err != nil {
