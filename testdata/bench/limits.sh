@@ -93,7 +93,8 @@ row "bento: uv sync + tar + gzip of the same packages" "$script" "$(ratio "$scri
 n=1000 # times that no layer has been made with
 row "bento: everything made anew and pushed, collectstatic among it" "$(median 'n=$((n + 1))' 'SOURCE_DATE_EPOCH=$n "$jubako" build -q --push -t "$tag" --base "oci-archive:$base" "$work/bento"')"
 row "bento: nothing changed, built and pushed again" "$(median : '"$jubako" build -q --push -t "$tag" --base "oci-archive:$base" "$work/bento"')"
-row "bento: one line of a view changed; collectstatic runs again" "$(median 'n=$((n + 1)); echo "# $n" >>"$work/bento/menu/views.py"' '"$jubako" build -q --push -t "$tag" --base "oci-archive:$base" "$work/bento"')"
+row "bento: one line of a view changed" "$(median 'n=$((n + 1)); echo "# $n" >>"$work/bento/menu/views.py"' '"$jubako" build -q --push -t "$tag" --base "oci-archive:$base" "$work/bento"')"
+row "bento: one setting changed; collectstatic runs again" "$(median 'n=$((n + 1)); echo "# $n" >>"$work/bento/bento/settings/base.py"' '"$jubako" build -q --push -t "$tag" --base "oci-archive:$base" "$work/bento"')"
 
 # 5. Steps: their start on each rung with the tree on disk, and collectstatic of testdata/bento.
 declare -A took
