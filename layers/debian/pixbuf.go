@@ -51,7 +51,7 @@ func (b *builder) pixbufLoaders() error {
 	slices.Sort(modules)
 	version := b.upstreamOf("libgdk-pixbuf-2.0-0")
 	list := "# GdkPixbuf Image Loader Modules file\n# Automatically generated file, do not edit\n" +
-		"# Created by gdk-pixbuf-query-loaders from gdk-pixbuf-" + version + "\n#\n# LoaderDir = /" + dir + "\n#\n"
+		"# Created by gdk-pixbuf-query-loaders from gdk-pixbuf-" + version + "\n#\n"
 	known := parsePixbufLoaders(pixbufLoadersText)
 	for _, m := range modules {
 		l, ok := known[m]

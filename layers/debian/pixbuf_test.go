@@ -22,7 +22,7 @@ func TestPixbufLoaders(t *testing.T) {
 	add(w, "2.42.12+dfsg-4+deb13u1")
 	w.add("librsvg2-common 2.60.0+dfsg-1", debfiletest.Deb{Entries: []entry{debfiletest.File(home+"2.10.0/loaders/libpixbufloader_svg.so", "x")}})
 	dir := "/" + home + "2.10.0/loaders"
-	want := "# GdkPixbuf Image Loader Modules file\n# Automatically generated file, do not edit\n# Created by gdk-pixbuf-query-loaders from gdk-pixbuf-2.42.12\n#\n# LoaderDir = " + dir + "\n#\n" +
+	want := "# GdkPixbuf Image Loader Modules file\n# Automatically generated file, do not edit\n# Created by gdk-pixbuf-query-loaders from gdk-pixbuf-2.42.12\n#\n" +
 		"\"" + dir + "/libpixbufloader-gif.so\"\n\"gif\" 4 \"gdk-pixbuf\" \"GIF\" \"LGPL\"\n\"image/gif\" \"\"\n\"gif\" \"\"\n\"GIF8\" \"\" 100\n\n" +
 		"\"" + dir + "/libpixbufloader-xpm.so\"\n\"xpm\" 4 \"gdk-pixbuf\" \"XPM\" \"LGPL\"\n\"image/x-xpixmap\" \"\"\n\"xpm\" \"\"\n\"/* XPM */\" \"\" 100\n\n" +
 		"\"" + dir + "/libpixbufloader_svg.so\"\n\"svg\" 6 \"gdk-pixbuf\" \"Scalable Vector Graphics\" \"LGPL\"\n" +
