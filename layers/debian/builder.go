@@ -176,7 +176,8 @@ func (b *builder) introduce(p *pkg) (err error) {
 func (b *builder) build() (*made, error) {
 	b.claim()
 	steps := []func() error{
-		b.skeleton, b.placeAll, b.removeOld, b.runScripts, b.linkUp, b.alternatives, b.ghostscript, b.certificates, b.linkerCache, b.pixbufLoaders, b.writeAccounts, b.database,
+		b.skeleton, b.placeAll, b.removeOld, b.runScripts, b.linkUp, b.alternatives, b.ghostscript, b.certificates, b.linkerCache, b.pixbufLoaders, b.mimeDatabase,
+		b.writeAccounts, b.database,
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {

@@ -4,8 +4,8 @@
 // folders kept as they are, its excludes, diversions and overrides respected, and its database carried on. What
 // maintainer scripts would have done is worked out from their text where that can be done, and said where it cannot.
 //
-// It imports layers, pkg/accounts, pkg/base, pkg/cas, pkg/deb, pkg/debfile, pkg/fstree, pkg/hint, pkg/ldcache and
-// pkg/maintscript.
+// It imports layers, pkg/accounts, pkg/base, pkg/cas, pkg/deb, pkg/debfile, pkg/fstree, pkg/hint, pkg/ldcache,
+// pkg/maintscript and pkg/mimedb.
 package debian
 
 import (
@@ -28,7 +28,7 @@ import (
 )
 
 // rules is raised whenever the same packages over the same base give other files.
-const rules = 2
+const rules = 3
 
 // Options describe the layer.
 type Options struct {

@@ -9,7 +9,7 @@ var harmless = map[string]bool{
 	"start-stop-daemon": true, "udevadm": true, "systemd-tmpfiles": true, "systemd-hwdb": true, "journalctl": true, "sysctl": true,
 	"py3compile": true, "py3clean": true, "pycompile": true, "pyclean": true, "dh_python3": true,
 	"dpkg-trigger": true, "dpkg-query": true, "dpkg": true, "dpkg-architecture": true, "apt-config": true, "mktemp": true, "tempfile": true,
-	"fc-cache": true, "update-mime-database": true, "glib-compile-schemas": true, "gio-querymodules": true, "update-desktop-database": true,
+	"fc-cache": true, "glib-compile-schemas": true, "gio-querymodules": true, "update-desktop-database": true,
 	"gtk-update-icon-cache": true, "gtk-update-icon-cache-3.0": true, "update-icon-caches": true, "update-mime": true,
 	"gtk-query-immodules-3.0": true, "gtk-query-immodules-2.0": true, "gconf-schemas": true,
 	"update-fonts-alias": true, "update-fonts-scale": true, "update-fonts-dir": true, "update-fonts-encodings": true,

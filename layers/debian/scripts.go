@@ -200,7 +200,7 @@ func (s *scriptRun) command(c maintscript.Command) error {
 	case "update-alternatives":
 		s.alternatives(c)
 		return nil
-	case "update-ca-certificates", "ldconfig", "update-gsfontmap", "update-passwd", "gdk-pixbuf-query-loaders":
+	case "update-ca-certificates", "ldconfig", "update-gsfontmap", "update-passwd", "gdk-pixbuf-query-loaders", "update-mime-database":
 		s.handled() // done at the end, from what all packages have brought
 		return nil
 	case ".":

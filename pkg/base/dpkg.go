@@ -14,8 +14,8 @@ import (
 	"github.com/jubako/jubako/pkg/ldcache"
 )
 
-// Dpkg holds what a base's files say of its Debian packages, whole: dpkg's database, apt's sources and keys, and the
-// configuration of the dynamic linker. It is kept beside the Facts, since only a build that adds packages needs it.
+// Dpkg holds what a base's files say of its Debian packages, whole: dpkg's database, apt's sources and keys, the
+// configuration of the dynamic linker, and what MIME types are made of. It is kept beside the Facts, since only a build that adds packages needs it.
 type Dpkg struct {
 	// Files is by path, without leading slash. A file that is a symlink stands under its own name, with the content that
 	// it leads to. DpkgPaths says which there are.
@@ -38,6 +38,7 @@ func DpkgPaths() []string {
 		"usr/share/keyrings/*", "usr/local/share/keyrings/*",
 		"etc/ld.so.conf", "etc/ld.so.conf.d/*", "etc/ld.so.cache",
 		"etc/ca-certificates.conf", "usr/local/share/ca-certificates/*.crt",
+		"usr/share/mime/packages/*.xml",
 	}
 }
 

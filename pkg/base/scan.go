@@ -21,7 +21,7 @@ import (
 )
 
 // factsVersion is raised whenever facts are gathered in another way.
-const factsVersion = 6
+const factsVersion = 7
 
 // The bounds of a base's file tree.
 const (
