@@ -1,9 +1,9 @@
 package assemble
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -15,10 +15,17 @@ import (
 
 // checkLinked holds the libraries that a built wheel is linked with against what the image has, Debian packages among it. They
 // are looked for by their names alone, wherever they lie: that the loader finds them there is for their package to see to.
-func (b *builder) checkLinked(l *lower, name string, needed []string) error {
+func (b *builder) checkLinked(ctx context.Context, l *lower, name string, needed []string) error {
+	if len(needed) == 0 {
+		return nil
+	}
+	there, err := l.libraries(ctx)
+	if err != nil {
+		return err
+	}
 	var errs []error
 	for _, soname := range needed {
-		if l.libraries()[path.Base(soname)] {
+		if there[path.Base(soname)] {
 			continue
 		}
 		err := fmt.Errorf("package %s is linked with %s, which neither the base nor packages hold", name, soname)
@@ -33,19 +40,20 @@ func (b *builder) checkLinked(l *lower, name string, needed []string) error {
 }
 
 // libraries are the names of the base's shared libraries, the links to them among them.
-func (l *lower) libraries() map[string]bool {
-	l.librariesOnce.Do(func() { l.known = librariesOf(l.facts) })
-	return l.known
-}
-
-func librariesOf(f *base.Facts) map[string]bool {
-	all := make(map[string]bool)
-	for p := range maps.Keys(f.Files) {
-		if name := path.Base(p); strings.Contains(name, ".so") {
-			all[name] = true
+func (l *lower) libraries(ctx context.Context) (map[string]bool, error) {
+	l.librariesOnce.Do(func() {
+		var whole *base.Facts
+		if whole, l.librariesErr = l.facts.Whole(ctx); l.librariesErr != nil {
+			return
 		}
-	}
-	return all
+		l.known = make(map[string]bool)
+		for p := range whole.Files {
+			if name := path.Base(p); strings.Contains(name, ".so") {
+				l.known[name] = true
+			}
+		}
+	})
+	return l.known, l.librariesErr
 }
 
 func quotedList(names []string) string {

@@ -47,6 +47,7 @@ type lower struct {
 
 	librariesOnce sync.Once
 	known         map[string]bool // the base's shared libraries
+	librariesErr  error
 }
 
 // lower makes the layers of a platform that need no command, once.

@@ -158,7 +158,7 @@ func (b *builder) openBuilt(ctx context.Context, l *lower, src *sourceOf, key *b
 			return venv.Opened{}, err
 		}
 	}
-	if err := b.checkLinked(l, src.name(), known.Needs); err != nil {
+	if err := b.checkLinked(ctx, l, src.name(), known.Needs); err != nil {
 		return venv.Opened{}, err
 	}
 	f, err := b.Store.Verified(known.Digest)
