@@ -61,8 +61,9 @@ func uvWithPython(t *testing.T) cmd {
 	return command(must(t, "E2E_UV")).with("UV_PYTHON=" + python)
 }
 
-// TestSdists builds from source twice, with nothing in common but the index, and compares: the two with one another, and what
-// is installed with what uv installs. The image then runs in Docker.
+// TestSdists builds from source twice, with nothing in common but the index: as root, and as an ordinary user where namespaces,
+// mounts and changes of root are refused. It compares the two with one another, and what is installed with what uv
+// installs. The image then runs in Docker.
 func TestSdists(t *testing.T) {
 	for _, tt := range fromSource {
 		t.Run(tt.name, func(t *testing.T) {
@@ -82,12 +83,28 @@ func TestSdists(t *testing.T) {
 			var digests []string
 			var layouts []string
 			for i := range 2 {
-				layout := filepath.Join(t.TempDir(), "image")
-				out := jubako(t, "build", "--frozen-base", "--base", base(t), "-t", tag, "--push", "-o", "oci:"+layout, dir).with("JUBAKO_CACHE_DIR=" + filepath.Join(t.TempDir(), "cache"))
-				if i > 0 {
-					out = out.arg("--no-cache") // the registry is a cache as well
+				folder := t.TempDir()
+				layout := filepath.Join(folder, "image")
+				build := jubako(t, "build", "-v", "--frozen-base", "--base", base(t), "-t", tag, "-o", "oci:"+layout, dir).with("JUBAKO_CACHE_DIR="+filepath.Join(folder, "cache"), "HOME="+folder)
+				if i == 0 {
+					build = build.arg("--push")
+				} else {
+					lockdown(t)
+					openUp(t, dir)
+					openUp(t, folder)
+					if err := os.Chmod(folder, 0o777); err != nil {
+						t.Fatal(err)
+					}
+					build = ways[lockedDown](build)
 				}
-				_, digest, _ := strings.Cut(strings.Split(out.run(t), "\n")[0], "@")
+				out, log, err := build.try(t)
+				if err != nil {
+					t.Fatalf("%v\n%s", err, log)
+				}
+				if i > 0 && !strings.Contains(log, "ptrace (links to the tree's files); not userns: user namespaces: clone refused") {
+					t.Errorf("it was not built on the ptrace rung:\n%s", log)
+				}
+				_, digest, _ := strings.Cut(strings.Split(out, "\n")[0], "@")
 				digests, layouts = append(digests, digest), append(layouts, layout)
 			}
 			ours := venvFiles(t, layouts[0], "app/.venv/")
