@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -247,7 +248,8 @@ func makeImage(t *testing.T, files []entry, arch string, conf v1.Config) string 
 	if err := tw.Close(); err != nil {
 		t.Fatal(err)
 	}
-	template := filepath.Join(images, fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(b.Bytes(), "%s %+v", arch, conf))))
+	// As JSON: the config has pointers, whose addresses are given to other values later.
+	template := filepath.Join(images, fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(b.Bytes(), "%s %s", arch, must(json.Marshal(conf))))))
 	if _, err := os.Stat(template); err != nil {
 		writeImage(t, template, b.Bytes(), arch, conf)
 	}
