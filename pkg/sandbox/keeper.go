@@ -104,13 +104,21 @@ var told = sync.OnceValue(func() <-chan os.Signal {
 	return stop
 })
 
-// killWhenTold ends the command when this process is to end, which then goes on to end what the command has left.
-func killWhenTold(stop <-chan os.Signal, pid int) {
+// killWhenTold ends the command when this process is to end, which then goes on to end what the command has left. forget is
+// for when the command is no more, and another may be started.
+func killWhenTold(stop <-chan os.Signal, pid int) (forget func()) {
+	gone := make(chan struct{})
 	go func() {
-		for range stop {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
+		for {
+			select {
+			case <-stop:
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			case <-gone:
+				return
+			}
 		}
 	}()
+	return func() { close(gone) }
 }
 
 func (f *family) start(argv []string, output *os.File) (pid int, _ <-chan exit, failed *StartError) {

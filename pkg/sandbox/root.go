@@ -44,32 +44,39 @@ func (t *tracer) launch(argv []string, files ...uintptr) (*root, error) {
 }
 
 // fork starts the process, which says its thread's number at once.
-func (p *root) fork(files []uintptr) error {
+func (p *root) fork(files []uintptr) (err error) {
+	if p.pid, p.r, p.w, err = forkSelf(tracedName, files, 0); err != nil {
+		return err
+	}
+	var tid [4]byte
+	if _, err := io.ReadFull(p.r, tid[:]); err != nil {
+		_ = syscall.Kill(p.pid, syscall.SIGKILL)
+		p.close()
+		return err
+	}
+	p.tid = int(binary.NativeEndian.Uint32(tid[:]))
+	return nil
+}
+
+// forkSelf starts this program under a name, in a process group of its own, with files as its first descriptors. r is what it
+// says, at statusFD where files are three, and w what it is told, at configFD.
+func forkSelf(name string, files []uintptr, flags uintptr) (pid int, r, w *os.File, err error) {
 	inR, w, err := os.Pipe()
 	if err != nil {
-		return err
+		return 0, nil, nil, err
 	}
 	defer inR.Close()
 	r, outW, err := os.Pipe()
 	if err != nil {
-		return errors.Join(err, w.Close())
+		return 0, nil, nil, errors.Join(err, w.Close())
 	}
-	p.r, p.w = r, w
-	p.pid, err = syscall.ForkExec("/proc/self/exe", []string{tracedName}, &syscall.ProcAttr{Env: []string{"GOMAXPROCS=1", "GOGC=off"},
-		Files: append(files, inR.Fd(), outW.Fd()), Sys: &syscall.SysProcAttr{Setpgid: true}})
-	err = errors.Join(err, outW.Close())
-	var tid [4]byte
-	if err == nil {
-		_, err = io.ReadFull(r, tid[:])
-	}
-	p.tid = int(binary.NativeEndian.Uint32(tid[:]))
+	defer outW.Close()
+	pid, err = syscall.ForkExec("/proc/self/exe", []string{name}, &syscall.ProcAttr{Env: []string{"GOMAXPROCS=1", "GOGC=off"},
+		Files: append(files, inR.Fd(), outW.Fd()), Sys: &syscall.SysProcAttr{Setpgid: true, Cloneflags: flags}})
 	if err != nil {
-		if p.pid > 0 {
-			_ = syscall.Kill(p.pid, syscall.SIGKILL)
-		}
-		p.close()
+		return 0, nil, nil, errors.Join(err, r.Close(), w.Close())
 	}
-	return err
+	return pid, r, w, nil
 }
 
 func (p *root) close() {

@@ -107,7 +107,7 @@ func (w *watcher) run(cfg config, h *host, p *watchable) (st status, err error) 
 		return status{}, err
 	}
 	if stop != nil {
-		killWhenTold(stop, p.pid)
+		defer killWhenTold(stop, p.pid)()
 	}
 	end, err := w.loop(p.pid)
 	if err != nil {
@@ -131,23 +131,10 @@ func (w *watcher) run(cfg config, h *host, p *watchable) (st status, err error) 
 // startWatchable starts the process.
 func startWatchable() *watchable {
 	p := &watchable{}
-	inR, in, err := os.Pipe()
-	if err != nil {
-		return &watchable{err: err}
+	if p.pid, p.out, p.in, p.err = forkSelf(watchedName, []uintptr{0, 1, 2}, syscall.CLONE_FS); p.err != nil {
+		return p
 	}
-	defer inR.Close()
-	out, outW, err := os.Pipe()
-	if err != nil {
-		return &watchable{err: errors.Join(err, in.Close())}
-	}
-	defer outW.Close()
-	p.in, p.out = in, out
-	p.pid, err = syscall.ForkExec("/proc/self/exe", []string{watchedName}, &syscall.ProcAttr{Env: []string{"GOMAXPROCS=1", "GOGC=off"},
-		Files: []uintptr{0, 1, 2, inR.Fd(), outW.Fd()}, Sys: &syscall.SysProcAttr{Setpgid: true, Cloneflags: syscall.CLONE_FS}})
-	if err == nil {
-		_, err = io.ReadFull(out, make([]byte, 1)) // until it needs no file any more
-	}
-	if err != nil {
+	if _, err := io.ReadFull(p.out, make([]byte, 1)); err != nil { // until it needs no file any more
 		p.close()
 		p.err = err
 	}
