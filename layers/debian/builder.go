@@ -172,6 +172,32 @@ func (b *builder) introduce(p *pkg) (err error) {
 	return err
 }
 
+// versionOf gives the version of a package in the image, "" where it is not installed, and whether this layer brings it.
+func (b *builder) versionOf(name string) (version string, ours bool) {
+	for _, i := range b.installed {
+		if i.info.Name == name {
+			version = string(i.info.Version)
+		}
+	}
+	for _, p := range b.pkgs {
+		if p.Name == name {
+			version, ours = p.Version, true
+		}
+	}
+	return version, ours
+}
+
+// upstream is the upstream part of a version (deb-version(7)).
+func upstream(version string) string {
+	if _, rest, ok := strings.Cut(version, ":"); ok {
+		version = rest
+	}
+	if i := strings.LastIndexByte(version, '-'); i >= 0 {
+		version = version[:i]
+	}
+	return version
+}
+
 // build lays the packages out.
 func (b *builder) build() (*made, error) {
 	b.claim()

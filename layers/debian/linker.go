@@ -54,22 +54,11 @@ func (b *builder) linkerCache() error {
 
 // generator names the ldconfig that would have made the cache.
 func (b *builder) generator() string {
-	version := ""
-	for _, p := range b.pkgs {
-		if p.Name == "libc6" {
-			version = p.Version
-		}
-	}
-	for _, i := range b.installed {
-		if i.info.Name == "libc6" && version == "" {
-			version = string(i.info.Version)
-		}
-	}
-	upstream, _, _ := strings.Cut(version, "-")
+	version, _ := b.versionOf("libc6")
 	if version == "" {
 		return "ldconfig"
 	}
-	return fmt.Sprintf("ldconfig (Debian GLIBC %s) stable release version %s", version, upstream)
+	return fmt.Sprintf("ldconfig (Debian GLIBC %s) stable release version %s", version, upstream(version))
 }
 
 // linkerDirs are the folders that ldconfig goes through.

@@ -18,7 +18,7 @@ const (
 // mimeDatabase does what shared-mime-info's trigger does by update-mime-database(1), where a package brings, changes or
 // takes away what that reads: the files in which GIO, gdk-pixbuf and their like look types up.
 func (b *builder) mimeDatabase() error {
-	version, fresh := b.mimeTool()
+	version, fresh := b.versionOf("shared-mime-info")
 	if version == "" || !b.hasProgram("update-mime-database") {
 		return nil
 	}
@@ -51,7 +51,7 @@ func (b *builder) mimeDatabase() error {
 	if !touched {
 		return nil
 	}
-	files, bad := mimedb.Make(sources, version)
+	files, bad := mimedb.Make(sources, upstream(version))
 	for _, err := range bad {
 		b.warn("the database of MIME types lacks what a file says: /%s/%v", mimeSources, err)
 	}
@@ -61,27 +61,6 @@ func (b *builder) mimeDatabase() error {
 		}
 	}
 	return b.removeTypes(files)
-}
-
-// mimeTool gives the version of shared-mime-info, "" where it is not installed, and whether this layer brings it.
-func (b *builder) mimeTool() (version string, fresh bool) {
-	for _, i := range b.installed {
-		if i.info.Name == "shared-mime-info" {
-			version = string(i.info.Version)
-		}
-	}
-	for _, p := range b.pkgs {
-		if p.Name == "shared-mime-info" {
-			version, fresh = p.Version, true
-		}
-	}
-	if i := strings.IndexByte(version, ':'); i >= 0 {
-		version = version[i+1:]
-	}
-	if i := strings.LastIndexByte(version, '-'); i >= 0 {
-		version = version[:i]
-	}
-	return version, fresh
 }
 
 // removeTypes takes away the base's files of types that there are no longer.

@@ -67,25 +67,9 @@ func (b *builder) pixbufLoaders() error {
 // upstreamOf is the upstream part of a package's version in the image (deb-version(7)), without what Debian has taken out of
 // the source; "" where it is not there.
 func (b *builder) upstreamOf(name string) string {
-	version := ""
-	for _, i := range b.installed {
-		if i.info.Name == name {
-			version = string(i.info.Version)
-		}
-	}
-	for _, p := range b.pkgs {
-		if p.Name == name {
-			version = p.Version
-		}
-	}
-	if _, rest, ok := strings.Cut(version, ":"); ok {
-		version = rest
-	}
-	if i := strings.LastIndexByte(version, '-'); i >= 0 {
-		version = version[:i]
-	}
-	version, _, _ = strings.Cut(version, "+")
-	return version
+	version, _ := b.versionOf(name)
+	upstream, _, _ := strings.Cut(upstream(version), "+")
+	return upstream
 }
 
 // leftUndone says of the package that has brought a file, or of the layer's first one, that something is not done for it.
