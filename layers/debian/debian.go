@@ -105,7 +105,7 @@ func New(o Options) (*Layer, error) {
 		if p.Arch != "all" && p.Arch != o.Arch {
 			return nil, fmt.Errorf("package %s is for %s, and the image for %s", p, p.Arch, o.Arch)
 		}
-		if len(p.SHA256) != 64 || strings.Trim(p.SHA256, "0123456789abcdef") != "" {
+		if !cas.ValidDigest(p.SHA256) {
 			return nil, fmt.Errorf("package %s: its hash is not known", p)
 		}
 	}

@@ -4,7 +4,7 @@
 // A Layer is the environment itself and any number of packages; with Options.NoSkeleton it is packages alone, so that
 // one environment can be a list of layers: see Layers and Divide.
 //
-// It imports layers, pkg/base, pkg/fstree, pkg/hint, pkg/pep508 and pkg/wheel.
+// It imports layers, pkg/base, pkg/cas, pkg/fstree, pkg/hint, pkg/pep508 and pkg/wheel.
 package venv
 
 import (
@@ -22,6 +22,7 @@ import (
 
 	"github.com/jubako/jubako/layers"
 	"github.com/jubako/jubako/pkg/base"
+	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/pep508"
 	"github.com/jubako/jubako/pkg/wheel"
@@ -129,7 +130,7 @@ func New(o Options) (*Layer, error) {
 // locate takes the filename of a package's wheel apart. Of one that is yet to be built, name and version are known.
 func locate(p Package) (wheel.Filename, error) {
 	if p.Build == "" {
-		if len(p.SHA256) != 64 || strings.Trim(p.SHA256, "0123456789abcdef") != "" {
+		if !cas.ValidDigest(p.SHA256) {
 			return wheel.Filename{}, fmt.Errorf("the hash of wheel %s is not known", p.Filename)
 		}
 		return checkFilename(p, p.Filename)

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/jubako/jubako/layers"
+	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/observed"
 )
 
@@ -85,21 +86,11 @@ func parseTravelling(b []byte) ([]travellingLooks, error) {
 		return nil, fmt.Errorf("it tells of %d steps", len(all))
 	}
 	for i, l := range all {
-		if !isSHA256(string(l.Step)) || !isSHA256(l.DiffID) || len(l.Looks) > observed.MaxRecord {
+		if !cas.ValidDigest(string(l.Step)) || !cas.ValidDigest(l.DiffID) || len(l.Looks) > observed.MaxRecord {
 			return nil, fmt.Errorf("entry %d is not one", i)
 		}
 	}
 	return all, nil
-}
-
-func isSHA256(s string) bool {
-	const digits = 64
-	for _, c := range []byte(s) {
-		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
-	}
-	return len(s) == digits
 }
 
 // looks are what commands have looked at under a step's key, as earlier images tell.

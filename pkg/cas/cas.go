@@ -83,7 +83,7 @@ func (s *Store) BlobPath(digest string) string {
 // Has says whether the store holds the blob, at that size in bytes; a size below 0 stands for any. An entry of another
 // size is damaged: it is discarded.
 func (s *Store) Has(digest string, size int64) bool {
-	if !validDigest(digest) {
+	if !ValidDigest(digest) {
 		return false
 	}
 	fi, err := os.Stat(s.BlobPath(digest))
@@ -289,6 +289,7 @@ func place(from, to string) error {
 	return err
 }
 
-func validDigest(d string) bool {
+// ValidDigest says whether d is a SHA-256 in 64 lower-case hex digits.
+func ValidDigest(d string) bool {
 	return len(d) == 64 && strings.Trim(d, "0123456789abcdef") == ""
 }

@@ -30,7 +30,7 @@ func (f *File) Verifies(digest string, size int64) bool { return f.digest == dig
 // open opens a blob, and says whether this process has compared it with its digest already, when it was written or read. A
 // file that was changed since then has another time, to the nanosecond.
 func (s *Store) open(digest string) (f *os.File, fi os.FileInfo, sound bool, err error) {
-	if !validDigest(digest) {
+	if !ValidDigest(digest) {
 		return nil, nil, false, fmt.Errorf("blob %q: %w", digest, ErrNotFound)
 	}
 	f, err = os.Open(s.BlobPath(digest))
