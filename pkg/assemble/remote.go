@@ -41,12 +41,17 @@ type remoteLayer struct {
 
 func (r *remoteLayer) open(context.Context) (io.ReadCloser, error) { return r.layer.Compressed() }
 
-func (c *remoteCache) lookUp(key layers.Key) (remoteLayer, bool) {
+// layers looks into the earlier images, once.
+func (c *remoteCache) layers() map[layers.Key]remoteLayer {
 	if c == nil {
-		return remoteLayer{}, false
+		return nil
 	}
 	c.once.Do(func() { c.all = c.find() })
-	l, ok := c.all[key]
+	return c.all
+}
+
+func (c *remoteCache) lookUp(key layers.Key) (remoteLayer, bool) {
+	l, ok := c.layers()[key]
 	return l, ok
 }
 
@@ -93,7 +98,7 @@ func (c *remoteCache) images() []*earlierImage {
 	if c == nil {
 		return nil
 	}
-	c.once.Do(func() { c.all = c.find() })
+	c.layers()
 	return c.found
 }
 

@@ -180,16 +180,12 @@ func (m *maker) record(ctx context.Context, o *overSource, looks []observed.Look
 	return b, err
 }
 
-// byDiffID finds a layer of an earlier image by what it holds.
-func (c *remoteCache) byDiffID(diffID string, form tarlayer.Compression) (remoteLayer, bool) {
-	if c == nil {
-		return remoteLayer{}, false
-	}
-	c.once.Do(func() { c.all = c.find() })
-	for _, r := range c.all {
-		if r.DiffID == diffID && (r.compression == tarlayer.Zstd) == (form == tarlayer.Zstd) {
-			return r, true
+// byDiffID finds a layer of an earlier image by what it holds: of several blobs, always the same.
+func (c *remoteCache) byDiffID(diffID string, form tarlayer.Compression) (found remoteLayer, ok bool) {
+	for _, r := range c.layers() {
+		if r.DiffID == diffID && (r.compression == tarlayer.Zstd) == (form == tarlayer.Zstd) && (!ok || r.Digest < found.Digest) {
+			found, ok = r, true
 		}
 	}
-	return remoteLayer{}, false
+	return found, ok
 }
