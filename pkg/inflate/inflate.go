@@ -46,9 +46,9 @@ const (
 
 // Reader inflates one stream after another. Its zero value needs a Reset.
 type Reader struct {
-	src   io.Reader
-	srcOK error // what src said last
-	total int64 // bytes read from it
+	src    io.Reader
+	srcErr error // what src said last; io.EOF at its end
+	total  int64 // bytes read from it
 
 	in         []byte
 	inPos, inN int
@@ -98,7 +98,7 @@ func (z *Reader) Reset(r io.Reader) {
 		z.in = make([]byte, inputSize)
 		z.out = new([windowSize + regionSize + slack]byte)
 	}
-	z.src, z.srcOK, z.total = r, nil, 0
+	z.src, z.srcErr, z.total = r, nil, 0
 	z.inPos, z.inN, z.bits, z.nbits = 0, 0, 0, 0
 	z.outPos, z.given, z.start = windowSize, windowSize, windowSize
 	z.state, z.final, z.stored, z.err = atHeader, false, 0, nil
@@ -159,38 +159,49 @@ func (z *Reader) corrupt(reason string) error {
 
 // more reads input until there are lookahead bytes of it, or no more. The error is the input's, not its end.
 func (z *Reader) more() error {
-	if z.srcOK != nil {
+	if z.srcErr != nil {
 		return nil
 	}
 	copy(z.in, z.in[z.inPos:z.inN])
 	z.inN -= z.inPos
 	z.inPos = 0
-	for empty := 0; z.inN < lookahead && z.srcOK == nil; {
+	for empty := 0; z.inN < lookahead && z.srcErr == nil; {
 		n, err := z.src.Read(z.in[z.inN:])
 		z.inN += n
 		z.total += int64(n)
-		z.srcOK = err
+		z.srcErr = err
 		if n > 0 {
 			empty = 0
 		} else if empty++; empty > 100 && err == nil {
-			z.srcOK = io.ErrNoProgress
+			z.srcErr = io.ErrNoProgress
 		}
 	}
-	if z.srcOK != nil && !errors.Is(z.srcOK, io.EOF) {
-		return z.srcOK
+	if z.srcErr != nil && !errors.Is(z.srcErr, io.EOF) {
+		return z.srcErr
 	}
 	return nil
 }
 
 // need makes n bits available, 32 at most. The error is io.ErrUnexpectedEOF where there are none.
 func (z *Reader) need(n uint) error {
+	if err := z.fill(n); err != nil {
+		return err
+	}
+	if z.nbits < n {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+
+// fill is need where fewer bits may do, at the end of the input.
+func (z *Reader) fill(n uint) error {
 	for z.nbits < n {
 		if z.inPos == z.inN {
 			if err := z.more(); err != nil {
 				return err
 			}
 			if z.inPos == z.inN {
-				return io.ErrUnexpectedEOF
+				return nil
 			}
 		}
 		z.bits |= uint64(z.in[z.inPos]) << z.nbits
@@ -461,18 +472,8 @@ func (z *Reader) slow() error {
 
 // symbol takes one code. Where fewer bits are left than it may have, they are enough as long as it ends within them.
 func (z *Reader) symbol(table []entry, primary uint) (entry, error) {
-	for z.nbits < maxCodeBits {
-		if z.inPos == z.inN {
-			if err := z.more(); err != nil {
-				return 0, err
-			}
-			if z.inPos == z.inN {
-				break
-			}
-		}
-		z.bits |= uint64(z.in[z.inPos]) << z.nbits
-		z.inPos++
-		z.nbits += 8
+	if err := z.fill(maxCodeBits); err != nil {
+		return 0, err
 	}
 	e := table[z.bits&(1<<primary-1)]
 	used := uint(0)
