@@ -15,7 +15,8 @@ import (
 )
 
 // Dpkg holds what a base's files say of its Debian packages, whole: dpkg's database, apt's sources and keys, the
-// configuration of the dynamic linker, and what MIME types are made of. It is kept beside the Facts, since only a build that adds packages needs it.
+// configuration of the dynamic linker, and what MIME types are made of. It is kept beside the Facts, since only a build that adds
+// packages needs it.
 type Dpkg struct {
 	// Files is by path, without leading slash. A file that is a symlink stands under its own name, with the content that
 	// it leads to. DpkgPaths says which there are.

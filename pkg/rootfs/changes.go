@@ -40,14 +40,8 @@ func openPlain(p string) (*os.File, error) {
 // Modes are as they were found, owners 0. What is neither file, directory nor symlink is an error, and so is a path that
 // is not there (fs.ErrNotExist).
 func Changes(before, after View, at string) ([]fstree.Entry, error) {
-	node, err := after.Resolve(at)
+	old, node, err := both(before, after, at)
 	if err != nil {
-		return nil, err
-	}
-	var old *Node
-	if n, err := before.Resolve(node.Path); err == nil && n.Path == node.Path {
-		old = &n
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	d := &differ{}
@@ -55,6 +49,21 @@ func Changes(before, after View, at string) ([]fstree.Entry, error) {
 		return nil, err
 	}
 	return d.entries, nil
+}
+
+// both finds what stands at an image path in after, and in before where that leads; nil for nothing.
+func both(before, after View, at string) (old *Node, node Node, err error) {
+	if node, err = after.Resolve(at); err != nil {
+		return nil, node, err
+	}
+	n, err := before.Resolve(node.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || err == nil && n.Path != node.Path:
+		return nil, node, nil
+	case err != nil:
+		return nil, node, err
+	}
+	return &n, node, nil
 }
 
 type differ struct{ entries []fstree.Entry }

@@ -9,17 +9,11 @@ import (
 // Written gives the paths of the files at and below an image path, whatever they hold, that in after are not the very
 // files of before: those that Changes has compared by their content. A path that is not there has none.
 func Written(before, after View, at string) ([]string, error) {
-	node, err := after.Resolve(at)
+	old, node, err := both(before, after, at)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
-	}
-	var old *Node
-	if n, err := before.Resolve(node.Path); err == nil && n.Path == node.Path {
-		old = &n
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	var paths []string
