@@ -197,7 +197,7 @@ func parseHeader(b []byte) (header, error) {
 		h.phoff = int64(h.order.Uint32(b[28:]))
 		h.phentsize, h.phnum = int(h.order.Uint16(b[42:])), int(h.order.Uint16(b[44:]))
 	}
-	if h.phoff < 0 || h.phentsize < 32 || h.wide && h.phentsize < 56 {
+	if h.phoff < 0 || h.phoff > maxPrefix || h.phentsize < 32 || h.wide && h.phentsize < 56 {
 		return h, ErrNotELF
 	}
 	h.flags = flagLibc6 | architecture(machine, h.wide)

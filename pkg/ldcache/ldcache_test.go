@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -143,6 +144,19 @@ func TestParseConf(t *testing.T) {
 	files["/etc/loop.conf"] = "include /etc/loop.conf\n"
 	if _, err := ParseConf("/etc/ld.so.conf", read, glob); err == nil || !strings.Contains(err.Error(), "nested deeper") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestReadELFFarHeaders: no place of the program headers makes the reader look before the file's beginning or beyond its end.
+func TestReadELFFarHeaders(t *testing.T) {
+	for _, at := range []uint64{1 << 20, maxPrefix, maxPrefix + 1, math.MaxInt64 - 0xffff, math.MaxInt64, math.MaxUint64} {
+		b := library(62, "libx.so.1")
+		binary.LittleEndian.PutUint64(b[32:], at)
+		binary.LittleEndian.PutUint16(b[54:], 0x6000)
+		binary.LittleEndian.PutUint16(b[56:], 0x1178)
+		if l, err := ReadELF(bytes.NewReader(b)); !errors.Is(err, ErrNotELF) {
+			t.Errorf("%#x: %+v %v", at, l, err)
+		}
 	}
 }
 
