@@ -59,7 +59,7 @@ type Options struct {
 	Store   *cas.Store
 	Rung    sandbox.Rung
 	Timeout time.Duration // 0 is without bound
-	Memory  int64         // bytes for each process; 0 is without bound
+	Memory  int64         // bytes for each process; 0 is nine tenths of the machine's, or of its control group's
 	// Log takes what the command prints, line by line; nil drops it. It is shown again, in part, when the command fails.
 	Log io.Writer
 	// Ran is told how the command was run, and Dropped what it wrote that does not come back, as absolute paths; either may
@@ -201,7 +201,7 @@ func (l *Layer) secrets() ([]run.Secret, error) {
 
 func (l *Layer) command(trees []string, secrets []run.Secret) run.Command {
 	c := run.Command{Trees: trees, Argv: l.o.Command, Env: l.env, Dir: l.o.Dir, Secrets: slices.Clone(l.o.StepEnv), Writable: l.o.Writable, Network: l.o.Network, Watch: len(l.o.StepKeys) > 0,
-		Timeout: l.o.Timeout, MemoryLimit: l.o.Memory, Store: l.o.Store, Rung: l.o.Rung, Log: l.o.Log, Advice: l.advice()}
+		Timeout: l.o.Timeout, MemoryLimit: l.memory(), Store: l.o.Store, Rung: l.o.Rung, Log: l.o.Log, Advice: l.advice()}
 	var env []string
 	for _, s := range secrets {
 		c.Secrets = append(c.Secrets, s.Name+"="+s.Value)

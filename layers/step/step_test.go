@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -277,6 +278,24 @@ func TestFailures(t *testing.T) {
 				t.Errorf("the error tells the secret: %v", err)
 			}
 		})
+	}
+}
+
+// TestMemory: a step's processes are bound by what its options say, else by nine tenths of what the machine has.
+func TestMemory(t *testing.T) {
+	if sandbox.MachineMemory() == 0 {
+		t.Skip("this machine does not say how much memory it has")
+	}
+	for memory, want := range map[int64]int64{0: max(sandbox.MachineMemory()/10*9, sandbox.MinMemoryLimit), 256 << 20: 256 << 20} {
+		o := options(t, "copy", "/proc/self/limits", "locale/limits")
+		o.Memory = memory
+		got, err := tree(t, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all := strings.Join(describe(t, got), "\n"); !regexp.MustCompile(fmt.Sprintf(`Max data size +%d +%d `, want, want)).MatchString(all) {
+			t.Errorf("%d: %s", memory, all)
+		}
 	}
 }
 

@@ -21,7 +21,7 @@ type Step struct {
 	Secrets []Secret
 	Network bool
 	Timeout time.Duration // DefaultStepTimeout where nothing is written
-	Memory  int64         // bytes for each process; 0 is without bound
+	Memory  int64         // bytes for each process; 0 where nothing is said
 }
 
 // DefaultStepTimeout is how long a step may take that says nothing of it.
