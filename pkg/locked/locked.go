@@ -145,7 +145,7 @@ func (p *Package) CheckWheel(f wheel.Filename) error {
 	if f.Name != p.Name {
 		return fmt.Errorf("its wheel %s is another project's", f.Raw)
 	}
-	if p.Version == "" {
+	if p.Version == "" || f.Version == p.Version { // f.Version has been parsed
 		return nil
 	}
 	have, err := pep508.ParseVersion(f.Version)
