@@ -2,31 +2,33 @@ package assemble
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/jubako/jubako/layers"
 	"github.com/jubako/jubako/pkg/cas"
-	"github.com/jubako/jubako/pkg/observed"
 )
 
 // What commands have looked at travels with a pushed image (pkg/attach), for the next machine to reuse their layers.
 
-// looksName is the attachment.
+// looksName is the attachment: for each command a line with the step's key, the layer's diffID and the length of the record, and the
+// record's bytes. An attachment is base64 in its manifest, and not to be that once more within.
 const looksName = "looks"
 
 const (
 	maxTravelling  = 64      // commands of one image, on all platforms
 	maxTravelBytes = 1 << 20 // of the attachment
+	lineOfLooks    = 64 + 1 + 64 + 1 + 10 + 1
 )
 
 // travellingLooks is what the command of one layer has looked at, as it goes with an image.
 type travellingLooks struct {
-	Step   layers.Key `json:"step"`   // the step's key, without the source
-	DiffID string     `json:"diffID"` // of the layer, SHA-256 in hex
-	Looks  []byte     `json:"looks"`
+	Step   layers.Key // the step's key, without the source
+	DiffID string     // of the layer, SHA-256 in hex
+	Looks  []byte     // an observed.Record
 }
 
 // attachLooks lets what the commands of these layers have looked at travel with the image.
@@ -39,7 +41,7 @@ func (b *builder) attachLooks(made []madeLayer) {
 		}
 		k, ok := b.looksOf(m)
 		l := travellingLooks{m.stepKey, m.DiffID, k.Looks}
-		if size += len(k.Looks); !ok || len(all) == maxTravelling || size > maxTravelBytes/2 || slices.ContainsFunc(all, l.is) { // in base64, with the rest
+		if size += len(k.Looks) + lineOfLooks; !ok || len(all) == maxTravelling || size > maxTravelBytes || slices.ContainsFunc(all, l.is) {
 			continue
 		}
 		all = append(all, l)
@@ -47,12 +49,16 @@ func (b *builder) attachLooks(made []madeLayer) {
 	if len(all) == 0 {
 		return
 	}
-	text, err := json.Marshal(all)
-	if err != nil {
-		b.debug("writing what the steps looked at: %v", err)
-		return
+	b.attach(looksName, marshalTravelling(all))
+}
+
+func marshalTravelling(all []travellingLooks) []byte {
+	var b []byte
+	for _, l := range all {
+		b = fmt.Appendf(b, "%s %s %d\n", l.Step, l.DiffID, len(l.Looks))
+		b = append(b, l.Looks...)
 	}
-	b.attach(looksName, text)
+	return b
 }
 
 func (l travellingLooks) is(other travellingLooks) bool {
@@ -79,16 +85,18 @@ func parseTravelling(b []byte) ([]travellingLooks, error) {
 	if len(b) > maxTravelBytes {
 		return nil, errors.New("it is too long")
 	}
-	if err := json.Unmarshal(b, &all); err != nil {
-		return nil, err
-	}
-	if len(all) > maxTravelling {
-		return nil, fmt.Errorf("it tells of %d steps", len(all))
-	}
-	for i, l := range all {
-		if !cas.ValidDigest(string(l.Step)) || !cas.ValidDigest(l.DiffID) || len(l.Looks) > observed.MaxRecord {
-			return nil, fmt.Errorf("entry %d is not one", i)
+	for len(b) > 0 {
+		line, _, ended := strings.Cut(string(b[:min(len(b), lineOfLooks)]), "\n")
+		f := strings.Split(line, " ")
+		if !ended || len(all) == maxTravelling || len(f) != 3 || !cas.ValidDigest(f[0]) || !cas.ValidDigest(f[1]) {
+			return nil, fmt.Errorf("entry %d is not one", len(all))
 		}
+		n, err := strconv.ParseUint(f[2], 10, 31)
+		if b = b[len(line)+1:]; err != nil || n > uint64(len(b)) {
+			return nil, fmt.Errorf("entry %d is cut", len(all))
+		}
+		all = append(all, travellingLooks{Step: layers.Key(f[0]), DiffID: f[1], Looks: b[:n:n]})
+		b = b[n:]
 	}
 	return all, nil
 }

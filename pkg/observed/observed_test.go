@@ -180,20 +180,28 @@ func compressed(text string) []byte {
 func TestRefused(t *testing.T) {
 	sum := strings.Repeat("a", 64)
 	for text, want := range map[string]string{
-		"":                              "cut",
-		"jubako looks 2\n" + sum + "\n": "its first line",
-		header + "\n" + sum:             "cut",
-		header + "\n" + sum[1:] + "\n":  "line 2",
-		header + "\n" + strings.ToUpper(sum) + "\n":                              "line 2",
-		header + "\n" + sum + "\nx 00000000 a\n":                                 "no look of the kind",
-		header + "\n" + sum + "\nsr 00000000 a\n":                                "no look of the kind",
-		header + "\n" + sum + "\ns 0000 a\n":                                     "no digest of 4 bytes",
-		header + "\n" + sum + "\ns 00000000 /a\n":                                "not clean",
-		header + "\n" + sum + "\ns 00000000 a/../b\n":                            "not clean",
-		header + "\n" + sum + "\ns 00000000 b\ns 00000000 a\n":                   "line 4: it is out of order",
-		header + "\n" + sum + "\ns 00000000 a\nr 00000000 a\n":                   "out of order",
-		header + "\n" + sum + "\ns 00000000 " + strings.Repeat("a", 5000):        "cut",
-		header + "\n" + sum + "\ns 00000000 " + strings.Repeat("a", 5000) + "\n": "too long",
+		"":                                "cut",
+		"jubako looks 1\n" + sum + "\n\n": "its first line",
+		header + "\n" + sum + "\n":        "its first line",
+		header + "\n" + sum:               "cut",
+		header + "\n" + sum[1:] + "\n\n":  "line 2",
+		header + "\n" + strings.ToUpper(sum) + "\n\n":                          "line 2",
+		header + "\n" + sum + "\n00\ns0 a\n":                                   "line 3: it has 2 bytes for 1 looks",
+		header + "\n" + sum + "\n0000\n":                                       "line 3: it has 4 bytes for 0 looks",
+		header + "\n" + sum + "\n00AA\ns0 a\n":                                 "no digest of 2 bytes",
+		header + "\n" + sum + "\n0000\nx0 a\n":                                 "no look of the kind",
+		header + "\n" + sum + "\n0000\nsr0 a\n":                                "its path begins with",
+		header + "\n" + sum + "\n0000\ns1 a\n":                                 `its path begins with "1" bytes of one of 0`,
+		header + "\n" + sum + "\n0000\ns-1 a\n":                                "its path begins with",
+		header + "\n" + sum + "\n0000\ns0a\n":                                  "is no look",
+		header + "\n" + sum + "\n0000\n a\n":                                   "is no look",
+		header + "\n" + sum + "\n0000\ns0 /a\n":                                "not clean",
+		header + "\n" + sum + "\n0000\ns0 a/../b\n":                            "not clean",
+		header + "\n" + sum + "\n00000000\ns0 b\ns0 a\n":                       "line 5: it is out of order",
+		header + "\n" + sum + "\n00000000\ns0 a\nr1 \n":                        "out of order",
+		header + "\n" + sum + "\n00000000\ns0 a\nr0 ab\n":                      "more of its path is that above",
+		header + "\n" + sum + "\n0000\ns0 " + strings.Repeat("a", 5000):        "cut",
+		header + "\n" + sum + "\n0000\ns0 " + strings.Repeat("a", 5000) + "\n": "too long",
 	} {
 		if _, err := Parse(compressed(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.80q: %v, not %q", text, err, want)
@@ -204,6 +212,19 @@ func TestRefused(t *testing.T) {
 	}
 	if _, err := Parse(make([]byte, MaxRecord+1)); err == nil || !strings.Contains(err.Error(), "too long") {
 		t.Errorf("%v", err)
+	}
+	long := strings.Repeat("a", 4000)
+	var many strings.Builder
+	fmt.Fprintf(&many, "%s\n%s\n%s\ns0 %s\n", header, sum, strings.Repeat("0000", 10_001), long)
+	above := ""
+	for i := range 10_000 {
+		p := fmt.Sprintf("%05d", i)
+		n := commonPrefix(above, p)
+		fmt.Fprintf(&many, "s%d %s\n", len(long)+n, p[n:])
+		above = p
+	}
+	if _, err := Parse(compressed(many.String())); err == nil || !strings.Contains(err.Error(), "its paths are too long") {
+		t.Errorf("a record that grows to 40 MB: %v", err)
 	}
 	if _, err := Make([]Look{{"/x", Stat}}, treeOf(t, base())); err == nil {
 		t.Error("a path that is no look's was taken")
@@ -223,7 +244,7 @@ func FuzzParse(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(b)
-	f.Add(compressed(header + "\n"))
+	f.Add(compressed(header + "\n\n\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := Parse(b)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
@@ -26,12 +27,15 @@ const (
 // ErrTooMuch says that a command has looked at more than a record may hold.
 var ErrTooMuch = errors.New("it looked at too many files")
 
+// A record's text is the header, the sum of all looks, their short sums one after the other, and a line a look: its kind, how many
+// bytes its path begins with that are the path's above, and the rest of the path. Sums do not compress, and paths by folders do.
+
 // header is the first line of a record's text. The number changes with the meaning of what follows.
-const header = "jubako looks 1"
+const header = "jubako looks 2"
 
 // shortSum is how many bytes tell of each look whether it is the one that has changed. That none has is for the sum of all
 // to say.
-const shortSum = 4
+const shortSum = 2
 
 // Record is what a command has looked at, and a digest of what it saw.
 type Record struct {
@@ -146,7 +150,14 @@ func (r *Record) Marshal() ([]byte, error) {
 	w := bufio.NewWriter(z)
 	fmt.Fprintf(w, "%s\n%x\n", header, r.sum)
 	for _, l := range r.looks {
-		fmt.Fprintf(w, "%c %x %s\n", kindNames[l.Kind], l.short, l.Path)
+		fmt.Fprintf(w, "%x", l.short)
+	}
+	w.WriteByte('\n')
+	above := ""
+	for _, l := range r.looks {
+		n := commonPrefix(above, l.Path)
+		fmt.Fprintf(w, "%c%d %s\n", kindNames[l.Kind], n, l.Path[n:])
+		above = l.Path
 	}
 	if err := errors.Join(w.Flush(), z.Close()); err != nil {
 		return nil, err
@@ -182,38 +193,67 @@ func parseText(text string) (*Record, error) {
 		return nil, errors.New("it is too long, or cut")
 	}
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
-	if lines[0] != header || len(lines) < 2 || len(lines) > MaxLooks+2 {
+	if lines[0] != header || len(lines) < 3 || len(lines) > MaxLooks+3 {
 		return nil, fmt.Errorf("its first line is %.40q, and it has %d lines", lines[0], len(lines))
 	}
 	r := &Record{}
 	if err := decode(r.sum[:], lines[1]); err != nil {
 		return nil, fmt.Errorf("line 2: %w", err)
 	}
-	for i, line := range lines[2:] {
-		l, err := parseLook(line)
-		if err == nil && i > 0 && l.Path <= r.looks[i-1].Path {
-			err = errors.New("it is out of order")
+	looks, short := lines[3:], lines[2]
+	if len(short) != 2*shortSum*len(looks) {
+		return nil, fmt.Errorf("line 3: it has %d bytes for %d looks", len(short), len(looks))
+	}
+	above, total := "", 0
+	for i, line := range looks {
+		var l recorded
+		err := l.parse(line, above)
+		if err == nil {
+			err = decode(l.short[:], short[2*shortSum*i:][:2*shortSum])
+		}
+		if total += len(l.Path); err == nil && total > maxText {
+			err = errors.New("its paths are too long")
 		}
 		if err != nil {
-			return nil, fmt.Errorf("line %d: %w", i+3, err)
+			return nil, fmt.Errorf("line %d: %w", i+4, err)
 		}
 		r.looks = append(r.looks, l)
+		above = l.Path
 	}
 	return r, nil
 }
 
-func parseLook(line string) (l recorded, err error) {
-	kind, rest, _ := strings.Cut(line, " ")
-	short, p, _ := strings.Cut(rest, " ")
-	at := strings.Index(kindNames, kind)
-	if len(kind) != 1 || at < 0 {
-		return l, fmt.Errorf("there is no look of the kind %.10q", kind)
+// parse reads the line of a look; above is the path of the one before.
+func (l *recorded) parse(line, above string) error {
+	head, rest, ok := strings.Cut(line, " ")
+	if !ok || head == "" {
+		return fmt.Errorf("%.80q is no look", line)
 	}
-	if err := decode(l.short[:], short); err != nil {
-		return l, err
+	at := strings.IndexByte(kindNames, head[0])
+	if at < 0 {
+		return fmt.Errorf("there is no look of the kind %.10q", head[:1])
 	}
-	l.Look = Look{Path: p, Kind: Kind(at)}
-	return l, checkPath(p)
+	n, err := strconv.ParseUint(head[1:], 10, 16)
+	if err != nil || int(n) > len(above) {
+		return fmt.Errorf("its path begins with %.10q bytes of one of %d", head[1:], len(above))
+	}
+	l.Look = Look{Path: above[:n] + rest, Kind: Kind(at)}
+	switch {
+	case above != "" && l.Path <= above:
+		return errors.New("it is out of order")
+	case commonPrefix(above, l.Path) != int(n):
+		return errors.New("more of its path is that above")
+	}
+	return checkPath(l.Path)
+}
+
+// commonPrefix is how many bytes two paths have in common at their beginning.
+func commonPrefix(a, b string) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
 }
 
 // decode fills b from lower-case hex digits.
