@@ -44,7 +44,7 @@ def table(result, scenario):
     ours = rows.get("jubako-venv" if scenario == "venv" else "jubako")
     venv = scenario == "venv"
     head = ["", "wall, median (range)", "times jubako's", "processor time", "peak memory"] + ([] if venv else ["pushed", "pulled", "wheels downloaded", "requests (in series)"])
-    lines = [f"### {result['scenarios'][scenario].capitalize()}", "", "| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
+    lines = [f"### {result['scenarios'][scenario][0].upper()}{result['scenarios'][scenario][1:]}", "", "| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
     for name, r in sorted(rows.items(), key=lambda kv: kv[1].wall):
         title = f"**{result['titles'][name]}**" if name in OURS else result["titles"][name]
         cells = [title, f"{seconds(r.wall)} ({seconds(r.low)}–{seconds(r.high)})", f"{r.wall / ours.wall:.1f}" if ours else "–", seconds(r.cpu), f"{r.peak / 1e6:.0f} MB"]
@@ -188,13 +188,16 @@ def write(result, out, checked):
     out = pathlib.Path(out)
     name = "large" if result["large"] else "usual"
     text = markdown(result)
-    (out / f"{name}.json").write_text(json.dumps(result, indent=1, default=str) + "\n")
+    published = out.resolve() == pathlib.Path(__file__).with_name("results")
+    # The requests one by one help to understand a run; what is published does without them.
+    rows = {s: {n: [{k: v for k, v in r.items() if k != "log"} for r in runs] for n, runs in by.items()} for s, by in result["rows"].items()}
+    (out / f"{name}.json").write_text(json.dumps(result | {"rows": rows} if published else result, indent=1, default=str) + "\n")
     (out / f"{name}.md").write_text(text)
     (out / f"{name}-time.svg").write_text(plot(result, lambda r: r.wall, "Wall time, median", seconds))
     (out / f"{name}-memory.svg").write_text(plot(result, lambda r: r.peak, "Peak memory of all processes", lambda v: f"{v / 1e6:.0f} MB"))
     (out / f"{name}-moved.svg").write_text(plot(result, lambda r: r.up + r.down, "Bytes between builder and registry", bytes_, skip=("venv",)))
-    page = pathlib.Path(__file__).with_name("BENCHMARKS.md")
-    if out.resolve() == page.with_name("results"):
+    if published:
+        page = pathlib.Path(__file__).with_name("BENCHMARKS.md")
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         before, _, rest = page.read_text().partition(begin)
         _, _, after = rest.partition(end)
