@@ -8,12 +8,12 @@ import (
 	run "github.com/jubako/jubako/pkg/step"
 )
 
-// advice spells the remedies for a failure of the step.
-func (l *Layer) advice() run.Advice {
+// advice spells the remedies for a failure of the step, whose processes may have bound bytes of memory each; 0 is without bound.
+func (l *Layer) advice(bound int64) run.Advice {
 	re := regexp.MustCompile
 	a := run.Advice{Table: "[[tool.jubako.step]]", Without: "take the step out", Workdir: l.o.Workdir,
 		Timeout: fmt.Sprintf("does it wait for an answer, or for a network that it does not have? Else give it more time: timeout = \"…\" in step %s", l.o.Name)}
-	if bound := l.memory(); bound > 0 {
+	if bound > 0 {
 		memory := fmt.Sprintf("each of its processes may have %d MiB: memory = \"…\" in step %s", bound>>20, l.o.Name)
 		a.More = append(a.More, run.Cause{Pattern: re(`MemoryError|(?i:cannot allocate memory|out of memory|heap limit)|bad_alloc`),
 			Remedy: func([]string, string) string { return memory }})

@@ -200,8 +200,9 @@ func (l *Layer) secrets() ([]run.Secret, error) {
 }
 
 func (l *Layer) command(trees []string, secrets []run.Secret) run.Command {
+	memory := l.memory()
 	c := run.Command{Trees: trees, Argv: l.o.Command, Env: l.env, Dir: l.o.Dir, Secrets: slices.Clone(l.o.StepEnv), Writable: l.o.Writable, Network: l.o.Network, Watch: len(l.o.StepKeys) > 0,
-		Timeout: l.o.Timeout, MemoryLimit: l.memory(), Store: l.o.Store, Rung: l.o.Rung, Log: l.o.Log, Advice: l.advice()}
+		Timeout: l.o.Timeout, MemoryLimit: memory, Store: l.o.Store, Rung: l.o.Rung, Log: l.o.Log, Advice: l.advice(memory)}
 	var env []string
 	for _, s := range secrets {
 		c.Secrets = append(c.Secrets, s.Name+"="+s.Value)
