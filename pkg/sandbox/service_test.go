@@ -65,13 +65,18 @@ func (w *world) service(script, word string, what func(context.Context, *sandbox
 	return out.String(), err
 }
 
-// freePort is a TCP port that nobody listens on. A service may share this machine's network.
+// freePort is a TCP port that nobody listens on, kept until the test ends for those who ask for it by its number: a service may
+// share this machine's network. It is bound with SO_REUSEADDR and never listens, so the kernel gives it to nobody else.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	must(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Cleanup(func() { must(t, syscall.Close(fd)) })
+	must(t, syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1))
+	must(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	at, err := syscall.Getsockname(fd)
+	must(t, err)
+	return at.(*syscall.SockaddrInet4).Port
 }
 
 func testService(w *world) {
@@ -108,13 +113,15 @@ func testService(w *world) {
 		w.t.Errorf("%v %q", err, out)
 	}
 	// As in a container of an engine, a loopback of its own is not to be reached from outside.
-	_, err = w.service(fmt.Sprintf("serve 127.0.0.1:%d", port), "listening", func(ctx context.Context, s *sandbox.Service) {
+	out, err = w.service(fmt.Sprintf("serve 127.0.0.1:%d", port), "listening", func(ctx context.Context, s *sandbox.Service) {
 		defer stop(s)
 		if _, err := s.Dial(ctx, port); (err == nil) != s.HostNetwork {
 			w.t.Errorf("its loopback: %v", err)
 		}
 	})
-	must(w.t, err)
+	if err != nil {
+		w.t.Fatalf("%v\n%s", err, out)
+	}
 	if hostNetwork {
 		w.clean()
 		return
