@@ -3,7 +3,7 @@
 // Changes says what one view holds beyond another.
 //
 // Layers come from strangers. Nothing that a tar says makes this package write outside the tree that it fills: see
-// unpacker. It imports fstree and cas.
+// unpacker. It imports fstree, cas and inflate.
 package rootfs
 
 import (
@@ -17,10 +17,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync"
 	"time"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/jubako/jubako/pkg/cas"
 )
@@ -59,19 +61,45 @@ func Unpack(ctx context.Context, store *cas.Store, groups []Group, limits Limits
 	if limits == (Limits{}) {
 		limits = DefaultLimits
 	}
-	var dirs []string
+	dirs := make([]string, len(groups))
+	each, ctx := errgroup.WithContext(ctx)
+	each.SetLimit(runtime.GOMAXPROCS(0))
 	for i, g := range groups {
-		key, err := treeKey(g, i == 0)
-		if err != nil {
-			return nil, err
-		}
-		dir := store.TreePath(key)
-		if err := ensure(ctx, store, dir, g, i == 0, limits); err != nil {
-			return nil, err
-		}
-		dirs = append(dirs, dir)
+		each.Go(func() (err error) {
+			dirs[i], err = unpack(ctx, store, g, i == 0, limits)
+			return err
+		})
+	}
+	if err := each.Wait(); err != nil {
+		return nil, err
 	}
 	return dirs, nil
+}
+
+// UnpackLowest makes the tree of a group for an Unpack to come, where it is the lowest.
+func UnpackLowest(ctx context.Context, store *cas.Store, g Group) error {
+	_, err := unpack(ctx, store, g, true, DefaultLimits)
+	return err
+}
+
+// UnpackUpper makes the tree of a group for an Unpack to come, where it lies upon others.
+func UnpackUpper(ctx context.Context, store *cas.Store, g Group) error {
+	_, err := unpack(ctx, store, g, false, DefaultLimits)
+	return err
+}
+
+func unpack(ctx context.Context, store *cas.Store, g Group, lowest bool, limits Limits) (string, error) {
+	key, err := treeKey(g, lowest)
+	if err != nil {
+		return "", err
+	}
+	dir := store.TreePath(key)
+	return dir, place(store, dir, func(tree string) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return unpackGroup(ctx, tree, g, lowest, limits)
+	})
 }
 
 // treeKey names a tree by what it depends on. The user is part of it: in a user namespace with a single id, files of
@@ -88,10 +116,6 @@ func treeKey(g Group, lowest bool) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-func ensure(ctx context.Context, store *cas.Store, dir string, g Group, lowest bool, limits Limits) error {
-	return place(store, dir, func(tree string) error { return unpackGroup(ctx, tree, g, lowest, limits) })
-}
-
 // Place gives a tree that fill makes, in the folder that it is handed, unless the cache holds the one of that key. What of it
 // depends on whom it belongs to is to be part of the key. Like Unpack it may run in any number of processes at once.
 func Place(store *cas.Store, key string, fill func(dir string) error) (string, error) {
@@ -100,7 +124,13 @@ func Place(store *cas.Store, key string, fill func(dir string) error) (string, e
 	return dir, place(store, dir, fill)
 }
 
+// placing is the trees that this process is at work on: whoever wants one of them waits for it.
+var placing sync.Map // folder to *sync.Mutex
+
 func place(store *cas.Store, dir string, fill func(dir string) error) (err error) {
+	mu, _ := placing.LoadOrStore(dir, new(sync.Mutex))
+	mu.(*sync.Mutex).Lock()
+	defer mu.(*sync.Mutex).Unlock()
 	if fi, err := os.Lstat(dir); err == nil && fi.IsDir() {
 		now := time.Now()
 		_ = os.Chtimes(dir, now, now) // the last use, for Prune; a read-only cache still serves
@@ -152,7 +182,7 @@ func unpackLayer(ctx context.Context, u *unpacker, l Layer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, rc.Close()) }()
-	plain, err := inflate(rc)
+	plain, err := decompress(rc)
 	if err != nil {
 		return err
 	}
@@ -171,16 +201,16 @@ func unpackLayer(ctx context.Context, u *unpacker, l Layer) (err error) {
 	return nil
 }
 
-// inflate finds the compression by its magic number.
-func inflate(r io.Reader) (io.ReadCloser, error) {
-	br := bufio.NewReaderSize(r, 64<<10)
+// decompress finds the compression by its magic number.
+func decompress(r io.Reader) (io.ReadCloser, error) {
+	br := bufio.NewReader(r)
 	magic, err := br.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	switch {
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
-		return gzip.NewReader(br)
+		return newGunzip(br), nil
 	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
 		d, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(128<<20))
 		if err != nil {
