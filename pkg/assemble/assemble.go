@@ -30,6 +30,8 @@ func Build(ctx context.Context, t Tools, s Spec) (_ *Result, err error) {
 	}
 	// The base's blobs are read until the last place has them.
 	defer func() { err = errors.Join(err, b.in.base.Close()) }()
+	b.ahead = b.lookAhead(ctx)
+	defer b.ahead.close()
 	all, res, err := b.assemble(ctx)
 	if err != nil {
 		return nil, err
@@ -48,6 +50,7 @@ type builder struct {
 	in       *inputs
 	remote   *remoteCache
 	travels  attachments
+	ahead    *ahead            // nil where nothing is made
 	dry      bool              // nothing is made: see Plan
 	lowers   map[string]*lower // by platform
 	warned   sync.Mutex

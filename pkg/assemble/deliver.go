@@ -32,9 +32,9 @@ func (b *builder) deliver(ctx context.Context, all artifacts, res *Result) error
 		return nil
 	}
 	var err error
-	res.Push, err = output.Push(ctx, output.PushOptions{Client: b.Registry, Jobs: b.spec.Jobs, Earlier: b.remote.seen(), Holds: b.holds, Progress: func(blob output.Blob, done int64) {
-		b.Report(Event{Kind: Progress, Name: "push " + blob.Name, Done: done, Total: blob.Size})
-	}, Attach: b.attachOptions}, all[b.spec.Compression.For(toPush)], b.spec.Tags)
+	o := b.pushOptions()
+	o.Earlier, o.Attach, o.Ahead = b.remote.seen(), b.attachOptions, b.ahead.uploads
+	res.Push, err = output.Push(ctx, o, all[b.spec.Compression.For(toPush)], b.spec.Tags)
 	if err != nil {
 		return err
 	}
@@ -52,6 +52,12 @@ func (b *builder) deliver(ctx context.Context, all artifacts, res *Result) error
 	}
 	b.Report(Event{Kind: Pushed, Text: PushText(res.Push), Size: res.Push.Bytes})
 	return nil
+}
+
+func (b *builder) pushOptions() output.PushOptions {
+	return output.PushOptions{Client: b.Registry, Jobs: b.spec.Jobs, Holds: b.holds, Progress: func(blob output.Blob, done int64) {
+		b.Report(Event{Kind: Progress, Name: "push " + blob.Name, Done: done, Total: blob.Size})
+	}}
 }
 
 // heldRecords is the namespace in the cache where a registry and a blob lead to a repository that was given the blob: another

@@ -103,6 +103,9 @@ func (b *builder) lowerOn(ctx context.Context, img *base.Image, facts *base.Fact
 	if l.maker, err = b.maker(ctx, l); err != nil {
 		return nil, err
 	}
+	if b.ahead != nil {
+		l.maker.ahead = func(m madeLayer) { b.ahead.made(l, m) }
+	}
 	l.made, err = l.maker.makeAll(ctx, list)
 	return l, err
 }

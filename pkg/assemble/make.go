@@ -63,7 +63,9 @@ type maker struct {
 	encoders    *tarlayer.Encoders
 	remote      *remoteCache
 	// see is shown a layer's whole tree while it is written; it may be nil.
-	see     func(context.Context, *fstree.Tree) error
+	see func(context.Context, *fstree.Tree) error
+	// ahead is told of a layer that was made; it may be nil.
+	ahead   func(madeLayer)
 	report  func(Event)
 	now     func() time.Time
 	written sync.Map // by layer's name: *atomic.Int64, bytes so far
@@ -228,7 +230,9 @@ func (m *maker) makeAll(ctx context.Context, list []layers.Layer) ([]madeLayer, 
 				if err := ctx.Err(); err != nil {
 					return errors.Join(err, list[i].Close())
 				}
-				made[i], err = m.make(ctx, list[i])
+				if made[i], err = m.make(ctx, list[i]); err == nil {
+					m.ready(made[i])
+				}
 				if left[r].Add(-1) == 0 {
 					m.report(Event{Kind: Ended, Name: list[i].Name()})
 				}
@@ -241,6 +245,13 @@ func (m *maker) makeAll(ctx context.Context, list []layers.Layer) ([]madeLayer, 
 		m.finished(made[run.from:run.to]...)
 	}
 	return made, g.Wait()
+}
+
+// ready passes on what was made, and not found.
+func (m *maker) ready(made madeLayer) {
+	if made.state == Made && m.ahead != nil {
+		m.ahead(made)
+	}
 }
 
 // span is a range of a list.

@@ -33,8 +33,7 @@ func (b *builder) withCommands(ctx context.Context, l *lower) ([]madeLayer, erro
 	}
 	s := &stage{b: b, at: l, host: l, made: slices.Clone(l.made), below: l.made}
 	c := b.spec.Project.Config
-	static := !c.Staticfiles.Off && (l.layout.Django || c.Staticfiles.Set)
-	if len(c.Steps) > 0 || static || c.Bytecode {
+	if b.runsCommands(l) {
 		if err := s.settle(ctx); err != nil {
 			return nil, err
 		}
@@ -44,7 +43,7 @@ func (b *builder) withCommands(ctx context.Context, l *lower) ([]madeLayer, erro
 			return nil, err
 		}
 	}
-	if static {
+	if b.collects(l) {
 		if err := s.add(ctx, "collectstatic", func() (layers.Watched, error) { return b.staticLayer(s) }); err != nil {
 			return nil, err
 		}
@@ -56,6 +55,23 @@ func (b *builder) withCommands(ctx context.Context, l *lower) ([]madeLayer, erro
 	}
 	l.commanded = s.made
 	return s.made, nil
+}
+
+// collects says whether the static files are collected.
+func (b *builder) collects(l *lower) bool {
+	c := b.spec.Project.Config.Staticfiles
+	return !c.Off && (l.layout.Django || c.Set)
+}
+
+func (b *builder) runsCommands(l *lower) bool {
+	c := b.spec.Project.Config
+	return len(c.Steps) > 0 || c.Bytecode || b.collects(l)
+}
+
+// atHome says whether this machine can run what is in an image.
+func (b *builder) atHome(l *lower) bool {
+	p := l.image.Platform
+	return p.Architecture == b.Host.Architecture && p.OS == b.Host.OS
 }
 
 // stage is where the layers that commands make are put upon one another: those of a platform, and those that they run in,
@@ -74,10 +90,10 @@ type stage struct {
 // base for this machine, since what a step makes does not depend on the architecture.
 func (s *stage) settle(ctx context.Context) error {
 	b := s.b
-	if p := s.at.image.Platform; p.Architecture != b.Host.Architecture || p.OS != b.Host.OS {
+	if !b.atHome(s.at) {
 		host, err := b.lower(ctx, v1.Platform{OS: b.Host.OS, Architecture: b.Host.Architecture})
 		if err != nil {
-			return hint.Wrap(fmt.Errorf("the commands for %s run on the base for this machine (%s): %w", p, b.Host, err),
+			return hint.Wrap(fmt.Errorf("the commands for %s run on the base for this machine (%s): %w", s.at.image.Platform, b.Host, err),
 				"build where the platform is at home, or leave them out: [tool.jubako] staticfiles = false, step = []")
 		}
 		all, err := b.withCommands(ctx, host)
@@ -116,6 +132,7 @@ func (s *stage) add(ctx context.Context, what string, layer func() (layers.Watch
 	if err != nil {
 		return err
 	}
+	s.at.maker.ready(made)
 	s.at.maker.finished(made)
 	if made.Files == 0 {
 		s.b.warn(what + " wrote nothing that the source does not hold already")

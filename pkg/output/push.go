@@ -8,10 +8,8 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -24,9 +22,6 @@ import (
 	"github.com/jubako/jubako/pkg/patience"
 	"github.com/jubako/jubako/pkg/regclient"
 )
-
-// blobAttempts is how often a blob's upload is begun, since an upload that broke off cannot be gone on with.
-const blobAttempts = 4
 
 // PushOptions says how to push.
 type PushOptions struct {
@@ -46,6 +41,18 @@ type PushOptions struct {
 	// Attach gives what travels with the image outside of it. It is called once the tags have moved, where the image is new in a
 	// repository, and may be nil.
 	Attach func() AttachOptions
+	// Ahead is what has gone up before; it may be nil. Push waits for it.
+	Ahead *Ahead
+}
+
+func (o PushOptions) withDefaults() PushOptions {
+	if o.Jobs <= 0 {
+		o.Jobs = 4
+	}
+	if o.Sleep == nil {
+		o.Sleep = patience.Sleep
+	}
+	return o
 }
 
 // Earlier is what a reference leads to in a registry.
@@ -65,12 +72,8 @@ type PushResult struct {
 // Push brings the artifact to every reference. Tags move last of all, when every blob and every manifest is at its place in
 // every registry: a push that fails or is interrupted before that has moved none.
 func Push(ctx context.Context, o PushOptions, a Artifact, refs []name.Reference) (PushResult, error) {
-	if o.Jobs <= 0 {
-		o.Jobs = 4
-	}
-	if o.Sleep == nil {
-		o.Sleep = patience.Sleep
-	}
+	o = o.withDefaults()
+	o.Ahead.wait()
 	pushers, err := preparePushers(ctx, o, a, refs)
 	if err != nil {
 		return PushResult{}, err
@@ -99,7 +102,23 @@ func sum(pushers []*pusher) (res PushResult) {
 
 // preparePushers makes a pusher for every repository and asks, at once, where all references lead.
 func preparePushers(ctx context.Context, o PushOptions, a Artifact, refs []name.Reference) ([]*pusher, error) {
-	var all []*pusher
+	all := pushersOf(o, refs)
+	g, ctx := errgroup.WithContext(ctx)
+	for _, p := range all {
+		g.Go(func() error {
+			o.Ahead.tell(p)
+			err := p.connect(ctx, a.blobs())
+			if err == nil {
+				err = p.look(ctx, a)
+			}
+			return regclient.Explain(err, "pushing to "+p.repo.Name())
+		})
+	}
+	return all, g.Wait()
+}
+
+// pushersOf makes a pusher for each of the references' repositories.
+func pushersOf(o PushOptions, refs []name.Reference) (all []*pusher) {
 	for _, ref := range refs {
 		same := func(p *pusher) bool { return p.repo.Name() == ref.Context().Name() }
 		at := slices.IndexFunc(all, same)
@@ -112,17 +131,7 @@ func preparePushers(ctx context.Context, o PushOptions, a Artifact, refs []name.
 		}
 		all[at].refs = append(all[at].refs, ref)
 	}
-	g, ctx := errgroup.WithContext(ctx)
-	for _, p := range all {
-		g.Go(func() error {
-			err := p.connect(ctx, a)
-			if err == nil {
-				err = p.look(ctx, a)
-			}
-			return regclient.Explain(err, "pushing to "+p.repo.Name())
-		})
-	}
-	return all, g.Wait()
+	return all
 }
 
 // moveTags points every reference to the artifact. Where one fails, the error says which have moved before it.
@@ -179,6 +188,8 @@ type pusher struct {
 
 	// known are the blobs that an image in the repository is made of: they are there.
 	known map[v1.Hash]bool
+	// ahead are those of known that have gone up before, and are counted.
+	ahead map[v1.Hash]bool
 
 	mu  sync.Mutex
 	res PushResult
@@ -188,13 +199,13 @@ type pusher struct {
 const maxScopes = 9
 
 // connect finds out how the registry wants to be spoken to.
-func (p *pusher) connect(ctx context.Context, a Artifact) error {
+func (p *pusher) connect(ctx context.Context, blobs []Blob) error {
 	auth, err := authn.Resolve(ctx, p.o.Client.Keychain(), p.repo)
 	if err != nil {
 		return err
 	}
 	scopes := []string{p.repo.Scope(transport.PushScope)}
-	for _, b := range a.blobs() {
+	for _, b := range blobs {
 		if from := p.mountable(b); from != nil && !slices.Contains(scopes, from.Scope(transport.PullScope)) && len(scopes) < maxScopes {
 			scopes = append(scopes, from.Scope(transport.PullScope))
 		}
@@ -254,7 +265,9 @@ func (p *pusher) pushBlobs(ctx context.Context, blobs []Blob) error {
 	g.SetLimit(p.o.Jobs)
 	for _, b := range blobs {
 		if p.known[b.Digest] {
-			p.count(func(r *PushResult) { r.Present++ })
+			if !p.ahead[b.Digest] {
+				p.count(func(r *PushResult) { r.Present++ })
+			}
 			continue
 		}
 		g.Go(func() error { return p.pushBlob(ctx, b) })
@@ -271,12 +284,15 @@ func (p *pusher) put(ctx context.Context, a Artifact, ref string, b []byte, medi
 	}
 	var doubtful []Blob
 	for _, blob := range a.blobs() {
-		if p.known[blob.Digest] {
-			doubtful = append(doubtful, blob)
+		if !p.known[blob.Digest] {
+			continue
+		}
+		doubtful = append(doubtful, blob)
+		if !p.ahead[blob.Digest] {
+			p.res.Present--
 		}
 	}
 	clear(p.known)
-	p.res.Present -= len(doubtful)
 	if err := p.pushBlobs(ctx, doubtful); err != nil {
 		return err
 	}
@@ -300,142 +316,6 @@ func (p *pusher) do(req *http.Request, want ...int) (*http.Response, error) {
 	}
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
 	return resp, nil
-}
-
-// pushBlob brings one blob, in as many attempts as passing faults need.
-func (p *pusher) pushBlob(ctx context.Context, b Blob) error {
-	wait := time.Second
-	for attempt := 1; ; attempt++ {
-		err := p.tryBlob(ctx, b)
-		up, cut := errors.AsType[*uploadError](err)
-		if !cut || attempt == blobAttempts || ctx.Err() != nil || !passing(up.error) || up.after > maxRetryAfter {
-			return err
-		}
-		if err := p.o.Sleep(ctx, max(wait, up.after)); err != nil {
-			return err
-		}
-		wait *= 2
-	}
-}
-
-// uploadError is a failed upload. It alone is tried again here: requests that can be repeated as they are have been
-// repeated by the client's transport.
-type uploadError struct {
-	error
-	after time.Duration // what the registry asks to wait
-}
-
-func (e *uploadError) Unwrap() error { return e.error }
-
-// maxRetryAfter is the longest wait that a registry is granted.
-const maxRetryAfter = 30 * time.Second
-
-// passing says whether another attempt may fare better: a fault of the server's or of the connection, not of the blob.
-func passing(err error) bool {
-	if te, ok := errors.AsType[*transport.Error](err); ok {
-		return te.StatusCode >= 500 || te.StatusCode == http.StatusTooManyRequests || te.StatusCode == http.StatusRequestTimeout
-	}
-	_, isURL := errors.AsType[*url.Error](err)
-	return isURL
-}
-
-func (p *pusher) tryBlob(ctx context.Context, b Blob) error {
-	start := p.url("/blobs/uploads/")
-	var begun *http.Response
-	if from := p.mountable(b); from != nil {
-		mount := *start
-		mount.RawQuery = url.Values{"mount": {b.Digest.String()}, "from": {from.RepositoryStr()}}.Encode()
-		resp, err := p.start(ctx, &mount)
-		switch {
-		case err == nil && resp.StatusCode == http.StatusCreated:
-			p.count(func(r *PushResult) { r.Mounted++ })
-			return nil
-		case err == nil:
-			begun = resp // not mounted: the registry waits for the blob
-		case resp == nil || resp.StatusCode >= 500:
-			return err
-		}
-		// Some registries refuse a mount that others answer with an upload, where the other repository is not readable.
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, p.url("/blobs/%s", b.Digest).String(), nil)
-	if err != nil {
-		return err
-	}
-	resp, err := p.do(req, http.StatusOK)
-	if err == nil {
-		p.count(func(r *PushResult) { r.Present++ }) // an upload that was begun lapses
-		return nil
-	}
-	if resp == nil || resp.StatusCode != http.StatusNotFound {
-		return err
-	}
-	if begun == nil {
-		if begun, err = p.start(ctx, start); err != nil {
-			return err
-		}
-	}
-	return p.upload(ctx, b, begun)
-}
-
-// start begins an upload, or mounts.
-func (p *pusher) start(ctx context.Context, at *url.URL) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-	return p.do(req, http.StatusCreated, http.StatusAccepted)
-}
-
-// upload sends the whole blob to the place that the registry has given (distribution-spec, "Pushing a blob monolithically").
-func (p *pusher) upload(ctx context.Context, b Blob, started *http.Response) error {
-	at, err := started.Request.URL.Parse(started.Header.Get("Location"))
-	if err != nil {
-		return fmt.Errorf("reading the place that the registry gives for an upload: %w", err)
-	}
-	q := at.Query()
-	q.Set("digest", b.Digest.String())
-	at.RawQuery = q.Encode()
-	body, err := b.verified(ctx)
-	if err != nil {
-		return &blobError{err}
-	}
-	defer body.Close()
-	reader := &uploadReader{r: body, report: func(n int64) {
-		if p.o.Progress != nil {
-			p.o.Progress(b, n)
-		}
-	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, at.String(), reader)
-	if err != nil {
-		return err
-	}
-	req.ContentLength = b.Size
-	req.Header.Set("Content-Type", "application/octet-stream")
-	req.Header.Set("Content-Length", strconv.FormatInt(b.Size, 10))
-	resp, err := p.do(req, http.StatusCreated)
-	if err != nil {
-		if e := reader.fault.Load(); e != nil {
-			return e // whatever the registry has made of a body that broke off
-		}
-		failed := &uploadError{error: err}
-		if resp != nil {
-			failed.after, _ = patience.RetryAfter(resp)
-		}
-		return fmt.Errorf("blob %s (%s): %w", b.Digest, b.Name, failed)
-	}
-	if err := sameDigest(resp, b.Digest); err != nil {
-		return fmt.Errorf("blob %s (%s): %w", b.Digest, b.Name, err)
-	}
-	p.count(func(r *PushResult) { r.Pushed++; r.Bytes += b.Size })
-	return nil
-}
-
-// sameDigest refuses a registry that has stored something else than what it was sent.
-func sameDigest(resp *http.Response, want v1.Hash) error {
-	if got := resp.Header.Get("Docker-Content-Digest"); got != "" && got != want.String() {
-		return fmt.Errorf("the registry says that it has stored %s", got)
-	}
-	return nil
 }
 
 func (p *pusher) count(f func(*PushResult)) {
@@ -465,27 +345,4 @@ func (p *pusher) putManifest(ctx context.Context, ref string, b []byte, mediaTyp
 	}
 	p.refers = resp.Header.Get("OCI-Subject") != ""
 	return sameDigest(resp, digest)
-}
-
-// uploadReader reports how much was read through it, and marks what goes wrong in reading.
-type uploadReader struct {
-	r      io.Reader
-	n, at  int64
-	report func(int64)
-	fault  atomic.Pointer[blobError] // the body may still be read when the answer is there
-}
-
-func (r *uploadReader) Read(p []byte) (int, error) {
-	const step = 256 << 10
-	n, err := r.r.Read(p)
-	if r.n += int64(n); r.n-r.at >= step || err != nil {
-		r.at = r.n
-		r.report(r.n)
-	}
-	if err != nil && err != io.EOF {
-		fault := &blobError{err}
-		r.fault.Store(fault)
-		return n, fault
-	}
-	return n, err
 }

@@ -1,0 +1,153 @@
+package output
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// TestAhead: what has gone up before goes up once, and is counted as what it was.
+func TestAhead(t *testing.T) {
+	var uploads atomic.Int32
+	count := func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/blobs/uploads/") {
+			uploads.Add(1)
+		}
+		return false
+	}
+	onEach(t, count, func(t *testing.T, host string) {
+		uploads.Store(0)
+		o, _ := options()
+		a := Single(testImage(t, OCI, amd64))
+		refs := []name.Reference{ref(t, host+"/team/app:1"), ref(t, host+"/team/app:latest"), ref(t, host+"/team/other:1")}
+		o.Ahead = NewAhead(t.Context(), o, refs)
+		blobs := a.blobs()
+		o.Ahead.Push(blobs[0])
+		o.Ahead.wait()
+		if uploads.Load() != 1 {
+			t.Errorf("%d uploads before the push", uploads.Load())
+		}
+		if at(t, refs[0]) != (v1.Hash{}) {
+			t.Error("a tag has moved")
+		}
+		res, err := Push(t.Context(), o, a, refs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var size int64
+		for _, b := range blobs {
+			size += b.Size
+		}
+		there := res.Mounted + res.Present // in the other repository: not every registry mounts
+		res.Mounted, res.Present = 0, 0
+		if d := cmp.Diff(PushResult{Pushed: 3, Bytes: size}, res); d != "" || uploads.Load() != 3 || there != 3 {
+			t.Errorf("%d uploads, %d there, %s", uploads.Load(), there, d)
+		}
+		for _, r := range refs {
+			if at(t, r) != a.Digest {
+				t.Errorf("%s does not lead there", r)
+			}
+		}
+		// What a registry holds already is there, and not pushed.
+		again := NewAhead(t.Context(), o, refs[:1])
+		again.Push(blobs[0])
+		next := Single(testImage(t, OCI, amd64, "base of amd64", "changed"))
+		o.Ahead = again
+		if res, err = Push(t.Context(), o, next, refs[:1]); err != nil || res.Pushed != 2 || res.Present != 1 {
+			t.Errorf("%+v, %v", res, err)
+		}
+	})
+}
+
+// TestAheadOfNothing: what fails ahead is no error, and is done by Push.
+func TestAheadOfNothing(t *testing.T) {
+	var down atomic.Bool
+	fault := func(w http.ResponseWriter, r *http.Request) bool {
+		if down.Load() && strings.Contains(r.URL.Path, "/blobs/") {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return true
+		}
+		return false
+	}
+	onEach(t, fault, func(t *testing.T, host string) {
+		o, _ := options()
+		a := Single(testImage(t, OCI, amd64))
+		refs := []name.Reference{ref(t, host+"/team/app:1")}
+		down.Store(true)
+		o.Ahead = NewAhead(t.Context(), o, refs)
+		for _, b := range a.blobs() {
+			o.Ahead.Push(b)
+		}
+		o.Ahead.wait()
+		down.Store(false)
+		if res, err := Push(t.Context(), o, a, refs); err != nil || res.Pushed != 3 || at(t, refs[0]) != a.Digest {
+			t.Errorf("%+v, %v", res, err)
+		}
+	})
+}
+
+// TestAheadOfLoss: a registry that has lost by then what went up before gets it again.
+func TestAheadOfLoss(t *testing.T) {
+	var lost atomic.Pointer[v1.Hash]
+	fault := func(w http.ResponseWriter, r *http.Request) bool {
+		d := lost.Load()
+		if d == nil || r.Method != http.MethodPut || !strings.Contains(r.URL.Path, "/manifests/") {
+			return false
+		}
+		lost.Store(nil)
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, `{"errors": [{"code": "MANIFEST_BLOB_UNKNOWN"}]}`)
+		return true
+	}
+	onEach(t, fault, func(t *testing.T, host string) {
+		o, _ := options()
+		a := Single(testImage(t, OCI, amd64))
+		refs := []name.Reference{ref(t, host+"/team/app:1")}
+		o.Ahead = NewAhead(t.Context(), o, refs)
+		blob := a.blobs()[0]
+		o.Ahead.Push(blob)
+		o.Ahead.wait()
+		lost.Store(&blob.Digest)
+		if res, err := Push(t.Context(), o, a, refs); err != nil || res.Present < 0 || at(t, refs[0]) != a.Digest {
+			t.Errorf("%+v, %v", res, err)
+		}
+	})
+}
+
+// TestAheadStops: nothing is under way once it was stopped.
+func TestAheadStops(t *testing.T) {
+	begun, ended := make(chan struct{}, 8), make(chan struct{}, 8)
+	slow := func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodHead {
+			return false
+		}
+		begun <- struct{}{}
+		<-r.Context().Done()
+		ended <- struct{}{}
+		return true
+	}
+	onEach(t, slow, func(t *testing.T, host string) {
+		o, _ := options()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		a := NewAhead(ctx, o, []name.Reference{ref(t, host+"/team/app:1")})
+		for _, b := range Single(testImage(t, OCI, amd64)).blobs() {
+			a.Push(b)
+		}
+		<-begun
+		a.Stop()
+		<-ended
+		if len(a.done[a.pushers[0]]) > 0 {
+			t.Error("something has gone up")
+		}
+	})
+	var none *Ahead
+	none.Stop()
+}
