@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"archive/tar"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -24,7 +25,7 @@ const (
 	// userxattr mount option).
 	opaqueAttr = "user.overlay.opaque"
 
-	maxLinks = 40   // symlinks followed on the way to one path, as in the kernel
+	maxLinks = 40   // symlinks followed in the place of one component
 	maxDepth = 200  // components of a path; each costs a system call or two
 	maxMemo  = 4096 // directories whose resolution is remembered
 )
@@ -155,16 +156,9 @@ func cleanName(name string) (string, error) {
 // enter makes dir the current directory, with those above it where they are missing, and gives its path without
 // symlinks.
 func (u *unpacker) enter(dir string) (string, error) {
-	resolved, ok := u.memo[dir]
-	if !ok {
-		var err error
-		if resolved, err = u.resolve(dir); err != nil {
-			return "", err
-		}
-		if len(u.memo) >= maxMemo {
-			clear(u.memo)
-		}
-		u.memo[dir] = resolved
+	resolved, err := u.resolve(dir)
+	if err != nil {
+		return "", err
 	}
 	if u.dir != nil && u.dirPath == resolved {
 		return resolved, nil
@@ -178,10 +172,31 @@ func (u *unpacker) enter(dir string) (string, error) {
 	return resolved, nil
 }
 
-// resolve walks to a directory with the tree as the root, and makes what is missing.
+// resolve walks to a directory with the tree as the root, and makes what is missing. A walk begins where an earlier one has
+// led: most directories lie in one that was just resolved.
 func (u *unpacker) resolve(dir string) (string, error) {
-	rest := strings.Split(dir, "/")
-	at, links := ".", 0
+	if resolved, ok := u.memo[dir]; ok || dir == "." {
+		return cmp.Or(resolved, dir), nil
+	}
+	above, err := u.resolve(path.Dir(dir))
+	if err != nil {
+		return "", err
+	}
+	resolved, err := u.walk(above, dir)
+	if err != nil {
+		return "", err
+	}
+	if len(u.memo) >= maxMemo {
+		clear(u.memo)
+	}
+	u.memo[dir] = resolved
+	return resolved, nil
+}
+
+// walk takes the last step to dir, from where the one above it is.
+func (u *unpacker) walk(at, dir string) (string, error) {
+	rest := []string{path.Base(dir)}
+	links := 0
 	for len(rest) > 0 {
 		name := rest[0]
 		rest = rest[1:]
@@ -194,7 +209,7 @@ func (u *unpacker) resolve(dir string) (string, error) {
 		}
 		next := path.Join(at, name)
 		if strings.Count(next, "/") >= maxDepth {
-			return "", fmt.Errorf("/%s leads too deep", dir)
+			return "", fmt.Errorf("/%s leads too deep", next)
 		}
 		fi, err := u.root.Lstat(next)
 		switch {
@@ -336,10 +351,12 @@ func (u *unpacker) file(name string, hdr *tar.Header, content io.Reader) error {
 	if u.contentLeft -= hdr.Size; u.contentLeft < 0 {
 		return errors.New("its layers hold more bytes than any image should")
 	}
-	if _, err := u.vacate(name); err != nil {
-		return err
-	}
 	f, err := u.dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		if _, err = u.vacate(name); err == nil {
+			f, err = u.dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		}
+	}
 	if err != nil {
 		return err
 	}

@@ -102,6 +102,7 @@ class Bench:
         return self.build(c, c.name, sample=sample)
 
     def cold(self, c, n, sample):
+        c.forget()
         return self.build(c, f"{c.name}-cold{n}", sample=sample, cold=True)
 
     def nothing(self, c, n, sample):
@@ -244,6 +245,7 @@ class Bench:
                     say(f"  {n or 'warm-up':>7} {c.name:<16} {row['wall']:8.3f} s  cpu {row['cpu']:7.2f} s  up {row['up'] / 1e6:8.3f} MB  down {row['down'] / 1e6:8.3f} MB"
                         f"  {row['requests']:4} requests" + (f"  peak {row['peak'] / 1e6:.0f} MB" if not n else ""))
                 self.sweep()
+            subprocess.run(["rm", "-rf", *glob.glob(self.world.work + "/of-*/forgotten")], check=True)
             if scenario in HEAVY and scenario != scenarios[-1]:
                 self.tidy([c for c in taking if c.hoards])
         return rows

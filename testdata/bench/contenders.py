@@ -1,8 +1,10 @@
 """Who is measured: each knows how to build and push the project in its folder, and how to forget all that it keeps on the disk."""
 
+import glob
 import os
 import shutil
 import subprocess
+import tempfile
 
 CONFIG = {
     "env": {"PATH": "/app/.venv/bin:/usr/local/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -46,6 +48,9 @@ class Contender:
         """Makes this a machine that has never built anything."""
         raise NotImplementedError
 
+    def forget(self):
+        """Brings to mind nothing that was made, where the command of a cold build does not see to that."""
+
 
 class Jubako(Contender):
     def __init__(self, world, name, title, more=()):
@@ -62,6 +67,14 @@ class Jubako(Contender):
 
     def wipe(self):
         shutil.rmtree(self.dir + "/cache", ignore_errors=True)
+
+    def forget(self):
+        """The trees that layers were unpacked into, but for the base's, which was downloaded. They are moved, since a file system is slow
+        for a while after many files have been removed."""
+        for tree in glob.glob(self.dir + "/cache/trees/*"):
+            if not os.path.exists(tree + "/usr/local/bin"):
+                os.makedirs(self.dir + "/forgotten", exist_ok=True)
+                os.rename(tree, tempfile.mkdtemp(dir=self.dir + "/forgotten"))
 
 
 class JubakoVenv(Jubako):
