@@ -51,9 +51,7 @@ func (a *app) push(ctx context.Context, source string, to []string, jobs int) (e
 	if err != nil {
 		return err
 	}
-	res, err := output.Push(ctx, output.PushOptions{Client: client, Jobs: jobs, Progress: func(b output.Blob, done int64) {
-		a.term.report(assemble.Event{Kind: assemble.Progress, Name: "push " + b.Name, Done: done, Total: b.Size})
-	}}, artifact, refs)
+	res, err := output.Push(ctx, output.PushOptions{Client: client, Jobs: jobs, Progress: assemble.PushProgress(a.term.report)}, artifact, refs)
 	if err != nil {
 		return err
 	}

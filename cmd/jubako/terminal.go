@@ -246,13 +246,24 @@ func (t *terminal) draw(b *strings.Builder) {
 				amount += fmt.Sprintf(", %s/s", size(int64(float64(e.Done)/secs)))
 			}
 		}
-		line := fmt.Sprintf("%-12s %-8s %-34s %s  %.1f s", e.Name, assemble.Making, e.Text, amount, secs)
+		line := fmt.Sprintf("%-12s %-8s %-34s %s  %.1f s", e.Name, doing(e.Name), e.Text, amount, secs)
 		if len(line) > t.width-1 {
 			line = line[:t.width-1]
 		}
 		b.WriteString(line + "\n")
 		t.drawn++
 	}
+}
+
+// doing is what goes on under the name of a live line.
+func doing(name string) string {
+	switch name {
+	case downloads:
+		return "loading"
+	case assemble.Pushing:
+		return "sending"
+	}
+	return string(assemble.Making)
 }
 
 // finish takes the live lines away, before the result or an error is printed.

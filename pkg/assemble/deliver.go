@@ -55,9 +55,7 @@ func (b *builder) deliver(ctx context.Context, all artifacts, res *Result) error
 }
 
 func (b *builder) pushOptions() output.PushOptions {
-	return output.PushOptions{Client: b.Registry, Jobs: b.spec.Jobs, Holds: b.holds, Progress: func(blob output.Blob, done int64) {
-		b.Report(Event{Kind: Progress, Name: "push " + blob.Name, Done: done, Total: blob.Size})
-	}}
+	return output.PushOptions{Client: b.Registry, Jobs: b.spec.Jobs, Holds: b.holds, Progress: PushProgress(b.Report)}
 }
 
 // heldRecords is the namespace in the cache where a registry and a blob lead to a repository that was given the blob: another
