@@ -205,7 +205,7 @@ func (a *app) prepare(ctx context.Context, o *buildOptions, dir string) (assembl
 	spec := assemble.Spec{
 		Project: p, Profile: o.profile, Base: o.base, FrozenBase: o.frozenBase, Lock: o.lock, Install: o.install,
 		Build: a.uvBuildOptions(p), BuildEnv: a.versionVariables(), Indexes: a.indexes(p), FindLinks: o.findLinks, Push: o.push, Format: output.Format(o.format),
-		Revision: gitRevision(ctx, p.Dir), Jobs: o.jobs, NoCache: o.noCache, Offline: o.offline, CacheFrom: o.cacheFrom, Strict: o.strict, CI: ci, CheckSteps: o.checkSteps, NoReuse: o.noReuse,
+		Revision: func(ctx context.Context) string { return gitRevision(ctx, p.Dir) }, Jobs: o.jobs, NoCache: o.noCache, Offline: o.offline, CacheFrom: o.cacheFrom, Strict: o.strict, CI: ci, CheckSteps: o.checkSteps, NoReuse: o.noReuse,
 		DebMirror: o.debMirror, Snapshot: o.snapshot, StrictScripts: o.strictScripts,
 	}
 	if !o.frozenGiven && ci && exists(filepath.Join(p.Dir, pins.Name)) {

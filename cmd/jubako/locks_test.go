@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -213,9 +212,6 @@ func TestOtherLocksRefused(t *testing.T) {
 
 // TestGitSource installs a package from a repository, built from its source by its static settings.
 func TestGitSource(t *testing.T) {
-	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("no git on the PATH")
-	}
 	w := newWorld(t)
 	repo := t.TempDir()
 	for name, text := range map[string]string{
@@ -234,17 +230,7 @@ func TestGitSource(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	git := func(args ...string) string {
-		out, err := exec.Command("git", append([]string{"-C", repo, "-c", "user.name=x", "-c", "user.email=x@example.org"}, args...)...).CombinedOutput()
-		if err != nil {
-			t.Fatalf("git %v: %v\n%s", args, err, out)
-		}
-		return strings.TrimSpace(string(out))
-	}
-	git("init", "-q")
-	git("add", ".")
-	git("commit", "-q", "-m", "x")
-	commit := git("rev-parse", "HEAD")
+	commit := commitAll(t, repo)
 	other, err := os.ReadFile(filepath.Join(repo, "wheels/other-1-py3-none-any.whl"))
 	if err != nil {
 		t.Fatal(err)

@@ -44,8 +44,8 @@ func (a *ahead) close() {
 // made is told of a layer that no cache held.
 func (a *ahead) made(l *lower, m madeLayer) {
 	b := a.b
-	if a.uploads != nil && m.Size >= smallUpload && m.compression == b.spec.Compression.For(toPush) {
-		a.uploads.Push(b.blob(m))
+	if blob := b.blob(m); a.uploads != nil && m.Size >= smallUpload && m.compression == b.spec.Compression.For(toPush) && !b.remote.replaces(b.spec.Tags, blob.Digest) {
+		a.uploads.Push(blob)
 	}
 	// Where what a command runs in has changed, it runs. A change of the source alone may leave it as it is.
 	if l.made != nil || m.name == sourceLayer || !b.runsCommands(l) || !b.atHome(l) {

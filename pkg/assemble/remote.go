@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -119,6 +120,20 @@ func (c *remoteCache) seen() map[string]output.Earlier {
 		return nil
 	}
 	return c.earlier
+}
+
+// replaces says whether an image that one of the tags led to holds a blob.
+func (c *remoteCache) replaces(tags []name.Reference, blob v1.Hash) bool {
+	if c == nil {
+		return false
+	}
+	c.layers()
+	for _, t := range tags {
+		if slices.Contains(c.earlier[t.Name()].Blobs, blob) {
+			return true
+		}
+	}
+	return false
 }
 
 // readEarlier notes the layers of an image, and of every image of an index, by their keys.

@@ -1,6 +1,7 @@
 package assemble
 
 import (
+	"context"
 	"io"
 	"time"
 
@@ -54,8 +55,8 @@ type Spec struct {
 	Compression Compression
 	// Epoch is the time of everything in the image, in seconds since 1970.
 	Epoch int64
-	// Revision is the commit that the source is at, "" where it is unknown.
-	Revision string
+	// Revision finds the commit that the source is at, "" where it is unknown. It is asked beside everything else, and may be nil.
+	Revision func(context.Context) string
 
 	Jobs      int
 	NoCache   bool

@@ -326,7 +326,7 @@ func TestEndedAlong(t *testing.T) {
 			w.Header().Set("Content-Length", strconv.Itoa(len(large)))
 			_, _ = w.Write(large[:3_000_000])
 			w.(http.Flusher).Flush()
-			time.Sleep(100 * time.Millisecond) // for what was sent to come
+			time.Sleep(400 * time.Millisecond) // for what was sent to come
 			end(cause)
 			<-r.Context().Done()
 		})
@@ -391,12 +391,12 @@ func TestSilentServer(t *testing.T) {
 			<-r.Context().Done()
 		},
 		whole(large, ""))
-	f := newFixture(t, Options{IdleTimeout: 100 * time.Millisecond})
+	f := newFixture(t, Options{IdleTimeout: 400 * time.Millisecond})
 	f.mustFetch(t, Artifact{Filename: "a.whl", URL: srv.URL, Hashes: one(sum(large))}, large)
 	if got := srv.header(2, "Range"); got != "bytes=100-" {
 		t.Errorf("Range: %q", got)
 	}
-	if !strings.Contains(strings.Join(f.log, "\n"), "went silent for 100ms") {
+	if !strings.Contains(strings.Join(f.log, "\n"), "went silent for 400ms") {
 		t.Errorf("log: %q", f.log)
 	}
 }

@@ -38,7 +38,7 @@ func TestSilence(t *testing.T) {
 	defer s.Close()
 	var log []string
 	c := New(Options{
-		IdleTimeout: 100 * time.Millisecond, Log: func(s string) { log = append(log, s) },
+		IdleTimeout: 400 * time.Millisecond, Log: func(s string) { log = append(log, s) },
 		Sleep: func(context.Context, time.Duration) error { return nil },
 	})
 	resp, err := (&http.Client{Transport: c.Transport()}).Get(s.URL)
@@ -49,7 +49,7 @@ func TestSilence(t *testing.T) {
 	if b, err := io.ReadAll(resp.Body); err != nil || !bytes.Equal(b, content) || n.Load() != 3 {
 		t.Errorf("%d bytes in %d requests, %v", len(b), n.Load(), err)
 	}
-	if len(log) != 2 || strings.Count(strings.Join(log, ""), "went silent for 100ms") != 2 {
+	if len(log) != 2 || strings.Count(strings.Join(log, ""), "went silent for 400ms") != 2 {
 		t.Errorf("log: %q", log)
 	}
 }
