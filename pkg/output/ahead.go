@@ -3,6 +3,7 @@ package output
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -16,6 +17,7 @@ type Ahead struct {
 	pushers []*pusher // one for each registry: the other repositories mount what the first has
 
 	uploads sync.WaitGroup
+	spoken  atomic.Bool   // the registries have been spoken to
 	slots   chan struct{} // as many as may go up at once
 	once    sync.Once
 	ready   []bool // by pusher: the registry has said how it wants to be spoken to
@@ -67,6 +69,7 @@ func (a *Ahead) connect(first Blob) {
 		all.Go(func() { a.ready[i] = p.connect(a.ctx, []Blob{first}) == nil })
 	}
 	all.Wait()
+	a.spoken.Store(true)
 }
 
 // Stop breaks off what is under way, and waits until nothing is.
@@ -75,6 +78,14 @@ func (a *Ahead) Stop() {
 		a.stop()
 		a.wait()
 	}
+}
+
+// settle lets end what is under way. A registry that has not answered until now is left to Push, whose errors are heard.
+func (a *Ahead) settle() {
+	if a != nil && !a.spoken.Load() {
+		a.stop()
+	}
+	a.wait()
 }
 
 func (a *Ahead) wait() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -58,6 +59,7 @@ func TestAhead(t *testing.T) {
 		// What a registry holds already is there, and not pushed.
 		again := NewAhead(t.Context(), o, refs[:1])
 		again.Push(blobs[0])
+		again.wait()
 		next := Single(testImage(t, OCI, amd64, "base of amd64", "changed"))
 		o.Ahead = again
 		if res, err = Push(t.Context(), o, next, refs[:1]); err != nil || res.Pushed != 2 || res.Present != 1 {
@@ -119,6 +121,36 @@ func TestAheadOfLoss(t *testing.T) {
 			t.Errorf("%+v, %v", res, err)
 		}
 	})
+}
+
+// TestAheadOfSilence: a registry that has not answered yet when the push begins is asked by the push itself.
+func TestAheadOfSilence(t *testing.T) {
+	var asked atomic.Int32
+	silent := make(chan struct{})
+	first := func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/v2/" || asked.Add(1) > 1 {
+			return false
+		}
+		close(silent)
+		<-r.Context().Done()
+		return true
+	}
+	h := registries["own"](t)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !first(w, r) {
+			h.ServeHTTP(w, r)
+		}
+	}))
+	defer s.Close()
+	o, _ := options()
+	a := Single(testImage(t, OCI, amd64))
+	refs := []name.Reference{ref(t, strings.TrimPrefix(s.URL, "http://")+"/team/app:1")}
+	o.Ahead = NewAhead(t.Context(), o, refs)
+	o.Ahead.Push(a.blobs()[0])
+	<-silent
+	if res, err := Push(t.Context(), o, a, refs); err != nil || res.Pushed != 3 || at(t, refs[0]) != a.Digest {
+		t.Errorf("%+v, %v", res, err)
+	}
 }
 
 // TestAheadStops: nothing is under way once it was stopped.

@@ -73,7 +73,7 @@ type PushResult struct {
 // every registry: a push that fails or is interrupted before that has moved none.
 func Push(ctx context.Context, o PushOptions, a Artifact, refs []name.Reference) (PushResult, error) {
 	o = o.withDefaults()
-	o.Ahead.wait()
+	o.Ahead.settle()
 	pushers, err := preparePushers(ctx, o, a, refs)
 	if err != nil {
 		return PushResult{}, err
