@@ -147,7 +147,7 @@ func dirOf(args []string) string {
 
 func (a *app) build(ctx context.Context, o *buildOptions, dir string) error {
 	start := a.now()
-	tools, spec, err := a.prepare(ctx, o, dir)
+	tools, spec, err := a.prepare(o, dir)
 	if err != nil {
 		return err
 	}
@@ -191,7 +191,7 @@ func (a *app) printResult(spec assemble.Spec, res *assemble.Result) error {
 }
 
 // prepare turns flags, environment and configuration into what a build takes. The caller closes the tools' store.
-func (a *app) prepare(ctx context.Context, o *buildOptions, dir string) (assemble.Tools, assemble.Spec, error) {
+func (a *app) prepare(o *buildOptions, dir string) (assemble.Tools, assemble.Spec, error) {
 	fail := func(err error) (assemble.Tools, assemble.Spec, error) { return assemble.Tools{}, assemble.Spec{}, err }
 	p, err := project.Load(dir, o.profile, o.sets)
 	if err != nil {
@@ -356,7 +356,7 @@ func (a *app) planCmd() *cobra.Command {
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.frozenGiven = cmd.Flags().Changed("frozen-base")
-			tools, spec, err := a.prepare(cmd.Context(), o, dirOf(args))
+			tools, spec, err := a.prepare(o, dirOf(args))
 			if err != nil {
 				return err
 			}

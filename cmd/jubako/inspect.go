@@ -300,7 +300,7 @@ func (c ctxReader) Read(p []byte) (int, error) {
 
 // verifyRebuilt builds the project and compares digests.
 func (a *app) verifyRebuilt(ctx context.Context, opened *base.Opened, o *buildOptions, dir string) error {
-	tools, spec, err := a.prepare(ctx, o, dir)
+	tools, spec, err := a.prepare(o, dir)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ version control. What it pins stays as it is, unless --upgrade asks for what the
 are resolved anew when the configuration asks for others.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			tools, spec, err := a.prepare(cmd.Context(), o, dirOf(args))
+			tools, spec, err := a.prepare(o, dirOf(args))
 			if err != nil {
 				return err
 			}

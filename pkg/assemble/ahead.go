@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"sync"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/jubako/jubako/pkg/output"
 	"github.com/jubako/jubako/pkg/rootfs"
 )
@@ -17,7 +19,7 @@ type ahead struct {
 	ctx     context.Context
 	stop    context.CancelFunc
 	unpacks sync.WaitGroup
-	slots   chan struct{} // as many as are unpacked at once
+	turns   *semaphore.Weighted // as many as are unpacked at once
 	base    sync.Once
 	uploads *output.Ahead // nil where nothing is pushed
 }
@@ -26,9 +28,9 @@ type ahead struct {
 const smallUpload = 1 << 20
 
 func (b *builder) lookAhead(ctx context.Context) *ahead {
-	a := &ahead{b: b, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	a := &ahead{b: b, turns: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))}
 	a.ctx, a.stop = context.WithCancel(ctx)
-	if b.spec.Push && !b.dry {
+	if b.spec.Push {
 		a.uploads = output.NewAhead(a.ctx, b.pushOptions(), b.spec.Tags)
 	}
 	return a
@@ -53,21 +55,20 @@ func (a *ahead) made(l *lower, m madeLayer) {
 	}
 	a.base.Do(func() {
 		if group, err := groupOf(l.image); err == nil {
-			a.unpack(func() error { return rootfs.UnpackLowest(a.ctx, b.Store, group) })
+			a.unpack(group, true)
 		}
 	})
 	for _, group := range b.groups([]madeLayer{m}) {
-		a.unpack(func() error { return rootfs.UnpackUpper(a.ctx, b.Store, group) })
+		a.unpack(group, false)
 	}
 }
 
-func (a *ahead) unpack(work func() error) {
+func (a *ahead) unpack(group rootfs.Group, lowest bool) {
 	a.unpacks.Go(func() {
-		select {
-		case a.slots <- struct{}{}:
-			defer func() { <-a.slots }()
-			_ = work()
-		case <-a.ctx.Done():
+		if a.turns.Acquire(a.ctx, 1) != nil {
+			return
 		}
+		defer a.turns.Release(1)
+		_ = rootfs.UnpackAhead(a.ctx, a.b.Store, group, lowest)
 	})
 }

@@ -99,10 +99,14 @@ func (m *maker) make(ctx context.Context, l layers.Layer) (madeLayer, error) {
 }
 
 // makeOver is make for a layer that a command makes, over a source; nil for any other.
-func (m *maker) makeOver(ctx context.Context, l layers.Layer, o *overSource) (_ madeLayer, err error) {
-	defer func() { err = errors.Join(err, l.Close()) }()
+func (m *maker) makeOver(ctx context.Context, l layers.Layer, o *overSource) (made madeLayer, err error) {
+	defer func() {
+		if err = errors.Join(err, l.Close()); err == nil && made.state == Made && m.ahead != nil {
+			m.ahead(made)
+		}
+	}()
 	start := m.now()
-	made := madeLayer{name: l.Name(), key: m.key(l), stepKey: o.key(m), compression: m.compression}
+	made = madeLayer{name: l.Name(), key: m.key(l), stepKey: o.key(m), compression: m.compression}
 	key := blobKey(made.key, m.compression)
 	making := l.Summary()
 	if p, ok := l.(layers.Part); ok {
@@ -230,9 +234,7 @@ func (m *maker) makeAll(ctx context.Context, list []layers.Layer) ([]madeLayer, 
 				if err := ctx.Err(); err != nil {
 					return errors.Join(err, list[i].Close())
 				}
-				if made[i], err = m.make(ctx, list[i]); err == nil {
-					m.ready(made[i])
-				}
+				made[i], err = m.make(ctx, list[i])
 				if left[r].Add(-1) == 0 {
 					m.report(Event{Kind: Ended, Name: list[i].Name()})
 				}
@@ -245,13 +247,6 @@ func (m *maker) makeAll(ctx context.Context, list []layers.Layer) ([]madeLayer, 
 		m.finished(made[run.from:run.to]...)
 	}
 	return made, g.Wait()
-}
-
-// ready passes on what was made, and not found.
-func (m *maker) ready(made madeLayer) {
-	if made.state == Made && m.ahead != nil {
-		m.ahead(made)
-	}
 }
 
 // span is a range of a list.

@@ -132,7 +132,6 @@ func (s *stage) add(ctx context.Context, what string, layer func() (layers.Watch
 	if err != nil {
 		return err
 	}
-	s.at.maker.ready(made)
 	s.at.maker.finished(made)
 	if made.Files == 0 {
 		s.b.warn(what + " wrote nothing that the source does not hold already")

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/semaphore"
 )
 
 // Ahead brings blobs to a registry while the artifact that they belong to is still being made. Nothing depends on it: what
@@ -17,56 +18,48 @@ type Ahead struct {
 	pushers []*pusher // one for each registry: the other repositories mount what the first has
 
 	uploads sync.WaitGroup
-	spoken  atomic.Bool   // the registries have been spoken to
-	slots   chan struct{} // as many as may go up at once
+	spoken  atomic.Bool         // the registries have been spoken to
+	turns   *semaphore.Weighted // as many as may go up at once
 	once    sync.Once
-	ready   []bool // by pusher: the registry has said how it wants to be spoken to
-
-	mu   sync.Mutex
-	done map[*pusher]map[v1.Hash]bool
 }
 
 // NewAhead prepares to bring blobs to where Push will look for them. The registries are asked nothing before there is one.
 func NewAhead(ctx context.Context, o PushOptions, refs []name.Reference) *Ahead {
 	o = o.withDefaults()
-	a := &Ahead{done: make(map[*pusher]map[v1.Hash]bool)}
+	a := &Ahead{turns: semaphore.NewWeighted(int64(o.Jobs))}
 	a.ctx, a.stop = context.WithCancel(ctx)
 	for _, p := range pushersOf(o, refs) {
 		if p.sibling == nil {
+			p.ahead = make(map[v1.Hash]bool)
 			a.pushers = append(a.pushers, p)
-			a.done[p] = make(map[v1.Hash]bool)
 		}
 	}
-	a.slots = make(chan struct{}, o.Jobs)
 	return a
 }
 
 // Push begins to bring a blob, and does not wait for it. One that can be mounted is left to the other Push.
 func (a *Ahead) Push(b Blob) {
-	for i, p := range a.pushers {
+	for _, p := range a.pushers {
 		a.uploads.Go(func() {
-			select {
-			case a.slots <- struct{}{}:
-				defer func() { <-a.slots }()
-			case <-a.ctx.Done():
+			if a.turns.Acquire(a.ctx, 1) != nil {
 				return
 			}
+			defer a.turns.Release(1)
 			a.once.Do(func() { a.connect(b) })
-			if !a.ready[i] || p.mountable(b) != nil || p.tryBlob(a.ctx, b) != nil {
+			if p.client == nil || p.mountable(b) != nil || p.tryBlob(a.ctx, b) != nil {
 				return
 			}
-			a.mu.Lock()
-			defer a.mu.Unlock()
-			a.done[p][b.Digest] = true
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.ahead[b.Digest] = true
 		})
 	}
 }
 
 func (a *Ahead) connect(first Blob) {
-	a.ready = make([]bool, len(a.pushers))
 	var all sync.WaitGroup
-	for i, p := range a.pushers {
-		all.Go(func() { a.ready[i] = p.connect(a.ctx, []Blob{first}) == nil })
+	for _, p := range a.pushers {
+		all.Go(func() { _ = p.connect(a.ctx, []Blob{first}) })
 	}
 	all.Wait()
 	a.spoken.Store(true)
@@ -103,7 +96,7 @@ func (a *Ahead) tell(p *pusher) {
 		if before.repo.Name() != p.repo.Name() {
 			continue
 		}
-		p.ahead, p.res = a.done[before], before.res
+		p.ahead, p.res = before.ahead, before.res
 		for digest := range p.ahead {
 			p.known[digest] = true
 		}

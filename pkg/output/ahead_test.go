@@ -176,7 +176,7 @@ func TestAheadStops(t *testing.T) {
 		<-begun
 		a.Stop()
 		<-ended
-		if len(a.done[a.pushers[0]]) > 0 {
+		if len(a.pushers[0].ahead) > 0 {
 			t.Error("something has gone up")
 		}
 	})

@@ -182,7 +182,7 @@ type pusher struct {
 	repo    name.Repository
 	sibling *name.Repository // of the same registry, which has got every blob before this one
 	refs    []name.Reference
-	client  *http.Client
+	client  *http.Client       // nil until connect
 	leads   map[string]v1.Hash // where references lead
 	refers  bool               // the registry has taken note of the subject of the last manifest that had one
 
@@ -211,8 +211,11 @@ func (p *pusher) connect(ctx context.Context, blobs []Blob) error {
 		}
 	}
 	rt, err := transport.NewWithContext(ctx, p.repo.Registry, auth, p.o.Client.Transport(), scopes)
+	if err != nil {
+		return err
+	}
 	p.client = &http.Client{Transport: rt}
-	return err
+	return nil
 }
 
 // mountable gives the repository of the same registry from which a blob can be mounted.

@@ -75,30 +75,32 @@ func (g *gunzip) header() error {
 	if h[0] != 0x1f || h[1] != 0x8b || h[2] != 8 {
 		return fmt.Errorf("%x is no header of a gzip member", h[:3])
 	}
-	flags := h[3]
+	return noEOF(g.skip(h[3]))
+}
+
+// skip reads what a header's flags say that follows it.
+func (g *gunzip) skip(flags byte) error {
 	if flags&gzipExtra != 0 {
 		var size [2]byte
 		if _, err := io.ReadFull(&g.src, size[:]); err != nil {
-			return noEOF(err)
+			return err
 		}
 		if _, err := io.CopyN(io.Discard, &g.src, int64(binary.LittleEndian.Uint16(size[:]))); err != nil {
-			return noEOF(err)
+			return err
 		}
 	}
 	for _, text := range []byte{gzipName, gzipComment} {
 		for b := [1]byte{1}; flags&text != 0 && b[0] != 0; {
 			if _, err := io.ReadFull(&g.src, b[:]); err != nil {
-				return noEOF(err)
+				return err
 			}
 		}
 	}
-	if flags&gzipHeaderCRC != 0 {
-		var sum [2]byte
-		if _, err := io.ReadFull(&g.src, sum[:]); err != nil {
-			return noEOF(err)
-		}
+	if flags&gzipHeaderCRC == 0 {
+		return nil
 	}
-	return nil
+	_, err := io.ReadFull(&g.src, make([]byte, 2))
+	return err
 }
 
 func (g *gunzip) Close() error {

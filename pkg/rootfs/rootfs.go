@@ -76,15 +76,9 @@ func Unpack(ctx context.Context, store *cas.Store, groups []Group, limits Limits
 	return dirs, nil
 }
 
-// UnpackLowest makes the tree of a group for an Unpack to come, where it is the lowest.
-func UnpackLowest(ctx context.Context, store *cas.Store, g Group) error {
-	_, err := unpack(ctx, store, g, true, DefaultLimits)
-	return err
-}
-
-// UnpackUpper makes the tree of a group for an Unpack to come, where it lies upon others.
-func UnpackUpper(ctx context.Context, store *cas.Store, g Group) error {
-	_, err := unpack(ctx, store, g, false, DefaultLimits)
+// UnpackAhead makes the tree of one group for an Unpack to come, in which it is the lowest or lies upon others.
+func UnpackAhead(ctx context.Context, store *cas.Store, g Group, lowest bool) error {
+	_, err := unpack(ctx, store, g, lowest, DefaultLimits)
 	return err
 }
 
