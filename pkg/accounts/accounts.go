@@ -9,12 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/lazyre"
 )
 
 // Files are the account files of an image and the defaults that choose ids; nil where the image lacks one.
@@ -62,11 +62,11 @@ func ParseRequest(s string) (Request, error) {
 }
 
 // nameRE is what Debian's adduser lets a name be.
-var nameRE = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
+var nameRE = lazyre.New(`^[a-z_][a-z0-9_-]{0,31}$`)
 
 func (r Request) check() error {
 	switch {
-	case r.Name != "" && !nameRE.MatchString(r.Name):
+	case r.Name != "" && !nameRE().MatchString(r.Name):
 		return fmt.Errorf("user %q: a name has at most 32 of a-z, 0-9, _ and -, and starts with a letter or _", r.Name)
 	case r.UID > maxID || r.GID > maxID:
 		return fmt.Errorf("user %q: an id is at most %d", r.Name, maxID)

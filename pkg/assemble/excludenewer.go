@@ -2,12 +2,13 @@ package assemble
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"time"
+
+	"github.com/jubako/jubako/pkg/lazyre"
 )
 
-var spanRE = regexp.MustCompile(`^(?:P?(\d+)(W|D)|PT(\d+)H|(\d+) ?(hours?|days?|weeks?)(?: ago)?)$`)
+var spanRE = lazyre.New(`^(?:P?(\d+)(W|D)|PT(\d+)H|(\d+) ?(hours?|days?|weeks?)(?: ago)?)$`)
 
 // excludeNewer reads a time as uv's exclude-newer has it: a time (RFC 3339), a date, whose whole day counts, or a span before
 // now ("7 days", "P7D"). None gives the zero time.
@@ -21,7 +22,7 @@ func excludeNewer(text string, now time.Time) (time.Time, error) {
 	if t, err := time.ParseInLocation(time.DateOnly, text, now.Location()); err == nil {
 		return t.AddDate(0, 0, 1), nil
 	}
-	m := spanRE.FindStringSubmatch(text)
+	m := spanRE().FindStringSubmatch(text)
 	if m == nil {
 		return time.Time{}, fmt.Errorf("%q is no time, date or span that jubako reads", text)
 	}

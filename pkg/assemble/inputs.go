@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/lazyre"
 	"github.com/jubako/jubako/pkg/locked"
 	"github.com/jubako/jubako/pkg/pep508"
 	"github.com/jubako/jubako/pkg/pins"
@@ -72,7 +72,7 @@ func (b *builder) defaultBase(l locked.Lock) (name, why string) {
 	return fmt.Sprintf("python:3.%d-slim", minor), why
 }
 
-var minorRE = regexp.MustCompile(`^(?:cpython-?)?3\.([0-9]+)`)
+var minorRE = lazyre.New(`^(?:cpython-?)?3\.([0-9]+)`)
 
 // The minor versions that are thought of, and the one where nothing tells.
 const (
@@ -83,7 +83,7 @@ const (
 // pythonMinor chooses the Python of the base: what .python-version asks for, else the lowest that requires-python and the
 // locked wheels allow.
 func (b *builder) pythonMinor(l locked.Lock) (minor int, why string) {
-	if m := minorRE.FindStringSubmatch(b.spec.Project.PythonVersion); m != nil {
+	if m := minorRE().FindStringSubmatch(b.spec.Project.PythonVersion); m != nil {
 		if n, err := strconv.Atoi(m[1]); err == nil {
 			return n, ".python-version asks for it"
 		}

@@ -27,12 +27,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/jubako/jubako/pkg/lazyre"
 )
 
 // ArtifactType is the artifact's, and MediaType that of every blob in it.
@@ -64,7 +65,7 @@ type Attachment struct {
 	Data []byte
 }
 
-var nameRE = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,127}$`)
+var nameRE = lazyre.New(`^[a-z0-9][a-z0-9._-]{0,127}$`)
 
 // Digest is the digest of the attachment's blob.
 func (a Attachment) Digest() v1.Hash { return digestOf(a.Data) }
@@ -112,7 +113,7 @@ func Manifest(to Subject, all []Attachment) ([]byte, error) {
 	}
 	for i, a := range all {
 		switch {
-		case !nameRE.MatchString(a.Name):
+		case !nameRE().MatchString(a.Name):
 			return nil, fmt.Errorf("%q is no name of an attachment", a.Name)
 		case i > 0 && all[i-1].Name == a.Name:
 			return nil, fmt.Errorf("two attachments have the name %s", a.Name)
@@ -154,7 +155,7 @@ func Parse(raw []byte) ([]Entry, error) {
 			continue
 		}
 		switch {
-		case !nameRE.MatchString(name):
+		case !nameRE().MatchString(name):
 			return nil, fmt.Errorf("%.130q is no name of an attachment", name)
 		case slices.ContainsFunc(all, func(e Entry) bool { return e.Name == name }):
 			return nil, fmt.Errorf("two attachments have the name %s", name)

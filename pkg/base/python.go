@@ -5,18 +5,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/lazyre"
 )
 
 // defaultPath is what a container engine assumes where an image sets no PATH.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-var minorRE = regexp.MustCompile(`^python3\.([0-9]+)(t?)$`)
+var minorRE = lazyre.New(`^python3\.([0-9]+)(t?)$`)
 
 // python finds the interpreter that PATH leads to, and what it is linked with.
 func (s *scanner) python(f *Facts, config []byte) error {
@@ -40,7 +40,7 @@ func (s *scanner) python(f *Facts, config []byte) error {
 	}
 	n := s.nodes[real]
 	py := Python{Path: "/" + real, Major: 3}
-	m := minorRE.FindStringSubmatch(path.Base(real))
+	m := minorRE().FindStringSubmatch(path.Base(real))
 	prefix := path.Dir(path.Dir(real))
 	if m != nil {
 		py.Minor, _ = strconv.Atoi(m[1])
@@ -83,18 +83,18 @@ func configEnv(config []byte) (map[string]string, error) {
 	return env, nil
 }
 
-var patchlevel = regexp.MustCompile(`(?m)^#define\s+PY_VERSION\s+"([^"]+)"`)
+var patchlevel = lazyre.New(`(?m)^#define\s+PY_VERSION\s+"([^"]+)"`)
 
 // pythonVersion reads the full version from patchlevel.h, else from the libpython beside the program, the program, or a
 // libpython elsewhere; else it takes the variable that the official images set.
 func (s *scanner) pythonVersion(prefix, name string, program node, env string) string {
 	if n, ok := s.nodes[path.Join(prefix, "include", name, "patchlevel.h")]; ok {
-		if m := patchlevel.FindSubmatch(n.kept); m != nil {
+		if m := patchlevel().FindSubmatch(n.kept); m != nil {
 			return strings.TrimSuffix(string(m[1]), "+")
 		}
 	}
 	elsewhere := ""
-	for _, p := range s.all(pythonRE) {
+	for _, p := range s.all(pythonRE()) {
 		found := s.nodes[p].found
 		if !strings.HasPrefix(path.Base(p), "lib"+name+".so") || found == "" {
 			continue
@@ -111,14 +111,14 @@ func (s *scanner) pythonVersion(prefix, name string, program node, env string) s
 func (s *scanner) libc(program node) Libc {
 	musl := strings.Contains(program.interp, "ld-musl")
 	if !musl {
-		for _, p := range s.all(glibcRE) {
+		for _, p := range s.all(glibcRE()) {
 			n := s.nodes[p]
 			if n.found != "" && (program.machine == 0 || n.machine == 0 || n.machine == program.machine) {
 				return newLibc("glibc", n.found)
 			}
 		}
 	}
-	for _, p := range s.all(muslRE) {
+	for _, p := range s.all(muslRE()) {
 		if n := s.nodes[p]; n.found != "" {
 			return newLibc("musl", n.found)
 		}

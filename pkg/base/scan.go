@@ -17,6 +17,7 @@ import (
 
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/fstree"
+	"github.com/jubako/jubako/pkg/lazyre"
 	"github.com/jubako/jubako/pkg/ldcache"
 )
 
@@ -285,20 +286,20 @@ var kept = map[string]bool{
 
 // The patterns that tell versions, looked for in the binaries whose names promise them.
 var (
-	pythonRE      = regexp.MustCompile(`^(lib)?python3[0-9.]*t?(\.so[0-9.]*)?$`)
-	patchlevelRE  = regexp.MustCompile(`(^|/)include/python3\.[0-9]+t?/patchlevel\.h$`)
-	glibcRE       = regexp.MustCompile(`^libc(\.so\.6|-2\.[0-9]+\.so)$`)
-	muslRE        = regexp.MustCompile(`^ld-musl-[a-z0-9_]+\.so\.1$`)
-	glibcBanner   = regexp.MustCompile(`stable release version (2\.[0-9]+)`)
-	muslBanner    = regexp.MustCompile(`\x00(1\.[0-9]+\.[0-9]+)\x00`)
-	pythonVersion = regexp.MustCompile(`\x00(3\.[0-9]+\.[0-9]+(?:(?:a|b|rc)[0-9]+)?)\+?\x00`)
+	pythonRE      = lazyre.New(`^(lib)?python3[0-9.]*t?(\.so[0-9.]*)?$`)
+	patchlevelRE  = lazyre.New(`(^|/)include/python3\.[0-9]+t?/patchlevel\.h$`)
+	glibcRE       = lazyre.New(`^libc(\.so\.6|-2\.[0-9]+\.so)$`)
+	muslRE        = lazyre.New(`^ld-musl-[a-z0-9_]+\.so\.1$`)
+	glibcBanner   = lazyre.New(`stable release version (2\.[0-9]+)`)
+	muslBanner    = lazyre.New(`\x00(1\.[0-9]+\.[0-9]+)\x00`)
+	pythonVersion = lazyre.New(`\x00(3\.[0-9]+\.[0-9]+(?:(?:a|b|rc)[0-9]+)?)\+?\x00`)
 )
 
 // wants says whether read looks at the content of a file with this name.
 func (s *scanner) wants(name string) bool {
 	base := path.Base(name)
-	return kept[name] || patchlevelRE.MatchString(name) || s.pattern.matches(name) ||
-		glibcRE.MatchString(base) || muslRE.MatchString(base) || pythonRE.MatchString(base)
+	return kept[name] || patchlevelRE().MatchString(name) || s.pattern.matches(name) ||
+		glibcRE().MatchString(base) || muslRE().MatchString(base) || pythonRE().MatchString(base)
 }
 
 // read learns from a file's content what facts need, and keeps what Dpkg holds.
@@ -306,7 +307,7 @@ func (s *scanner) read(n *node, name string, size int64, r io.Reader) (err error
 	base := path.Base(name)
 	var pattern *regexp.Regexp
 	switch {
-	case kept[name], patchlevelRE.MatchString(name):
+	case kept[name], patchlevelRE().MatchString(name):
 		if size > maxKept {
 			return fmt.Errorf("it has %d bytes; at most %d are read", size, maxKept)
 		}
@@ -318,12 +319,12 @@ func (s *scanner) read(n *node, name string, size int64, r io.Reader) (err error
 		}
 		n.kept, err = io.ReadAll(r)
 		return err
-	case glibcRE.MatchString(base):
-		pattern = glibcBanner
-	case muslRE.MatchString(base):
-		pattern = muslBanner
-	case pythonRE.MatchString(base):
-		pattern = pythonVersion
+	case glibcRE().MatchString(base):
+		pattern = glibcBanner()
+	case muslRE().MatchString(base):
+		pattern = muslBanner()
+	case pythonRE().MatchString(base):
+		pattern = pythonVersion()
 	default:
 		return nil
 	}

@@ -3,10 +3,10 @@ package base
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/lazyre"
 )
 
 // Kind says how a Source is stored.
@@ -33,7 +33,7 @@ type Source struct {
 }
 
 // suiteRE matches the suites of `debian:SUITE`, a base made of packages.
-var suiteRE = regexp.MustCompile(`^debian:[a-z]+$`)
+var suiteRE = lazyre.New(`^debian:[a-z]+$`)
 
 // ParseSource reads registry/repo:tag, registry/repo@sha256:…, oci:DIR[:TAG], oci-archive:FILE[:TAG],
 // docker-archive:FILE[:TAG] or debian:SUITE.
@@ -41,7 +41,7 @@ func ParseSource(s string) (Source, error) {
 	if s == "" {
 		return Source{}, hint.Usage(errors.New("the image's source is empty"))
 	}
-	if suiteRE.MatchString(s) {
+	if suiteRE().MatchString(s) {
 		return Source{Kind: Packages, Path: strings.TrimPrefix(s, "debian:")}, nil
 	}
 	for _, k := range []Kind{Layout, OCIArchive, DockerArchive} {

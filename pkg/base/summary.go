@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -22,6 +21,7 @@ import (
 
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/fstree"
+	"github.com/jubako/jubako/pkg/lazyre"
 )
 
 // A summary is what a build that runs no command asks of a base: facts without most of the paths. Of those stay the upper
@@ -421,14 +421,14 @@ func (d *decoder) files(f *Facts) {
 	}
 }
 
-var versionRE = regexp.MustCompile(`^3\.([0-9]{1,3})\.[0-9]{1,3}((a|b|rc)[0-9]{1,3})?$`)
+var versionRE = lazyre.New(`^3\.([0-9]{1,3})\.[0-9]{1,3}((a|b|rc)[0-9]{1,3})?$`)
 
 // plausible says whether a Python may be one: what selects wheels by it makes errors of other versions.
 func (p Python) plausible() bool {
 	if p == (Python{}) {
 		return true
 	}
-	m := versionRE.FindStringSubmatch(p.Version)
+	m := versionRE().FindStringSubmatch(p.Version)
 	abi := fmt.Sprintf("cp3%d", p.Minor)
 	if p.FreeThreaded {
 		abi += "t"

@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"net/url"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/jubako/jubako/pkg/lazyre"
 )
 
 // Source is one suite of an archive (sources.list(5)).
@@ -43,10 +44,10 @@ func (s Source) String() string { return s.URI + " " + s.Suite }
 const maxSources = 1000
 
 // snapshotRE finds the URL of an archive as it was at a time, in a comment.
-var snapshotRE = regexp.MustCompile(`^#.*?(https?://[^\s]+/([0-9]{8}T[0-9]{6}Z))/?(\s|$)`)
+var snapshotRE = lazyre.New(`^#.*?(https?://[^\s]+/([0-9]{8}T[0-9]{6}Z))/?(\s|$)`)
 
 // timeRE matches the time in the URL of a snapshot.
-var timeRE = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}Z$`)
+var timeRE = lazyre.New(`^[0-9]{8}T[0-9]{6}Z$`)
 
 // AtTime gives the URL of the source's archive as it was at a time, YYYYMMDDTHHMMSSZ; or, for "base", when the base was
 // made. It is "" where the source has no snapshot to start from.
@@ -59,7 +60,7 @@ func (s Source) AtTime(at string) string {
 
 // CheckSnapshot says what is wrong with the value of --snapshot.
 func CheckSnapshot(at string) error {
-	if at != "base" && !timeRE.MatchString(at) {
+	if at != "base" && !timeRE().MatchString(at) {
 		return fmt.Errorf("snapshot = %.60q is neither \"base\" nor a time such as 20260301T000000Z", at)
 	}
 	return nil
@@ -116,7 +117,7 @@ func ParseList(data []byte, file string) ([]Source, error) {
 	for line := range strings.Lines(string(data)) {
 		n++
 		line = strings.TrimSpace(line)
-		if m := snapshotRE.FindStringSubmatch(line); m != nil {
+		if m := snapshotRE().FindStringSubmatch(line); m != nil {
 			snapshot = m[1]
 			continue
 		}
@@ -254,7 +255,7 @@ func ParseSources(data []byte, file string) ([]Source, error) {
 			return nil, fmt.Errorf("reading %s: %w", at, err)
 		}
 		for line := range strings.Lines(stanza) {
-			if m := snapshotRE.FindStringSubmatch(strings.TrimSpace(line)); m != nil {
+			if m := snapshotRE().FindStringSubmatch(strings.TrimSpace(line)); m != nil {
 				for i := range some {
 					some[i].Snapshot = m[1]
 				}

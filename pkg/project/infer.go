@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/lazyre"
 )
 
 // Inference is a value that the configuration does not have and the project shows.
@@ -41,8 +42,8 @@ const maxSource = 1 << 20
 
 var (
 	// os.environ.setdefault("DJANGO_SETTINGS_MODULE", "…"), environ.get with the same, or an assignment.
-	settingsRE    = regexp.MustCompile(`(?m)^[^#\n]*\[?["']DJANGO_SETTINGS_MODULE["'](?:\]\s*=|\s*,)\s*["']([A-Za-z0-9_.]+)["']`)
-	applicationRE = regexp.MustCompile(`(?m)^application\s*[=:]`)
+	settingsRE    = lazyre.New(`(?m)^[^#\n]*\[?["']DJANGO_SETTINGS_MODULE["'](?:\]\s*=|\s*,)\s*["']([A-Za-z0-9_.]+)["']`)
+	applicationRE = lazyre.New(`(?m)^application\s*[=:]`)
 )
 
 // Look finds out how the project lies in its source. source is the source folder; locked says which packages are
@@ -54,18 +55,18 @@ func (p *Project) Look(source fs.FS, locked map[string]bool) Layout {
 	if !l.Django {
 		return l
 	}
-	l.Settings = firstGroup(settingsRE, read(source, path.Join(l.Manage, manageName(p.Config.Manage))))
+	l.Settings = firstGroup(settingsRE(), read(source, path.Join(l.Manage, manageName(p.Config.Manage))))
 	for _, pkg := range packagesAround(source, l.Manage, l.Settings) {
 		for _, x := range []struct {
 			file string
 			to   *string
 		}{{"asgi", &l.ASGI}, {"wsgi", &l.WSGI}} {
 			b := read(source, path.Join(l.Manage, pkg, x.file+".py"))
-			if *x.to != "" || !applicationRE.Match(b) {
+			if *x.to != "" || !applicationRE().Match(b) {
 				continue
 			}
 			*x.to = strings.ReplaceAll(path.Join(pkg, x.file), "/", ".")
-			if s := firstGroup(settingsRE, b); s != "" && l.ServerSettings == "" {
+			if s := firstGroup(settingsRE(), b); s != "" && l.ServerSettings == "" {
 				l.ServerSettings = s
 			}
 		}

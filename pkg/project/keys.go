@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/lazyre"
 )
 
 // checkProfiles refuses unknown keys in the tables that may be other values too, also in profiles that are not asked
@@ -80,11 +80,11 @@ func position(file string, at func() (row, column int)) string {
 	return fmt.Sprintf("%s:%d:%d", file, row, col)
 }
 
-var goTypeRE = regexp.MustCompile(`cannot decode TOML (\w+) into .*?(\[\]string|map\[string\]string|string|bool|int)$`)
+var goTypeRE = lazyre.New(`cannot decode TOML (\w+) into .*?(\[\]string|map\[string\]string|string|bool|int)$`)
 
 // plainly says a wrong type in TOML's words: the decoder speaks of Go's.
 func plainly(err error) string {
-	m := goTypeRE.FindStringSubmatch(err.Error())
+	m := goTypeRE().FindStringSubmatch(err.Error())
 	if m == nil {
 		return strings.TrimPrefix(err.Error(), "toml: ")
 	}

@@ -5,10 +5,10 @@ import (
 	"io/fs"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/jubako/jubako/pkg/lazyre"
 	"github.com/jubako/jubako/pkg/pep508"
 )
 
@@ -48,7 +48,7 @@ func (p *Project) Lint(in LintInput) []Finding {
 	return append(all, p.lintSecrets()...)
 }
 
-var appRE = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_.]*):[A-Za-z_][A-Za-z0-9_.]*(\(\))?$`)
+var appRE = lazyre.New(`^([A-Za-z_][A-Za-z0-9_.]*):[A-Za-z_][A-Za-z0-9_.]*(\(\))?$`)
 
 // lintModules finds modules that are named and that the source does not hold.
 func (p *Project) lintModules(in LintInput) []Finding {
@@ -64,7 +64,7 @@ func (p *Project) lintModules(in LintInput) []Finding {
 	}
 	if len(p.Config.Cmd) > 0 && serverDists[path.Base(p.Config.Cmd[0])] != "" {
 		for _, arg := range p.Config.Cmd[1:] {
-			m := appRE.FindStringSubmatch(arg)
+			m := appRE().FindStringSubmatch(arg)
 			if m == nil || m[1] == "unix" || m[1] == "wsgi" || m[1] == "asgi" { // a socket, hypercorn's word for a protocol
 				continue
 			}
@@ -135,7 +135,7 @@ func (p *Project) settingsFiles(in LintInput) (files []string, whole bool) {
 		}
 		files = append(files, f)
 		b := read(in.Source, f)
-		whole = whole && len(starRE.FindAll(b, 2)) < 2 && !dynamicRE.Match(b)
+		whole = whole && len(starRE().FindAll(b, 2)) < 2 && !dynamicRE().Match(b)
 		module = starImport(b, module, strings.HasSuffix(f, "/__init__.py"))
 	}
 	return files, whole && module == ""
@@ -143,15 +143,15 @@ func (p *Project) settingsFiles(in LintInput) (files []string, whole bool) {
 
 // dynamicRE finds settings that are put together in ways that their text does not show: split_settings, dynaconf,
 // configurations, a loop over modules.
-var dynamicRE = regexp.MustCompile(`(?m)^[^#\n]*(\binclude\(|\bexec\(|importlib|__import__|\bglobals\(\)|locals\(\)|dynaconf|DjangoDynaconf|\bConfiguration\b)|^\s+from\s+\S+\s+import\s+\*`)
+var dynamicRE = lazyre.New(`(?m)^[^#\n]*(\binclude\(|\bexec\(|importlib|__import__|\bglobals\(\)|locals\(\)|dynaconf|DjangoDynaconf|\bConfiguration\b)|^\s+from\s+\S+\s+import\s+\*`)
 
-var staticRootRE = regexp.MustCompile(`(?m)^[^#\n]*\bSTATIC_ROOT\b`)
+var staticRootRE = lazyre.New(`(?m)^[^#\n]*\bSTATIC_ROOT\b`)
 
-var starRE = regexp.MustCompile(`(?m)^from\s+(\.*)([A-Za-z0-9_.]*)\s+import\s+\*`)
+var starRE = lazyre.New(`(?m)^from\s+(\.*)([A-Za-z0-9_.]*)\s+import\s+\*`)
 
 // starImport gives the module of the first `from X import *`, absolute.
 func starImport(b []byte, module string, isPackage bool) string {
-	m := starRE.FindSubmatch(b)
+	m := starRE().FindSubmatch(b)
 	if m == nil {
 		return ""
 	}
@@ -176,7 +176,7 @@ var debugOnly = map[string]string{
 	"django_watchfiles": "django-watchfiles", "sslserver": "django-sslserver", "querycount": "django-querycount", "pyinstrument": "pyinstrument",
 }
 
-var quotedRE = regexp.MustCompile(`["']([a-z_][a-z0-9_]*)(\.[A-Za-z0-9_.]+)?["']`)
+var quotedRE = lazyre.New(`["']([a-z_][a-z0-9_]*)(\.[A-Za-z0-9_.]+)?["']`)
 
 // lintSettings reads the settings' text: STATIC_ROOT, and applications that are not installed.
 func (p *Project) lintSettings(in LintInput) []Finding {
@@ -188,7 +188,7 @@ func (p *Project) lintSettings(in LintInput) []Finding {
 	hasRoot := false
 	for _, f := range files {
 		b := read(in.Source, f)
-		hasRoot = hasRoot || staticRootRE.Match(b)
+		hasRoot = hasRoot || staticRootRE().Match(b)
 		lines := strings.Split(string(b), "\n")
 		for i, text := range lines {
 			n := i + 1
@@ -196,7 +196,7 @@ func (p *Project) lintSettings(in LintInput) []Finding {
 			if strings.HasPrefix(strings.TrimSpace(text), "#") || strings.Contains(text, " if ") {
 				continue
 			}
-			for _, m := range quotedRE.FindAllStringSubmatch(text, -1) {
+			for _, m := range quotedRE().FindAllStringSubmatch(text, -1) {
 				if dist := debugOnly[m[1]]; dist != "" && !in.Locked[dist] && !guarded(lines, n) {
 					all = append(all, Finding{fmt.Sprintf("%s:%d", f, n), fmt.Sprintf("%s is named, and %s is not among the packages", m[1], dist),
 						"name it under `if DEBUG:` or in the development settings only, or depend on it"})
@@ -254,7 +254,7 @@ func (h *Healthcheck) programs() []string {
 		shell = h.Cmd[2]
 	}
 	var all []string
-	for _, command := range separatorRE.Split(shell, -1) {
+	for _, command := range separatorRE().Split(shell, -1) {
 		for _, word := range strings.Fields(command) {
 			if !strings.Contains(word, "=") && word != "exec" && word != "!" {
 				all = append(all, path.Base(word))
@@ -265,7 +265,7 @@ func (h *Healthcheck) programs() []string {
 	return all
 }
 
-var separatorRE = regexp.MustCompile(`[;&|(){}\n]+`)
+var separatorRE = lazyre.New(`[;&|(){}\n]+`)
 
 // serverDists leads from the programs that serve to the packages that bring them.
 var serverDists = map[string]string{
@@ -304,16 +304,16 @@ func (p *Project) lintGroups(in LintInput) []Finding {
 }
 
 var (
-	secretRE = regexp.MustCompile(`(?i)(^|_)(secret|secret_key|secret_access_key|access_key|password|passwd|pwd|token|api_?key|private_key|credentials?)$`)
+	secretRE = lazyre.New(`(?i)(^|_)(secret|secret_key|secret_access_key|access_key|password|passwd|pwd|token|api_?key|private_key|credentials?)$`)
 	// A URL with a password in it, as DATABASE_URL often is.
-	passwordURLRE = regexp.MustCompile(`^[a-z][a-z0-9+.-]*://[^/@:\s]*:[^/@\s]+@`)
+	passwordURLRE = lazyre.New(`^[a-z][a-z0-9+.-]*://[^/@:\s]*:[^/@\s]+@`)
 )
 
 // lintSecrets finds values in the image's environment that look secret: everybody who can pull the image reads them.
 func (p *Project) lintSecrets() []Finding {
 	var all []Finding
 	for _, name := range slices.Sorted(maps.Keys(p.Config.Env)) {
-		if v := p.Config.Env[name]; v != "" && secretRE.MatchString(name) || passwordURLRE.MatchString(v) {
+		if v := p.Config.Env[name]; v != "" && secretRE().MatchString(name) || passwordURLRE().MatchString(v) {
 			all = append(all, Finding{p.Where("env." + name), fmt.Sprintf("%s stands in the image, where everybody who pulls it can read it", name),
 				"give it when the container starts; what collectstatic alone needs goes under [tool.jubako.staticfiles] env"})
 		}

@@ -3,13 +3,13 @@ package project
 import (
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/lazyre"
 )
 
 // Step is one command of [[tool.jubako.step]], whose output becomes a layer.
@@ -60,9 +60,9 @@ var stepKeys = []string{"name", "command", "output", "env", "secret", "network",
 var layerNames = []string{"base", "debian", "passwd", "venv", "project", "app", "staticfiles", "bytecode"}
 
 var (
-	stepNameRE = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,39}$`)
-	variableRE = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-	memoryRE   = regexp.MustCompile(`^([0-9]+) ?([KMGT]iB|[kKMGT]B|B)$`)
+	stepNameRE = lazyre.New(`^[a-z0-9][a-z0-9-]{0,39}$`)
+	variableRE = lazyre.New(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	memoryRE   = lazyre.New(`^([0-9]+) ?([KMGT]iB|[kKMGT]B|B)$`)
 )
 
 func readSteps(raw []rawStep) ([]Step, error) {
@@ -86,7 +86,7 @@ func (r *rawStep) resolve(key string) (s Step, err error) {
 	switch {
 	case r.Name == "":
 		return s, badKey(key, "a step has a name, which becomes its layer's")
-	case !stepNameRE.MatchString(r.Name):
+	case !stepNameRE().MatchString(r.Name):
 		return s, badKey(key+".name", "%q is no name of a step: lower-case letters, digits and hyphens, at most 40", r.Name)
 	case slices.Contains(layerNames, r.Name):
 		return s, badKey(key+".name", "%q is the name of a layer that jubako makes itself", r.Name)
@@ -98,7 +98,7 @@ func (r *rawStep) resolve(key string) (s Step, err error) {
 		return s, err
 	}
 	for name := range r.Env {
-		if !variableRE.MatchString(name) {
+		if !variableRE().MatchString(name) {
 			return s, badKey(key+".env", "%q is no name of a variable", name)
 		}
 	}
@@ -190,7 +190,7 @@ func stepSecrets(key string, raw []string, env map[string]string) ([]Secret, err
 		kind, value, _ := strings.Cut(text, ":")
 		s := Secret{Kind: kind, Name: value}
 		switch {
-		case kind == "env" && variableRE.MatchString(value):
+		case kind == "env" && variableRE().MatchString(value):
 			if _, ok := env[value]; ok {
 				return nil, badKey(key, "%s is set in env as well", value)
 			}
@@ -209,7 +209,7 @@ func stepSecrets(key string, raw []string, env map[string]string) ([]Secret, err
 
 // bytesOf reads "512MiB" and "2GB".
 func bytesOf(text string) (int64, error) {
-	m := memoryRE.FindStringSubmatch(text)
+	m := memoryRE().FindStringSubmatch(text)
 	if m == nil {
 		return 0, fmt.Errorf("%q is no amount of memory such as 2GiB", text)
 	}

@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"regexp"
 	"strings"
+
+	"github.com/jubako/jubako/pkg/lazyre"
 )
 
 var flit = backend{
@@ -30,13 +31,13 @@ var flit = backend{
 		}
 		at := path.Join(m.root, m.path)
 		if strings.HasSuffix(at, ".py") {
-			return literal(l, at, flitVersion)
+			return literal(l, at, flitVersion())
 		}
 		// flit reads all of these; the package's own __init__.py has the last word.
 		version := ""
 		for _, name := range []string{"__version__.py", "_version.py", "version.py", "__init__.py"} {
 			if file := path.Join(at, name); l.file(file) {
-				v, err := literal(l, file, flitVersion)
+				v, err := literal(l, file, flitVersion())
 				if err != nil && (name == "__init__.py" && version == "" || !errors.Is(err, errNoLiteral)) {
 					return "", err
 				}
@@ -58,7 +59,7 @@ var flit = backend{
 	excluded: func(*pyproject, *look) (func(string) bool, error) { return globs(nil) },
 }
 
-var flitVersion = regexp.MustCompile(`(?m)^__version__\s*(?::\s*str\s*)?=\s*(?:"([^"\n]+)"|'([^'\n]+)')\s*(?:#.*)?$`)
+var flitVersion = lazyre.New(`(?m)^__version__\s*(?::\s*str\s*)?=\s*(?:"([^"\n]+)"|'([^'\n]+)')\s*(?:#.*)?$`)
 
 func flitName(p *pyproject) string {
 	return cmp.Or(p.Tool.Flit.Module.Name, strings.ReplaceAll(p.Project.Name, "-", "_"))

@@ -7,9 +7,10 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/jubako/jubako/pkg/lazyre"
 )
 
 // hatchKnown are the keys of tool.hatch.build and of its wheel target that change nothing of a wheel, or what is done here.
@@ -43,7 +44,7 @@ var hatchling = backend{
 		case h.Pattern != "":
 			return "", errors.New("its version comes from a pattern of its own (tool.hatch.version.pattern)")
 		}
-		return literal(l, h.Path, hatchVersion)
+		return literal(l, h.Path, hatchVersion())
 	},
 	modules: func(p *pyproject, l *look) ([]module, error) {
 		packages := hatchSetting(p, "packages")
@@ -58,7 +59,7 @@ var hatchling = backend{
 			slices.SortFunc(all, func(a, b module) int { return strings.Compare(path.Join(a.root, a.path), path.Join(b.root, b.path)) })
 			return all, nil
 		}
-		for _, name := range []string{notNames.ReplaceAllString(p.Project.Name, "_"), underscored(p.Project.Name)} {
+		for _, name := range []string{notNames().ReplaceAllString(p.Project.Name, "_"), underscored(p.Project.Name)} {
 			if m, ok := hatchDefault(l, name); ok {
 				return []module{m}, nil
 			}
@@ -84,8 +85,8 @@ var hatchling = backend{
 
 var (
 	// hatchVersion is where hatchling finds a version in a file; it looks no closer.
-	hatchVersion = regexp.MustCompile(`(?im)^(?:__version__|VERSION) *= *(?:"v?([^"\n]+?)"|'v?([^'\n]+?)')`)
-	notNames     = regexp.MustCompile(`[^\pL\pN_.]+`)
+	hatchVersion = lazyre.New(`(?im)^(?:__version__|VERSION) *= *(?:"v?([^"\n]+?)"|'v?([^'\n]+?)')`)
+	notNames     = lazyre.New(`[^\pL\pN_.]+`)
 )
 
 // hatchValue is a setting of the wheel target, or of all targets.

@@ -3,8 +3,9 @@ package pybuild
 import (
 	"errors"
 	"path"
-	"regexp"
 	"strings"
+
+	"github.com/jubako/jubako/pkg/lazyre"
 )
 
 // setuptools has its editable installs of a flat layout find modules by a hook; here the project's folder is put on
@@ -20,7 +21,7 @@ var setuptools = backend{
 		}
 		if l.file("setup.cfg") {
 			cfg, err := l.read("setup.cfg")
-			if err != nil || setupOptions.Match(cfg) {
+			if err != nil || setupOptions().Match(cfg) {
 				return errors.New("it has options or metadata in setup.cfg")
 			}
 		}
@@ -59,4 +60,4 @@ var setuptools = backend{
 	},
 }
 
-var setupOptions = regexp.MustCompile(`(?m)^\[(options|metadata)`)
+var setupOptions = lazyre.New(`(?m)^\[(options|metadata)`)

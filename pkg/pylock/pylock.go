@@ -9,21 +9,21 @@ import (
 	"fmt"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/jubako/jubako/pkg/filehash"
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/lazyre"
 	"github.com/jubako/jubako/pkg/locked"
 	"github.com/jubako/jubako/pkg/pep508"
 	"github.com/jubako/jubako/pkg/wheel"
 )
 
-var nameRE = regexp.MustCompile(`^pylock\.([^.]+\.)?toml$`)
+var nameRE = lazyre.New(`^pylock\.([^.]+\.)?toml$`)
 
 // IsName says whether a file's name is one of those that the specification gives such locks ("File Name").
-func IsName(base string) bool { return nameRE.MatchString(base) }
+func IsName(base string) bool { return nameRE().MatchString(base) }
 
 // Lock is a pylock.toml. It implements locked.Lock.
 type Lock struct {

@@ -18,7 +18,7 @@ import (
 
 // getBlob serves a blob, or a range of it (distribution-spec, "Pulling blobs").
 func (g *Registry) getBlob(w http.ResponseWriter, req *http.Request, r route) error {
-	if !digestRE.MatchString(r.ref) {
+	if !digestRE().MatchString(r.ref) {
 		return refuse(http.StatusBadRequest, "DIGEST_INVALID", "%q is no digest", r.ref)
 	}
 	f, err := os.Open(g.repo(r.name, "_blobs", r.ref))
@@ -47,7 +47,7 @@ func (g *Registry) hasBlob(name, digest string) (bool, error) {
 
 // deleteBlob takes a blob from one repository (distribution-spec, "Deleting Blobs"). Its bytes go with the last of them.
 func (g *Registry) deleteBlob(w http.ResponseWriter, r route) error {
-	if !digestRE.MatchString(r.ref) {
+	if !digestRE().MatchString(r.ref) {
 		return refuse(http.StatusBadRequest, "DIGEST_INVALID", "%q is no digest", r.ref)
 	}
 	err := os.Remove(g.repo(r.name, "_blobs", r.ref))
@@ -104,7 +104,7 @@ func (g *Registry) copyFile(from, to string) (err error) {
 // mount gives a repository a blob that another one has (distribution-spec, "Mounting a blob from another repository"),
 // and says whether it could. A client that names no other repository gets what any of them has.
 func (g *Registry) mount(name, digest, from string) (bool, error) {
-	if !digestRE.MatchString(digest) {
+	if !digestRE().MatchString(digest) {
 		return false, nil
 	}
 	file := g.blobPath(digest)

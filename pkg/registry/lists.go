@@ -104,7 +104,7 @@ func (g *Registry) catalog(w http.ResponseWriter, req *http.Request) error {
 
 // referrers lists the manifests whose subject is the digest (distribution-spec, "Listing Referrers").
 func (g *Registry) referrers(w http.ResponseWriter, req *http.Request, r route) error {
-	if !digestRE.MatchString(r.ref) {
+	if !digestRE().MatchString(r.ref) {
 		return refuse(http.StatusBadRequest, "DIGEST_INVALID", "%q is no digest", r.ref)
 	}
 	dir := g.repo(r.name, "_referrers", r.ref)

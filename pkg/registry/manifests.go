@@ -9,9 +9,10 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/jubako/jubako/pkg/lazyre"
 )
 
 // descriptor is what a referrers list says of a manifest (image-spec, "descriptor").
@@ -40,8 +41,8 @@ func (g *Registry) digestOf(r route) (digest string, err error) {
 	unknown := refuse(http.StatusNotFound, "MANIFEST_UNKNOWN", "%s has no manifest %s", r.name, r.ref)
 	digest = r.ref
 	switch {
-	case digestRE.MatchString(r.ref):
-	case tagRE.MatchString(r.ref):
+	case digestRE().MatchString(r.ref):
+	case tagRE().MatchString(r.ref):
 		b, err := os.ReadFile(g.repo(r.name, "_tags", r.ref))
 		if missing(err) {
 			return "", unknown
@@ -100,8 +101,8 @@ func (g *Registry) getManifest(w http.ResponseWriter, req *http.Request, r route
 // putManifest stores a manifest whose parts are all there (distribution-spec, "Pushing Manifests"). The tag, if one is
 // named, moves last.
 func (g *Registry) putManifest(w http.ResponseWriter, req *http.Request, r route) error {
-	byDigest := digestRE.MatchString(r.ref)
-	if !byDigest && !tagRE.MatchString(r.ref) {
+	byDigest := digestRE().MatchString(r.ref)
+	if !byDigest && !tagRE().MatchString(r.ref) {
 		return refuse(http.StatusBadRequest, "MANIFEST_INVALID", "%q is neither a tag nor a digest", r.ref)
 	}
 	b, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxManifest))
@@ -146,7 +147,7 @@ func (g *Registry) putManifest(w http.ResponseWriter, req *http.Request, r route
 
 // mediaTypeRE is for manifests in JSON, which all are that are in use. The media type comes back to other clients as it
 // was given, so that nothing is taken that a browser would run.
-var mediaTypeRE = regexp.MustCompile(`^application/[a-z0-9][a-z0-9.+-]{0,120}\+json$`)
+var mediaTypeRE = lazyre.New(`^application/[a-z0-9][a-z0-9.+-]{0,120}\+json$`)
 
 // parseManifest reads a manifest that came as a media type, and refuses what clients could read in two ways.
 func parseManifest(b []byte, contentType string) (manifestFields, error) {
@@ -164,13 +165,13 @@ func parseManifest(b []byte, contentType string) (manifestFields, error) {
 	}
 	m.MediaType = cmp.Or(contentType, m.MediaType, "application/vnd.oci.image.manifest.v1+json")
 	switch {
-	case !mediaTypeRE.MatchString(m.MediaType):
+	case !mediaTypeRE().MatchString(m.MediaType):
 		return invalid("%q is no media type of a manifest", m.MediaType)
 	case m.SchemaVersion != 2:
 		return invalid("its schemaVersion is %d, and only 2 is served", m.SchemaVersion)
 	case m.Manifests != nil && (m.Layers != nil || m.Config != nil):
 		return invalid("it is an index and an image at once") // CVE-2021-41190
-	case m.Subject != nil && !digestRE.MatchString(m.Subject.Digest):
+	case m.Subject != nil && !digestRE().MatchString(m.Subject.Digest):
 		return invalid("the digest %q of its subject is none", m.Subject.Digest)
 	}
 	return m, nil
@@ -207,7 +208,7 @@ func (g *Registry) checkParts(name string, m manifestFields) error {
 		blobs = append(blobs[:len(blobs):len(blobs)], *m.Config)
 	}
 	for _, d := range blobs {
-		if !digestRE.MatchString(d.Digest) {
+		if !digestRE().MatchString(d.Digest) {
 			return refuse(http.StatusBadRequest, "MANIFEST_INVALID", "%q is no digest", d.Digest)
 		}
 		has, err := g.hasBlob(name, d.Digest)
@@ -219,7 +220,7 @@ func (g *Registry) checkParts(name string, m manifestFields) error {
 		}
 	}
 	for _, d := range m.Manifests {
-		if !digestRE.MatchString(d.Digest) {
+		if !digestRE().MatchString(d.Digest) {
 			return refuse(http.StatusBadRequest, "MANIFEST_INVALID", "%q is no digest", d.Digest)
 		}
 		if _, err := os.Stat(g.repo(name, "_manifests", d.Digest)); missing(err) {

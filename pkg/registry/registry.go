@@ -28,9 +28,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
+
+	"github.com/jubako/jubako/pkg/lazyre"
 )
 
 // maxManifest bounds a manifest's size in bytes (distribution-spec, "Pushing Manifests", asks for at least 4 MiB).
@@ -57,9 +58,9 @@ func New(dir string, log func(string)) (*Registry, error) {
 
 // The grammar of names, tags and digests (distribution-spec, "Pulling manifests").
 var (
-	nameRE   = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
-	tagRE    = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
-	digestRE = regexp.MustCompile(`^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$`)
+	nameRE   = lazyre.New(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+	tagRE    = lazyre.New(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+	digestRE = lazyre.New(`^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$`)
 )
 
 // maxName bounds a repository's name, so that every name is a possible path.
@@ -136,7 +137,7 @@ func (g *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	writeJSON(w, req, api.status, "application/json", map[string][]item{"errors": {{api.code, api.message}}})
 }
 
-func validName(name string) bool { return len(name) <= maxName && nameRE.MatchString(name) }
+func validName(name string) bool { return len(name) <= maxName && nameRE().MatchString(name) }
 
 func (g *Registry) serve(w http.ResponseWriter, req *http.Request) error {
 	switch req.URL.Path {

@@ -12,16 +12,17 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"github.com/jubako/jubako/pkg/lazyre"
 )
 
 // uploadRE is the form of an upload's name, which the registry chooses.
-var uploadRE = regexp.MustCompile(`^[0-9a-f]{32}$`)
+var uploadRE = lazyre.New(`^[0-9a-f]{32}$`)
 
 // startUpload begins an upload, mounts a blob, or takes a whole blob at once (distribution-spec, "Pushing blobs").
 func (g *Registry) startUpload(w http.ResponseWriter, req *http.Request, r route) error {
@@ -67,7 +68,7 @@ func (g *Registry) uploadPath(r route) string { return filepath.Join(g.dir, "upl
 func (g *Registry) upload(w http.ResponseWriter, req *http.Request, r route) error {
 	switch req.Method {
 	case http.MethodGet:
-		if !uploadRE.MatchString(r.ref) {
+		if !uploadRE().MatchString(r.ref) {
 			return unknownUpload(r)
 		}
 		fi, err := os.Stat(g.uploadPath(r))
@@ -124,7 +125,7 @@ type openUpload struct {
 const uploadPatience = 10 * time.Second
 
 func (g *Registry) openUpload(ctx context.Context, r route) (*openUpload, error) {
-	if !uploadRE.MatchString(r.ref) {
+	if !uploadRE().MatchString(r.ref) {
 		return nil, unknownUpload(r)
 	}
 	ctx, cancel := context.WithTimeout(ctx, uploadPatience)
@@ -210,7 +211,7 @@ func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == 
 // another digest is given up.
 func (g *Registry) finishUpload(w http.ResponseWriter, req *http.Request, r route) error {
 	digest := req.URL.Query().Get("digest")
-	if !digestRE.MatchString(digest) {
+	if !digestRE().MatchString(digest) {
 		return refuse(http.StatusBadRequest, "DIGEST_INVALID", "%q is no digest", digest)
 	}
 	u, err := g.openUpload(req.Context(), r)

@@ -3,8 +3,9 @@ package requirements
 import (
 	"bytes"
 	"errors"
-	"regexp"
 	"strings"
+
+	"github.com/jubako/jubako/pkg/lazyre"
 )
 
 // logical is a line of the file, with those that continue it.
@@ -13,7 +14,7 @@ type logical struct {
 	text   string
 }
 
-var commentRE = regexp.MustCompile(`(^|\s+)#.*$`)
+var commentRE = lazyre.New(`(^|\s+)#.*$`)
 
 // logicalLines joins the lines that end with a backslash, and leaves out comments and empty lines. A comment ends a line
 // that others continue.
@@ -23,7 +24,7 @@ func logicalLines(data []byte) []logical {
 	var b strings.Builder
 	first, n := 0, 0
 	flush := func() {
-		if text := strings.TrimSpace(commentRE.ReplaceAllString(b.String(), "")); text != "" {
+		if text := strings.TrimSpace(commentRE().ReplaceAllString(b.String(), "")); text != "" {
 			all = append(all, logical{first, text})
 		}
 		b.Reset()
@@ -50,11 +51,11 @@ func logicalLines(data []byte) []logical {
 	return all
 }
 
-var variableRE = regexp.MustCompile(`\$\{[A-Z0-9_]+\}`)
+var variableRE = lazyre.New(`\$\{[A-Z0-9_]+\}`)
 
 // expand puts in the variables of the form ${NAME} that are set; others stay as they are.
 func expand(text string, getenv func(string) string) string {
-	return variableRE.ReplaceAllStringFunc(text, func(v string) string {
+	return variableRE().ReplaceAllStringFunc(text, func(v string) string {
 		if value := getenv(v[2 : len(v)-1]); value != "" {
 			return value
 		}
