@@ -2,8 +2,9 @@ package regclient
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"net/http"
-	"strings"
 	"sync"
 )
 
@@ -58,8 +59,8 @@ func (p *pings) roundTrip(req *http.Request, send func(*http.Request) (*http.Res
 	if one.status == 0 {
 		resp, err := send(req)
 		if err != nil {
-			if strings.Contains(err.Error(), "server gave HTTP response to HTTPS client") {
-				one.noTLS = err
+			if record, ok := errors.AsType[tls.RecordHeaderError](err); ok && string(record.RecordHeader[:]) == "HTTP/" {
+				one.noTLS = err // http.Client knows it by its type
 			}
 			return nil, err
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -290,5 +291,31 @@ func TestPing(t *testing.T) {
 	}
 	if _, err := transport.Ping(ctx, other, c.Transport()); err == nil {
 		t.Error("nothing listens there")
+	}
+}
+
+// TestPingWithoutTLS: that a registry has no TLS is found out once.
+func TestPingWithoutTLS(t *testing.T) {
+	var connections atomic.Int32
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	s.Start()
+	defer s.Close()
+	c := New(Options{})
+	reg, err := name.NewRegistry(strings.TrimPrefix(s.URL, "http://"), name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if got, err := transport.Ping(context.Background(), reg, c.Transport()); err != nil || !got.Insecure {
+			t.Fatalf("%+v, %v", got, err)
+		}
+	}
+	if n := connections.Load(); n != 2 { // with TLS, and without
+		t.Errorf("%d connections, want 2", n)
 	}
 }
