@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -76,7 +77,7 @@ func TestRequests(t *testing.T) {
 	w.write("mysite/views.py", "x = 1\n")
 	w.build("-t", tag+":1", "--push")
 	upload := []string{"HEAD /v2/team/site/blobs/…", "POST /v2/team/site/blobs/uploads/", "PUT /v2/team/site/blobs/…"}
-	r.want(t, "one line has changed", slices.Concat([]string{"GET /v2/", "GET /v2/team/site/manifests/1"},
+	r.want(t, "one line has changed", slices.Concat([]string{"GET /v2/", "HEAD /v2/team/site/manifests/1"},
 		upload, upload, []string{"PUT /v2/team/site/manifests/1", "PUT /v2/team/site/manifests/…"})...) // the app layer and the config; and what is attached
 
 	if code, _, log := w.jubako("push", w.base, w.host()+"/base/python:3"); code != 0 {
@@ -96,5 +97,16 @@ func TestRequests(t *testing.T) {
 		"GET /v2/base/python/manifests/3", "GET /v2/base/python/blobs/…", "GET /v2/team/site/manifests/1", "GET /v2/team/site/blobs/…",
 		"GET /v2/team/site/referrers/…", "GET /v2/team/site/manifests/…") // for the facts
 	w.build("-t", tag+":1", "--push")
-	r.want(t, "and then nothing has changed", "GET /v2/", "GET /v2/base/python/manifests/3", "GET /v2/team/site/manifests/1")
+	r.want(t, "and then nothing has changed", "GET /v2/", "GET /v2/base/python/manifests/3", "HEAD /v2/team/site/manifests/1")
+
+	// Somebody else moves the tag to another image, which this machine does not hold.
+	w.write("mysite/views.py", "x = 2\n")
+	here := os.Getenv("JUBAKO_CACHE_DIR")
+	t.Setenv("JUBAKO_CACHE_DIR", t.TempDir())
+	w.build("-t", tag+":1", "--push")
+	t.Setenv("JUBAKO_CACHE_DIR", here)
+	r.take()
+	w.build("-t", tag+":1", "--push")
+	r.want(t, "another machine has pushed the same", "GET /v2/", "GET /v2/base/python/manifests/3", "HEAD /v2/team/site/manifests/1",
+		"GET /v2/team/site/manifests/…", "GET /v2/team/site/blobs/…")
 }

@@ -26,16 +26,14 @@ func Build(ctx context.Context, t Tools, s Spec) (_ *Result, err error) {
 	}
 	b := newBuilder(t, s)
 	ctx, stop := context.WithCancel(ctx)
-	b.findRevision(ctx)
+	b.begin(ctx)
 	defer func() {
 		stop()
-		b.revision() // git has ended too
+		err = errors.Join(err, b.end()) // the base's blobs are read until the last place has them
 	}()
-	if b.in, err = b.gather(ctx); err != nil {
+	if err := b.gather(ctx); err != nil {
 		return nil, err
 	}
-	// The base's blobs are read until the last place has them.
-	defer func() { err = errors.Join(err, b.in.base.Close()) }()
 	b.ahead = b.lookAhead(ctx)
 	defer b.ahead.close()
 	all, res, err := b.assemble(ctx)
@@ -45,18 +43,8 @@ func Build(ctx context.Context, t Tools, s Spec) (_ *Result, err error) {
 	return res, b.deliver(ctx, all, res)
 }
 
-// findRevision begins to ask which commit the source is at: in a large repository that takes a while.
-func (b *builder) findRevision(ctx context.Context) {
-	if b.spec.Revision == nil {
-		return
-	}
-	found := make(chan string, 1)
-	b.revision = sync.OnceValue(func() string { return <-found })
-	go func() { found <- b.spec.Revision(ctx) }()
-}
-
 func newBuilder(t Tools, s Spec) *builder {
-	return &builder{Tools: t, spec: s, revision: func() string { return "" }, turns: semaphore.NewWeighted(int64(cmp.Or(max(s.Jobs, 0), runtime.GOMAXPROCS(0))))}
+	return &builder{Tools: t, spec: s, turns: semaphore.NewWeighted(int64(cmp.Or(max(s.Jobs, 0), runtime.GOMAXPROCS(0))))}
 }
 
 // builder holds what the parts of one build share.
@@ -66,7 +54,7 @@ type builder struct {
 	in       *inputs
 	remote   *remoteCache
 	travels  attachments
-	revision func() string     // of the source
+	begun    begun
 	ahead    *ahead            // nil where nothing is made
 	dry      bool              // nothing is made: see Plan
 	lowers   map[string]*lower // by platform

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/output"
 	"github.com/jubako/jubako/pkg/tarlayer"
@@ -33,25 +34,74 @@ func (b *builder) deliver(ctx context.Context, all artifacts, res *Result) error
 	}
 	var err error
 	o := b.pushOptions()
-	o.Earlier, o.Attach, o.Ahead = b.remote.seen(), b.attachOptions, b.ahead.uploads
-	res.Push, err = output.Push(ctx, o, all[b.spec.Compression.For(toPush)], b.spec.Tags)
+	o.Earlier, o.Looked, o.Attach, o.Ahead = b.remote.seen(), b.looked(), b.attachOptions, b.ahead.uploads
+	artifact := all[b.spec.Compression.For(toPush)]
+	res.Push, err = output.Push(ctx, o, artifact, b.spec.Tags)
 	if err != nil {
 		return err
 	}
 	res.Pushed = true
 	if res.Push.Pushed+res.Push.Mounted > 0 {
-		if err := b.hold(all[b.spec.Compression.For(toPush)]); err != nil {
+		if err := b.hold(artifact); err != nil {
 			return err
 		}
 	}
-	// The next build looks for layers in this image: its config then needs not to come back.
-	for _, img := range all[b.spec.Compression.For(toPush)].Images {
-		if _, _, err := b.Store.Put(strings.NewReader(string(img.Config)), ""); err != nil {
-			return err
-		}
+	if err := b.keepPushed(artifact); err != nil {
+		return err
 	}
 	b.Report(Event{Kind: Pushed, Text: PushText(res.Push), Size: res.Push.Bytes})
 	return nil
+}
+
+// pushedRecords is the namespace in the cache where a tag leads to the digest of what this machine has pushed to it last.
+const pushedRecords = "pushed"
+
+// keepPushed keeps an artifact's manifests and configs: the next build looks for layers in it, and they need not come back then.
+func (b *builder) keepPushed(a output.Artifact) error {
+	if a.Index != nil {
+		if err := base.Keep(b.Store, a.Digest, a.MediaType, a.Index); err != nil {
+			return err
+		}
+	}
+	for _, img := range a.Images {
+		if err := base.Keep(b.Store, img.Digest, img.MediaType, img.Manifest); err != nil {
+			return err
+		}
+		config := string(img.Config)
+		digest, size, err := v1.SHA256(strings.NewReader(config))
+		if err != nil {
+			return err
+		}
+		if b.Store.Has(digest.Hex, size) {
+			continue
+		}
+		if _, _, err := b.Store.Put(strings.NewReader(config), digest.Hex); err != nil {
+			return err
+		}
+	}
+	for _, t := range b.spec.Tags {
+		if last, err := b.Store.Record(pushedRecords, t.Name()); err == nil && string(last) == a.Digest.String() {
+			continue
+		}
+		if err := b.Store.PutRecord(pushedRecords, t.Name(), []byte(a.Digest.String())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pushedBefore are the tags that this machine has pushed to before. Another machine is likely to need what the image before holds,
+// and asks for all of it in one request.
+func (b *builder) pushedBefore() (tags []name.Reference) {
+	if !b.spec.Push || b.dry {
+		return nil
+	}
+	for _, t := range b.spec.Tags {
+		if _, err := b.Store.Record(pushedRecords, t.Name()); err == nil {
+			tags = append(tags, t)
+		}
+	}
+	return tags
 }
 
 func (b *builder) pushOptions() output.PushOptions {

@@ -40,30 +40,34 @@ func (in *inputs) annotationName() string {
 }
 
 // gather reads the lock and finds the base.
-func (b *builder) gather(ctx context.Context) (*inputs, error) {
+func (b *builder) gather(ctx context.Context) error {
 	p := b.spec.Project
 	if outside(p.InSource()) {
-		return nil, hint.Usage(fmt.Errorf("source = %q does not hold the project's own folder", p.Config.Source))
+		return hint.Usage(fmt.Errorf("source = %q does not hold the project's own folder", p.Config.Source))
 	}
-	in := &inputs{}
+	in := &inputs{baseName: cmp.Or(b.spec.Base, p.Config.Base)}
 	b.in = in
+	if src, err := base.ParseSource(in.baseName); err == nil && src.Kind != base.Packages {
+		b.begun.base = background(func() error { return b.openBase(ctx, in) })
+	}
 	if err := in.readLock(p.Dir, b.spec.Lock); err != nil {
-		return nil, err
+		return err
 	}
 	if err := in.requirePython(p.RequiresPython, p.GroupPython); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", p.File, err)
+		return fmt.Errorf("reading %s: %w", p.File, err)
 	}
 	if err := b.inStep(in.lock); err != nil {
-		return nil, err
+		return err
 	}
-	name := cmp.Or(b.spec.Base, p.Config.Base)
-	if name == "" {
+	if b.begun.base != nil {
+		return b.begun.base()
+	}
+	if in.baseName == "" {
 		var why string
-		name, why = b.defaultBase(in.lock)
-		b.note("using base = %q (%s)", name, why)
+		in.baseName, why = b.defaultBase(in.lock)
+		b.note("using base = %q (%s)", in.baseName, why)
 	}
-	in.baseName = name
-	return in, b.openBase(ctx, in)
+	return b.openBase(ctx, in)
 }
 
 // defaultBase is the base where none is named.
@@ -142,15 +146,17 @@ func (b *builder) openBase(ctx context.Context, in *inputs) error {
 	if !in.pinned && b.spec.FrozenBase {
 		return hint.Wrap(hint.Usage(fmt.Errorf("the base %s is not pinned by %s", in.baseName, pins.Name)), "jubako lock pins it")
 	}
-	if in.base, err = b.open(ctx, src); err != nil {
+	opened, err := b.open(ctx, src)
+	if err != nil {
 		return err
 	}
 	if in.pinned {
-		if err := in.pins.Holds(in.base); err != nil {
-			return errors.Join(err, in.base.Close())
+		if err := in.pins.Holds(opened); err != nil {
+			return errors.Join(err, opened.Close())
 		}
 	} else if src.Kind == base.Registry && !strings.Contains(in.baseName, "@") {
 		b.note("the base is not pinned: jubako lock writes its digest to %s", pins.Name)
 	}
+	in.base = opened
 	return nil
 }

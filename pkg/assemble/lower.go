@@ -259,7 +259,7 @@ func (b *builder) app(ctx context.Context, l *lower) (*app.Layer, error) {
 	p := b.spec.Project
 	c := p.Config
 	workdir := strings.TrimPrefix(c.Workdir, "/")
-	tree, err := source.Walk(ctx, b.walk())
+	tree, err := b.begun.source()
 	if err != nil {
 		return nil, err
 	}

@@ -10,10 +10,15 @@ import (
 func Plan(ctx context.Context, t Tools, s Spec) (_ []LayerResult, err error) {
 	b := newBuilder(t, s)
 	b.dry, b.lowers = true, make(map[string]*lower)
-	if b.in, err = b.gather(ctx); err != nil {
+	ctx, stop := context.WithCancel(ctx)
+	b.begin(ctx)
+	defer func() {
+		stop()
+		err = errors.Join(err, b.end())
+	}()
+	if err := b.gather(ctx); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, b.in.base.Close()) }()
 	platforms, err := b.platforms()
 	if err != nil {
 		return nil, err

@@ -138,7 +138,7 @@ func (c *remoteCache) replaces(tags []name.Reference, blob v1.Hash) bool {
 
 // readEarlier notes the layers of an image, and of every image of an index, by their keys.
 func (b *builder) readEarlier(ctx context.Context, ref string, all map[layers.Key]remoteLayer) (opened *base.Opened, e output.Earlier, err error) {
-	src, err := base.ParseSource(ref)
+	src, err := base.ParseSource(b.atDigest(ref))
 	if err != nil {
 		return nil, e, err
 	}
@@ -168,6 +168,20 @@ func (b *builder) readEarlier(ctx context.Context, ref string, all map[layers.Ke
 		}
 	}
 	return opened, e, nil
+}
+
+// atDigest names what a tag led to when the build began, if that is known: this machine may hold it. A mirror may hold another.
+func (b *builder) atDigest(ref string) string {
+	r, err := b.Registry.Reference(ref)
+	if err != nil {
+		return ref
+	}
+	_, mirrored := b.Registry.Mirror(r)
+	digest, ok := b.looked().Leads(r)
+	if mirrored || !ok || digest == (v1.Hash{}) {
+		return ref
+	}
+	return r.Context().Digest(digest.String()).Name()
 }
 
 func note(img *base.Image, all map[layers.Key]remoteLayer) error {

@@ -58,7 +58,7 @@ func openRegistry(ctx context.Context, src Source, o Options) (*Opened, error) {
 		return nil, regclient.Explain(err, "pulling "+src.Ref)
 	}
 	if o.Store != nil {
-		if err := s.keep(desc); err != nil {
+		if err := Keep(o.Store, desc.Digest, desc.MediaType, desc.Manifest); err != nil {
 			return nil, err
 		}
 	}
@@ -78,20 +78,16 @@ func remoteOptions(ctx context.Context, c *regclient.Client) func() []remote.Opt
 	})
 }
 
-// keep stores a manifest with its media type.
-func (s *registrySource) keep(d *remote.Descriptor) error {
-	w, err := s.o.Store.NewWriter()
-	if err != nil {
+// Keep stores a manifest or an index with its media type, so that a source that names its digest is opened without a registry.
+func Keep(store *cas.Store, digest v1.Hash, mediaType types.MediaType, raw []byte) error {
+	known, err := store.Record(mediaTypes, digest.String())
+	if err == nil && string(known) == string(mediaType) && store.Has(digest.Hex, int64(len(raw))) {
+		return nil
+	}
+	if _, _, err := store.Put(bytes.NewReader(raw), digest.Hex); err != nil {
 		return err
 	}
-	defer w.Abort()
-	if _, err := w.Write(d.Manifest); err != nil {
-		return err
-	}
-	if _, err := w.Commit(d.Digest.Hex); err != nil {
-		return err
-	}
-	return s.o.Store.PutRecord(mediaTypes, d.Digest.String(), []byte(d.MediaType))
+	return store.PutRecord(mediaTypes, digest.String(), []byte(mediaType))
 }
 
 // fromStore opens a pinned reference that the store knows; nil where it does not.
@@ -136,7 +132,7 @@ func (s *registrySource) open(ctx context.Context, d v1.Descriptor) (io.ReadClos
 			return nil, regclient.Explain(err, doing)
 		}
 		if s.o.Store != nil {
-			if err := s.keep(desc); err != nil {
+			if err := Keep(s.o.Store, desc.Digest, desc.MediaType, desc.Manifest); err != nil {
 				return nil, err
 			}
 		}

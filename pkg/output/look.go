@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
+	"sync"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sync/errgroup"
@@ -24,15 +27,43 @@ const (
 // a question for each blob is worth it: an image with its base has forty blobs, and most of them are those of the image
 // before.
 func (p *pusher) look(ctx context.Context, a Artifact) error {
+	if err := p.ask(ctx); err != nil {
+		return err
+	}
+	if p.there(a) || len(p.known) > 0 {
+		return nil
+	}
+	for _, ref := range p.refs {
+		if other := p.leads[ref.Identifier()]; other != (v1.Hash{}) {
+			p.learn(ctx, other.String(), maxEarlierImages)
+			return nil
+		}
+	}
+	return nil
+}
+
+// recall notes what is known of the references without asking.
+func (p *pusher) recall() {
+	for _, ref := range p.refs {
+		if e, ok := p.o.Earlier[ref.Name()]; ok {
+			p.leads[ref.Identifier()] = e.Digest
+			for _, b := range e.Blobs {
+				p.known[b] = true
+			}
+		} else if d, ok := p.o.Looked.Leads(ref); ok {
+			p.leads[ref.Identifier()] = d
+		}
+	}
+}
+
+// ask finds out where those references lead of which it is not known.
+func (p *pusher) ask(ctx context.Context) error {
 	digests := make([]v1.Hash, len(p.refs))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(p.o.Jobs)
 	for i, ref := range p.refs {
-		if e, ok := p.o.Earlier[ref.Name()]; ok {
-			digests[i] = e.Digest
-			for _, b := range e.Blobs {
-				p.known[b] = true
-			}
+		var known bool
+		if digests[i], known = p.leads[ref.Identifier()]; known {
 			continue
 		}
 		g.Go(func() (err error) {
@@ -43,19 +74,60 @@ func (p *pusher) look(ctx context.Context, a Artifact) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	there := true
-	var other v1.Hash
 	for i, ref := range p.refs {
 		p.leads[ref.Identifier()] = digests[i]
-		there = there && digests[i] == a.Digest
-		if digests[i] != (v1.Hash{}) && len(p.known) == 0 {
-			other = digests[i]
-		}
-	}
-	if !there && other != (v1.Hash{}) {
-		p.learn(ctx, other.String(), maxEarlierImages)
 	}
 	return nil
+}
+
+// there says whether every reference is known to lead to the artifact.
+func (p *pusher) there(a Artifact) bool {
+	return !slices.ContainsFunc(p.refs, func(r name.Reference) bool { return p.leads[r.Identifier()] != a.Digest })
+}
+
+// Looked is where references led when they were looked at, before there was an artifact.
+type Looked struct {
+	mu      sync.Mutex
+	digests map[string]v1.Hash      // by name
+	clients map[string]*http.Client // by repository: they may be asked for more, as long as nothing is mounted
+}
+
+// Look asks where references lead. What it cannot find out is left to Push, whose errors are heard.
+func Look(ctx context.Context, o PushOptions, refs []name.Reference) *Looked {
+	l := &Looked{digests: make(map[string]v1.Hash), clients: make(map[string]*http.Client)}
+	var all sync.WaitGroup
+	for _, p := range pushersOf(o.withDefaults(), refs) {
+		all.Go(func() {
+			if p.connect(ctx, nil) != nil || p.ask(ctx) != nil {
+				return
+			}
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.clients[p.repo.Name()] = p.client
+			for _, ref := range p.refs {
+				l.digests[ref.Name()] = p.leads[ref.Identifier()]
+			}
+		})
+	}
+	all.Wait()
+	return l
+}
+
+// Leads says where a reference led: the zero hash where it led nowhere. ok is false where that is not known.
+func (l *Looked) Leads(ref name.Reference) (digest v1.Hash, ok bool) {
+	if l == nil {
+		return v1.Hash{}, false
+	}
+	digest, ok = l.digests[ref.Name()]
+	return digest, ok
+}
+
+// client is the one that has spoken to a repository; nil where none has.
+func (l *Looked) client(repo name.Repository) *http.Client {
+	if l == nil {
+		return nil
+	}
+	return l.clients[repo.Name()]
 }
 
 // learn notes the blobs of a manifest that the repository holds, and of an index's images. What cannot be read teaches

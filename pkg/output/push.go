@@ -35,6 +35,8 @@ type PushOptions struct {
 	// Earlier is what references were found to lead to a while ago, by their names (name.Reference.Name): these are not
 	// asked for again.
 	Earlier map[string]Earlier
+	// Looked is where references led, as Earlier, of which no more is known. It may be nil.
+	Looked *Looked
 	// Holds names a repository of a registry that is likely to hold a blob, nil where none is known. It may be nil, and is asked
 	// about blobs whose From is of no use.
 	Holds func(registry string, blob v1.Hash) *name.Repository
@@ -106,6 +108,9 @@ func preparePushers(ctx context.Context, o PushOptions, a Artifact, refs []name.
 	g, ctx := errgroup.WithContext(ctx)
 	for _, p := range all {
 		g.Go(func() error {
+			if p.recall(); p.there(a) {
+				return nil
+			}
 			o.Ahead.tell(p)
 			err := p.connect(ctx, a.blobs())
 			if err == nil {
@@ -182,7 +187,7 @@ type pusher struct {
 	repo    name.Repository
 	sibling *name.Repository // of the same registry, which has got every blob before this one
 	refs    []name.Reference
-	client  *http.Client       // nil until connect
+	client  *http.Client       // nil until connect, and where nothing is to be done
 	leads   map[string]v1.Hash // where references lead
 	refers  bool               // the registry has taken note of the subject of the last manifest that had one
 
@@ -200,15 +205,18 @@ const maxScopes = 9
 
 // connect finds out how the registry wants to be spoken to.
 func (p *pusher) connect(ctx context.Context, blobs []Blob) error {
-	auth, err := authn.Resolve(ctx, p.o.Client.Keychain(), p.repo)
-	if err != nil {
-		return err
-	}
 	scopes := []string{p.repo.Scope(transport.PushScope)}
 	for _, b := range blobs {
 		if from := p.mountable(b); from != nil && !slices.Contains(scopes, from.Scope(transport.PullScope)) && len(scopes) < maxScopes {
 			scopes = append(scopes, from.Scope(transport.PullScope))
 		}
+	}
+	if p.client = p.o.Looked.client(p.repo); p.client != nil && len(scopes) == 1 {
+		return nil
+	}
+	auth, err := authn.Resolve(ctx, p.o.Client.Keychain(), p.repo)
+	if err != nil {
+		return err
 	}
 	rt, err := transport.NewWithContext(ctx, p.repo.Registry, auth, p.o.Client.Transport(), scopes)
 	if err != nil {
@@ -239,7 +247,7 @@ func (p *pusher) mountable(b Blob) *name.Repository {
 // manifest may be left to the tag: where there is but one reference, nothing else can fail before it moves.
 func (p *pusher) content(ctx context.Context, a Artifact, tagOnly bool) error {
 	blobs := a.blobs()
-	if !slices.ContainsFunc(p.refs, func(r name.Reference) bool { return p.leads[r.Identifier()] != a.Digest }) {
+	if p.there(a) {
 		p.res.Present = len(blobs)
 		return nil
 	}

@@ -4,13 +4,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,19 +31,66 @@ const racy = 2 * time.Second
 
 // known is a record: the files of a folder, at a time.
 type known struct {
-	At    int64 // nanoseconds since 1970
-	Files map[string]knownFile
+	at    int64 // nanoseconds since 1970
+	files map[string]knownFile
 }
 
 type knownFile struct {
-	Stat stat
-	Sum  string
+	stat stat
+	sum  string
+}
+
+// marshal puts the time first, and then each file's path and what is known of it, every field with a zero byte behind it.
+func (k known) marshal() []byte {
+	b := append(strconv.AppendInt(nil, k.at, 10), 0)
+	for p, f := range k.files {
+		b = append(append(b, p...), 0)
+		for _, n := range []int64{f.stat.Size, f.stat.MTime, f.stat.CTime} {
+			b = append(strconv.AppendInt(b, n, 10), 0)
+		}
+		b = append(strconv.AppendUint(b, f.stat.Inode, 10), 0)
+		b = append(append(b, f.sum...), 0)
+	}
+	return b
+}
+
+// parseKnown reads what marshal has written. It is read in every build of a source of any size, and so is no JSON.
+func parseKnown(record []byte) (known, error) {
+	k := known{files: make(map[string]knownFile)}
+	rest, damaged := string(record), false
+	field := func() (s string) {
+		var ok bool
+		s, rest, ok = strings.Cut(rest, "\x00")
+		damaged = damaged || !ok
+		return s
+	}
+	number := func() int64 {
+		n, err := strconv.ParseInt(field(), 10, 64)
+		damaged = damaged || err != nil
+		return n
+	}
+	k.at = number()
+	for rest != "" && !damaged {
+		p := field()
+		f := knownFile{stat: stat{Size: number(), MTime: number(), CTime: number()}}
+		inode, err := strconv.ParseUint(field(), 10, 64)
+		damaged = damaged || err != nil
+		f.stat.Inode, f.sum = inode, field()
+		k.files[p] = f
+	}
+	if damaged {
+		return known{}, errors.New("the record of a folder's files is damaged")
+	}
+	return k, nil
 }
 
 // Digest gives the SHA-256 of the tree's canonical form: path, kind, mode, link and content of every file, in order of
 // their paths. Files that have not changed since they were last hashed are told by stat, where a store, which may be nil,
-// remembers them. now is the time of day.
+// remembers them. now is the time of day. It is not safe for concurrent use; asked again, it answers from memory.
 func (t *Tree) Digest(ctx context.Context, store *cas.Store, now time.Time) (string, error) {
+	if t.digest != "" {
+		return t.digest, nil
+	}
 	before := t.remembered(store)
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
@@ -52,8 +100,8 @@ func (t *Tree) Digest(ctx context.Context, store *cas.Store, now time.Time) (str
 		if f.Kind != fstree.File {
 			continue
 		}
-		if k, ok := before.Files[f.Path]; ok && k.Stat == f.stat && max(f.stat.MTime, f.stat.CTime)+int64(racy) < before.At {
-			f.sum = k.Sum
+		if k, ok := before.files[f.Path]; ok && k.stat == f.stat && max(f.stat.MTime, f.stat.CTime)+int64(racy) < before.at {
+			f.sum = k.sum
 			continue
 		}
 		read = true
@@ -79,7 +127,8 @@ func (t *Tree) Digest(ctx context.Context, store *cas.Store, now time.Time) (str
 	for _, f := range sorted {
 		fmt.Fprintf(h, "%q %s %o %q %s\n", f.Path, f.Kind, f.Mode, f.Link, f.sum)
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	t.digest = hex.EncodeToString(h.Sum(nil))
+	return t.digest, nil
 }
 
 func (t *Tree) hash(f File) (string, error) {
@@ -105,24 +154,21 @@ func (t *Tree) remembered(store *cas.Store) (k known) {
 		return k
 	}
 	b, err := store.Record(statRecords, t.key())
-	if err != nil || json.Unmarshal(b, &k) != nil {
-		return known{}
+	if err != nil {
+		return k
 	}
+	k, _ = parseKnown(b) // of a damaged one nothing is known
 	return k
 }
 
 func (t *Tree) remember(store *cas.Store, now time.Time) error {
-	k := known{At: now.UnixNano(), Files: make(map[string]knownFile, len(t.Files))}
+	k := known{at: now.UnixNano(), files: make(map[string]knownFile, len(t.Files))}
 	for _, f := range t.Files {
 		if f.Kind == fstree.File {
-			k.Files[f.Path] = knownFile{f.stat, f.sum}
+			k.files[f.Path] = knownFile{f.stat, f.sum}
 		}
 	}
-	b, err := json.Marshal(k)
-	if err != nil {
-		return err
-	}
-	return store.PutRecord(statRecords, t.key(), b)
+	return store.PutRecord(statRecords, t.key(), k.marshal())
 }
 
 func (t *Tree) key() string {

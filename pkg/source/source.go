@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/jubako/jubako/pkg/fstree"
@@ -79,6 +80,8 @@ func statOf(fi fs.FileInfo) stat {
 type Tree struct {
 	Root  string
 	Files []File
+
+	digest string // once it is known
 }
 
 // Walk finds the files. It reads no content but the ignore file's. The root itself may be a link.
@@ -102,11 +105,10 @@ func Walk(ctx context.Context, o Options) (*Tree, error) {
 		if err == nil {
 			err = ctx.Err()
 		}
-		rel, rerr := filepath.Rel(root, p)
-		if err := errors.Join(err, rerr); err != nil {
+		rel := below(root, p)
+		if err != nil {
 			return unreadable(rel, err)
 		}
-		rel = filepath.ToSlash(rel)
 		if rel == "." {
 			return nil
 		}
@@ -133,6 +135,17 @@ func Walk(ctx context.Context, o Options) (*Tree, error) {
 		return nil, err
 	}
 	return t, t.checkLinks()
+}
+
+// below is filepath.Rel for a path that a walk of root, which is clean, has come upon.
+func below(root, p string) string {
+	switch root {
+	case p:
+		return "."
+	case ".":
+		return p
+	}
+	return strings.TrimPrefix(p[len(root):], "/")
 }
 
 func unreadable(rel string, err error) error {

@@ -2,9 +2,9 @@ package source
 
 import (
 	"context"
-	"encoding/json"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -342,16 +342,12 @@ func TestStatCache(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var k known
-	if err := json.Unmarshal(record, &k); err != nil {
-		t.Fatal(err)
-	}
-	k.Files["a"] = knownFile{k.Files["a"].Stat, "a lie"}
-	lie, err := json.Marshal(k)
+	k, err := parseKnown(record)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := store.PutRecord(statRecords, (&Tree{Root: dir}).key(), lie); err != nil {
+	k.files["a"] = knownFile{k.files["a"].stat, "a lie"}
+	if err := store.PutRecord(statRecords, (&Tree{Root: dir}).key(), k.marshal()); err != nil {
 		t.Fatal(err)
 	}
 	if digest(t, dir, store, later) == first {
@@ -470,4 +466,31 @@ func FuzzDockerignore(f *testing.F) {
 			t.Errorf("%q leaves %v, and the walk found %v", text, want, got)
 		}
 	})
+}
+
+// FuzzKnown: a record of a folder's files is read as it was written, or refused.
+func FuzzKnown(f *testing.F) {
+	f.Add(known{at: -1, files: map[string]knownFile{"a\nb/c": {stat{1, 2, -3, 4}, "sum"}, "d": {}}}.marshal())
+	f.Add([]byte("1\x00a\x00"))
+	f.Fuzz(func(t *testing.T, record []byte) {
+		k, err := parseKnown(record)
+		if err != nil {
+			return
+		}
+		again, err := parseKnown(k.marshal())
+		if err != nil || again.at != k.at || !maps.Equal(again.files, k.files) {
+			t.Errorf("%v, and %v (%v)", k, again, err)
+		}
+	})
+}
+
+func TestBelow(t *testing.T) {
+	for _, root := range []string{".", "..", "/", "a", "../a.b", "/a/b"} {
+		for _, rel := range []string{".", ".env", "..x", "a", "a/b/.c"} {
+			p := filepath.Join(root, rel)
+			if want, err := filepath.Rel(root, p); err != nil || below(root, p) != want {
+				t.Errorf("%s below %s: %q, want %q (%v)", p, root, below(root, p), want, err)
+			}
+		}
+	}
 }
