@@ -1,0 +1,75 @@
+package output
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// TestLook: what was looked at before is not asked again, with the token of then; what could not be found out is asked by Push.
+func TestLook(t *testing.T) {
+	var requests, tokens atomic.Int32
+	var down atomic.Bool
+	guard := func(w http.ResponseWriter, r *http.Request) bool {
+		requests.Add(1)
+		switch {
+		case down.Load():
+			w.WriteHeader(http.StatusForbidden)
+		case r.URL.Path == "/token":
+			tokens.Add(1)
+			fmt.Fprint(w, `{"token":"x"}`)
+		case r.Header.Get("Authorization") != "Bearer x":
+			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="x"`, r.Host))
+			w.WriteHeader(http.StatusUnauthorized)
+		default:
+			return false
+		}
+		return true
+	}
+	onEach(t, guard, func(t *testing.T, host string) {
+		a, b := Single(testImage(t, OCI, amd64)), Single(testImage(t, Docker, amd64))
+		one, two := ref(t, host+"/team/app:1"), ref(t, host+"/team/app:2")
+		mustPush(t, a, one)
+
+		ctx := context.Background()
+		o, _ := options()
+		if _, ok := o.Looked.Leads(one); ok {
+			t.Error("nobody has looked")
+		}
+		o.Looked = Look(ctx, o, []name.Reference{one, two})
+		first, _ := o.Looked.Leads(one)
+		second, ok := o.Looked.Leads(two)
+		if first != a.Digest || second != (v1.Hash{}) || !ok {
+			t.Errorf("%s, %s, %v", first, second, ok)
+		}
+		requests.Store(0)
+		tokens.Store(0)
+		res, err := Push(ctx, o, a, []name.Reference{one})
+		if diff := cmp.Diff(PushResult{Present: 3}, res); diff != "" || err != nil || requests.Load() != 0 {
+			t.Errorf("%v, %d requests (-want +got):\n%s", err, requests.Load(), diff)
+		}
+		if _, err := Push(ctx, o, b, []name.Reference{one, two}); err != nil || tokens.Load() != 0 {
+			t.Errorf("%v, %d tokens", err, tokens.Load())
+		}
+		if at := Look(ctx, o, []name.Reference{one}); at.digests[one.Name()] != b.Digest {
+			t.Errorf("%v, want %s", at.digests, b.Digest)
+		}
+
+		down.Store(true)
+		defer down.Store(false)
+		o, _ = options()
+		o.Looked = Look(ctx, o, []name.Reference{one})
+		if _, ok := o.Looked.Leads(one); ok {
+			t.Error("the registry refuses, and has answered")
+		}
+		if _, err := Push(ctx, o, a, []name.Reference{one}); err == nil {
+			t.Error("the registry refuses, and Push says nothing of it")
+		}
+	})
+}
