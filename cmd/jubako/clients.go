@@ -189,6 +189,9 @@ func (a *app) openSource(ctx contextT, s string, store *cas.Store) (*base.Opened
 
 // gitRevision is the commit that a folder is at, with "-dirty" where it has changes; "" where git does not tell.
 func gitRevision(ctx contextT, dir string) string {
+	if !mayBeCommitted(dir) {
+		return ""
+	}
 	git := func(args ...string) (string, bool) {
 		out, err := commandOutput(ctx, dir, "git", args...)
 		return strings.TrimSpace(out), err == nil
@@ -201,6 +204,20 @@ func gitRevision(ctx contextT, dir string) string {
 		rev += "-dirty"
 	}
 	return rev
+}
+
+// mayBeCommitted says whether git has where to look, which costs less than to start it.
+func mayBeCommitted(dir string) bool {
+	dir, err := filepath.Abs(dir)
+	if err != nil || os.Getenv("GIT_DIR") != "" {
+		return true
+	}
+	for ; !exists(filepath.Join(dir, ".git")); dir = filepath.Dir(dir) {
+		if dir == filepath.Dir(dir) {
+			return false
+		}
+	}
+	return true
 }
 
 // isTrue reads a variable such as CI.

@@ -1,8 +1,10 @@
 package assemble
 
 import (
+	"cmp"
 	"context"
 
+	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/output"
 	"github.com/jubako/jubako/pkg/source"
 )
@@ -12,7 +14,7 @@ import (
 type begun struct {
 	revision func() string // of the source
 	source   func() (*source.Tree, error)
-	base     func() error // opens inputs.base; nil until its name is known
+	base     func() error // opens inputs.base; nil where its name is not known, or it is to be made
 	tags     func() *output.Looked
 }
 
@@ -30,10 +32,15 @@ func background[T any](do func() T) (wait func() T) {
 	}
 }
 
-// begin begins what needs nothing but the configuration. With ctx it all comes to an end.
+// begin begins what needs nothing but the configuration: what waits for a network before what needs a processor. With ctx it all
+// comes to an end.
 func (b *builder) begin(ctx context.Context) {
-	if ask := b.spec.Revision; ask != nil && !b.dry { // in a large repository that takes a while
-		b.begun.revision = background(func() string { return ask(ctx) })
+	b.in = &inputs{baseName: cmp.Or(b.spec.Base, b.spec.Project.Config.Base)}
+	if src, err := base.ParseSource(b.in.baseName); err == nil && src.Kind != base.Packages {
+		b.begun.base = background(func() error { return b.openBase(ctx, b.in) })
+	}
+	if tags := b.pushedBefore(); len(tags) > 0 {
+		b.begun.tags = background(func() *output.Looked { return output.Look(ctx, b.pushOptions(), tags) })
 	}
 	type read struct {
 		tree *source.Tree
@@ -49,8 +56,8 @@ func (b *builder) begin(ctx context.Context) {
 		r := wait()
 		return r.tree, r.err
 	}
-	if tags := b.pushedBefore(); len(tags) > 0 {
-		b.begun.tags = background(func() *output.Looked { return output.Look(ctx, b.pushOptions(), tags) })
+	if ask := b.spec.Revision; ask != nil && !b.dry { // in a large repository that takes a while
+		b.begun.revision = background(func() string { return ask(ctx) })
 	}
 }
 
@@ -62,7 +69,7 @@ func (b *builder) end() error {
 	if b.begun.base != nil {
 		_ = b.begun.base() // if it has failed, that was said, or something before it
 	}
-	if b.in == nil || b.in.base == nil {
+	if b.in.base == nil {
 		return nil
 	}
 	return b.in.base.Close()

@@ -1,7 +1,6 @@
 package assemble
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,11 +44,7 @@ func (b *builder) gather(ctx context.Context) error {
 	if outside(p.InSource()) {
 		return hint.Usage(fmt.Errorf("source = %q does not hold the project's own folder", p.Config.Source))
 	}
-	in := &inputs{baseName: cmp.Or(b.spec.Base, p.Config.Base)}
-	b.in = in
-	if src, err := base.ParseSource(in.baseName); err == nil && src.Kind != base.Packages {
-		b.begun.base = background(func() error { return b.openBase(ctx, in) })
-	}
+	in := b.in
 	if err := in.readLock(p.Dir, b.spec.Lock); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package project
 
 import (
+	"bytes"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -135,7 +136,7 @@ func (p *Project) settingsFiles(in LintInput) (files []string, whole bool) {
 		}
 		files = append(files, f)
 		b := read(in.Source, f)
-		whole = whole && len(starRE().FindAll(b, 2)) < 2 && !dynamicRE().Match(b)
+		whole = whole && len(starRE().FindAll(b, 2)) < 2 && !dynamic(b)
 		module = starImport(b, module, strings.HasSuffix(f, "/__init__.py"))
 	}
 	return files, whole && module == ""
@@ -144,6 +145,14 @@ func (p *Project) settingsFiles(in LintInput) (files []string, whole bool) {
 // dynamicRE finds settings that are put together in ways that their text does not show: split_settings, dynaconf,
 // configurations, a loop over modules.
 var dynamicRE = lazyre.New(`(?m)^[^#\n]*(\binclude\(|\bexec\(|importlib|__import__|\bglobals\(\)|locals\(\)|dynaconf|DjangoDynaconf|\bConfiguration\b)|^\s+from\s+\S+\s+import\s+\*`)
+
+// dynamicWords are such that one of them is in whatever dynamicRE matches: most settings have none, and the expression is slow.
+var dynamicWords = [][]byte{[]byte("include("), []byte("exec("), []byte("importlib"), []byte("__import__"), []byte("globals()"), []byte("locals()"), []byte("dynaconf"),
+	[]byte("DjangoDynaconf"), []byte("Configuration"), []byte("*")}
+
+func dynamic(b []byte) bool {
+	return slices.ContainsFunc(dynamicWords, func(word []byte) bool { return bytes.Contains(b, word) }) && dynamicRE().Match(b)
+}
 
 var staticRootRE = lazyre.New(`(?m)^[^#\n]*\bSTATIC_ROOT\b`)
 
@@ -176,6 +185,15 @@ var debugOnly = map[string]string{
 	"django_watchfiles": "django-watchfiles", "sslserver": "django-sslserver", "querycount": "django-querycount", "pyinstrument": "pyinstrument",
 }
 
+func namesDebugOnly(b []byte) bool {
+	for module := range debugOnly {
+		if bytes.Contains(b, []byte(module)) {
+			return true
+		}
+	}
+	return false
+}
+
 var quotedRE = lazyre.New(`["']([a-z_][a-z0-9_]*)(\.[A-Za-z0-9_.]+)?["']`)
 
 // lintSettings reads the settings' text: STATIC_ROOT, and applications that are not installed.
@@ -189,6 +207,9 @@ func (p *Project) lintSettings(in LintInput) []Finding {
 	for _, f := range files {
 		b := read(in.Source, f)
 		hasRoot = hasRoot || staticRootRE().Match(b)
+		if !namesDebugOnly(b) {
+			continue
+		}
 		lines := strings.Split(string(b), "\n")
 		for i, text := range lines {
 			n := i + 1

@@ -11,6 +11,9 @@ import (
 // pings remembers what registries have answered to GET /v2/, with which the client library begins whatever it does: which
 // credentials they want, and whether they have TLS. Neither changes while a build runs.
 type pings struct {
+	base  http.RoundTripper
+	plain func(host string) bool // whether it may be spoken to without TLS
+
 	mu  sync.Mutex
 	all map[string]*ping // by scheme and host
 }
@@ -27,6 +30,22 @@ type ping struct {
 // isPing says whether a request is one whose answer can be remembered.
 func isPing(req *http.Request) bool {
 	return req.Method == http.MethodGet && req.URL.Path == "/v2/" && req.URL.RawQuery == "" && req.Header.Get("Authorization") == ""
+}
+
+// errNoTLS is what a registry without TLS answers to a client with it.
+var errNoTLS = tls.RecordHeaderError{Msg: "it answers without TLS", RecordHeader: [5]byte([]byte("HTTP/"))}
+
+// answersPlain says whether a registry that may be spoken to without TLS answers so, at the first attempt: the client library
+// tries TLS first, for which those hardly ever listen.
+func (p *pings) answersPlain(req *http.Request) bool {
+	plain := req.Clone(req.Context())
+	plain.URL.Scheme = "http"
+	resp, err := p.roundTrip(plain, p.base.RoundTrip)
+	if err != nil {
+		return false
+	}
+	drain(resp.Body)
+	return resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusUnauthorized
 }
 
 func (p *pings) of(req *http.Request) *ping {
@@ -52,6 +71,9 @@ func (p *pings) roundTrip(req *http.Request, send func(*http.Request) (*http.Res
 		defer func() { <-one.free }()
 	case <-req.Context().Done():
 		return nil, context.Cause(req.Context())
+	}
+	if one.noTLS == nil && one.status == 0 && req.URL.Scheme == "https" && p.plain(req.URL.Host) && p.answersPlain(req) {
+		one.noTLS = errNoTLS
 	}
 	if one.noTLS != nil {
 		return nil, one.noTLS

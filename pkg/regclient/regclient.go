@@ -64,7 +64,7 @@ func New(o Options) *Client {
 	if o.Log == nil {
 		o.Log = func(string) {}
 	}
-	return &Client{o, &pings{}}
+	return &Client{o, &pings{base: o.Base, plain: o.plain}}
 }
 
 // Reference reads a reference as Docker does: short names are the default registry's, a missing tag is "latest".

@@ -253,7 +253,7 @@ func FuzzConfigFile(f *testing.F) {
 func TestPing(t *testing.T) {
 	var asked atomic.Int32
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if asked.Add(1) == 1 {
+		if asked.Add(1) <= 2 {
 			w.WriteHeader(http.StatusForbidden)
 			return
 		}
@@ -269,7 +269,7 @@ func TestPing(t *testing.T) {
 	if _, err := transport.Ping(context.Background(), reg, c.Transport()); err == nil {
 		t.Error("403 is no answer")
 	}
-	asked.Store(1)
+	asked.Store(2)
 	var all sync.WaitGroup
 	for range 5 {
 		all.Go(func() {
@@ -280,8 +280,8 @@ func TestPing(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if n := asked.Load(); n != 2 {
-		t.Errorf("asked %d times in all, want 2", n)
+	if n := asked.Load(); n != 3 {
+		t.Errorf("asked %d times in all, want 3", n)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -294,7 +294,7 @@ func TestPing(t *testing.T) {
 	}
 }
 
-// TestPingWithoutTLS: that a registry has no TLS is found out once.
+// TestPingWithoutTLS: a registry that may be without TLS, and is, is not tried with it.
 func TestPingWithoutTLS(t *testing.T) {
 	var connections atomic.Int32
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
@@ -315,7 +315,51 @@ func TestPingWithoutTLS(t *testing.T) {
 			t.Fatalf("%+v, %v", got, err)
 		}
 	}
-	if n := connections.Load(); n != 2 { // with TLS, and without
-		t.Errorf("%d connections, want 2", n)
+	if n := connections.Load(); n != 1 {
+		t.Errorf("%d connections, want 1", n)
 	}
 }
+
+// TestPingWithTLS: a registry that may be without TLS, and is not, is spoken to with it, whatever it makes of a request without.
+func TestPingWithTLS(t *testing.T) {
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
+	defer s.Close()
+	abrupt := httptest.NewUnstartedServer(s.Config.Handler)
+	abrupt.TLS = s.TLS
+	abrupt.Listener = closing{abrupt.Listener}
+	abrupt.StartTLS()
+	defer abrupt.Close()
+	for _, server := range []*httptest.Server{s, abrupt} {
+		c := New(Options{Base: server.Client().Transport, Sleep: func(context.Context, time.Duration) error { return errors.New("no patience") }})
+		reg, err := name.NewRegistry(server.Listener.Addr().String(), name.Insecure)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := transport.Ping(context.Background(), reg, c.Transport()); err != nil || got.Insecure {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+}
+
+// closing ends each connection that begins with a request without TLS, and says nothing.
+type closing struct{ net.Listener }
+
+func (c closing) Accept() (net.Conn, error) {
+	conn, err := c.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(conn, first); err != nil || first[0] == 'G' {
+		return conn, conn.Close()
+	}
+	return begun{conn, io.MultiReader(bytes.NewReader(first), conn)}, nil
+}
+
+// begun is a connection of which something was read.
+type begun struct {
+	net.Conn
+	r io.Reader
+}
+
+func (b begun) Read(p []byte) (int, error) { return b.r.Read(p) }
