@@ -26,7 +26,6 @@ func Build(ctx context.Context, t Tools, s Spec) (_ *Result, err error) {
 	}
 	b := newBuilder(t, s)
 	ctx, stop := context.WithCancel(ctx)
-	b.begin(ctx)
 	defer func() {
 		stop()
 		err = errors.Join(err, b.end()) // the base's blobs are read until the last place has them

@@ -1,7 +1,6 @@
 package assemble
 
 import (
-	"cmp"
 	"context"
 
 	"github.com/jubako/jubako/pkg/base"
@@ -9,12 +8,12 @@ import (
 	"github.com/jubako/jubako/pkg/source"
 )
 
-// begun is what a build begins at once, side by side: each waits for a disk, a registry or another program, and none for
-// another. Each function waits for its answer.
+// begun is what a build does side by side: each waits for a disk, a registry or another program, and none for another. Each
+// function waits for its answer, and is nil before it was begun.
 type begun struct {
 	revision func() string // of the source
 	source   func() (*source.Tree, error)
-	base     func() error // opens inputs.base; nil where its name is not known, or it is to be made
+	base     func() error // opens inputs.base; nil also where its name is not known, or it is to be made
 	tags     func() *output.Looked
 }
 
@@ -32,13 +31,16 @@ func background[T any](do func() T) (wait func() T) {
 	}
 }
 
-// begin begins what needs nothing but the configuration: what waits for a network before what needs a processor. With ctx it all
-// comes to an end.
-func (b *builder) begin(ctx context.Context) {
-	b.in = &inputs{baseName: cmp.Or(b.spec.Base, b.spec.Project.Config.Base)}
+// beginBase begins to open the base, if its name is known. With ctx it comes to an end.
+func (b *builder) beginBase(ctx context.Context) {
 	if src, err := base.ParseSource(b.in.baseName); err == nil && src.Kind != base.Packages {
 		b.begun.base = background(func() error { return b.openBase(ctx, b.in) })
 	}
+}
+
+// begin begins what can be done while the base's registry is waited for: the lock has been read, and nothing is wrong with it.
+// With ctx it all comes to an end.
+func (b *builder) begin(ctx context.Context) {
 	if tags := b.pushedBefore(); len(tags) > 0 {
 		b.begun.tags = background(func() *output.Looked { return output.Look(ctx, b.pushOptions(), tags) })
 	}
@@ -63,13 +65,15 @@ func (b *builder) begin(ctx context.Context) {
 
 // end waits until nothing is under way any more, and closes the base. What it waits for has been told to stop.
 func (b *builder) end() error {
-	_, _ = b.begun.source()
+	if b.begun.source != nil {
+		_, _ = b.begun.source()
+	}
 	b.revision()
 	b.looked()
 	if b.begun.base != nil {
 		_ = b.begun.base() // if it has failed, that was said, or something before it
 	}
-	if b.in.base == nil {
+	if b.in == nil || b.in.base == nil {
 		return nil
 	}
 	return b.in.base.Close()

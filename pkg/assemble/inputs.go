@@ -1,6 +1,7 @@
 package assemble
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,7 +45,9 @@ func (b *builder) gather(ctx context.Context) error {
 	if outside(p.InSource()) {
 		return hint.Usage(fmt.Errorf("source = %q does not hold the project's own folder", p.Config.Source))
 	}
-	in := b.in
+	in := &inputs{baseName: cmp.Or(b.spec.Base, p.Config.Base)}
+	b.in = in
+	b.beginBase(ctx)
 	if err := in.readLock(p.Dir, b.spec.Lock); err != nil {
 		return err
 	}
@@ -54,6 +57,7 @@ func (b *builder) gather(ctx context.Context) error {
 	if err := b.inStep(in.lock); err != nil {
 		return err
 	}
+	b.begin(ctx)
 	if b.begun.base != nil {
 		return b.begun.base()
 	}

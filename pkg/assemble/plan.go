@@ -11,7 +11,6 @@ func Plan(ctx context.Context, t Tools, s Spec) (_ []LayerResult, err error) {
 	b := newBuilder(t, s)
 	b.dry, b.lowers = true, make(map[string]*lower)
 	ctx, stop := context.WithCancel(ctx)
-	b.begin(ctx)
 	defer func() {
 		stop()
 		err = errors.Join(err, b.end())

@@ -142,17 +142,19 @@ func (p *Project) settingsFiles(in LintInput) (files []string, whole bool) {
 	return files, whole && module == ""
 }
 
-// dynamicRE finds settings that are put together in ways that their text does not show: split_settings, dynaconf,
-// configurations, a loop over modules.
-var dynamicRE = lazyre.New(`(?m)^[^#\n]*(\binclude\(|\bexec\(|importlib|__import__|\bglobals\(\)|locals\(\)|dynaconf|DjangoDynaconf|\bConfiguration\b)|^\s+from\s+\S+\s+import\s+\*`)
+// dynamic says whether settings are put together in ways that their text does not show: split_settings, dynaconf,
+// configurations, a loop over modules, an import under an if.
+func dynamic(b []byte) bool {
+	return slices.ContainsFunc(dynamicWords, func(word []byte) bool { return bytes.Contains(b, word) }) && dynamicRE().Match(b) || indentedStarRE().Match(b)
+}
+
+var dynamicRE = lazyre.New(`(?m)^[^#\n]*(\binclude\(|\bexec\(|importlib|__import__|\bglobals\(\)|locals\(\)|dynaconf|DjangoDynaconf|\bConfiguration\b)`)
 
 // dynamicWords are such that one of them is in whatever dynamicRE matches: most settings have none, and the expression is slow.
 var dynamicWords = [][]byte{[]byte("include("), []byte("exec("), []byte("importlib"), []byte("__import__"), []byte("globals()"), []byte("locals()"), []byte("dynaconf"),
-	[]byte("DjangoDynaconf"), []byte("Configuration"), []byte("*")}
+	[]byte("DjangoDynaconf"), []byte("Configuration")}
 
-func dynamic(b []byte) bool {
-	return slices.ContainsFunc(dynamicWords, func(word []byte) bool { return bytes.Contains(b, word) }) && dynamicRE().Match(b)
-}
+var indentedStarRE = lazyre.New(`(?m)^[ \t]+from[ \t]+\S+[ \t]+import[ \t]+\*`)
 
 var staticRootRE = lazyre.New(`(?m)^[^#\n]*\bSTATIC_ROOT\b`)
 
