@@ -228,15 +228,27 @@ func (s *Store) Put(r io.Reader, want string) (digest string, size int64, err er
 	return digest, w.n, err
 }
 
+// usedLately is how long after its last use a record's next one need not be noted, for Prune: a build reads a hundred.
+const usedLately = time.Hour
+
 // Record reads the small record with this key in a namespace ("layer", "facts"). A record that is cut or damaged is
 // discarded and is ErrNotFound.
 func (s *Store) Record(namespace, key string) ([]byte, error) {
 	name := s.recordPath(namespace, key)
-	b, err := os.ReadFile(name)
+	f, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrNotFound
 	}
 	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, fi.Size())
+	if _, err := io.ReadFull(f, b); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	sum, body, ok := bytes.Cut(b, []byte("\n"))
@@ -244,8 +256,9 @@ func (s *Store) Record(namespace, key string) ([]byte, error) {
 		_ = os.Remove(name)
 		return nil, ErrNotFound
 	}
-	now := time.Now()
-	_ = os.Chtimes(name, now, now)
+	if now := time.Now(); now.Sub(fi.ModTime()) > usedLately {
+		_ = os.Chtimes(name, now, now)
+	}
 	return body, nil
 }
 
