@@ -8,27 +8,42 @@ import (
 	"github.com/jubako/jubako/pkg/source"
 )
 
-// begun is what a build does side by side: each waits for a disk, a registry or another program, and none for another. Each
-// function waits for its answer, and is nil before it was begun.
+// begun is what a build does side by side: each waits for a disk, a registry or another program, and none for another. What is
+// nil was not begun.
 type begun struct {
-	revision func() string // of the source
-	source   func() (*source.Tree, error)
-	base     func() error // opens inputs.base; nil also where its name is not known, or it is to be made
-	tags     func() *output.Looked
+	base     *pending[error]          // opens inputs.base; nil also where its name is not known, or it is to be made
+	tags     *pending[*output.Looked] // where those led that are likely to lead there still
+	source   *pending[sourceRead]
+	revision *pending[string] // of the source
 }
 
-// background does something in the background.
-func background[T any](do func() T) (wait func() T) {
-	var answer T
-	done := make(chan struct{})
+type sourceRead struct {
+	tree *source.Tree
+	err  error
+}
+
+// pending is the answer of something that is done in the background.
+type pending[T any] struct {
+	done  chan struct{}
+	value T
+}
+
+func background[T any](do func() T) *pending[T] {
+	a := &pending[T]{done: make(chan struct{})}
 	go func() {
-		defer close(done)
-		answer = do()
+		defer close(a.done)
+		a.value = do()
 	}()
-	return func() T {
-		<-done
-		return answer
+	return a
+}
+
+// wait gives the answer; the zero value of nil.
+func (a *pending[T]) wait() (value T) {
+	if a == nil {
+		return value
 	}
+	<-a.done
+	return a.value
 }
 
 // beginBase begins to open the base, if its name is known. With ctx it comes to an end.
@@ -44,20 +59,12 @@ func (b *builder) begin(ctx context.Context) {
 	if tags := b.pushedBefore(); len(tags) > 0 {
 		b.begun.tags = background(func() *output.Looked { return output.Look(ctx, b.pushOptions(), tags) })
 	}
-	type read struct {
-		tree *source.Tree
-		err  error
-	}
-	wait := background(func() (r read) {
+	b.begun.source = background(func() (r sourceRead) {
 		if r.tree, r.err = source.Walk(ctx, b.walk()); r.err == nil {
 			_, r.err = r.tree.Digest(ctx, b.Store, b.Now())
 		}
 		return r
 	})
-	b.begun.source = func() (*source.Tree, error) {
-		r := wait()
-		return r.tree, r.err
-	}
 	if ask := b.spec.Revision; ask != nil && !b.dry { // in a large repository that takes a while
 		b.begun.revision = background(func() string { return ask(ctx) })
 	}
@@ -65,31 +72,12 @@ func (b *builder) begin(ctx context.Context) {
 
 // end waits until nothing is under way any more, and closes the base. What it waits for has been told to stop.
 func (b *builder) end() error {
-	if b.begun.source != nil {
-		_, _ = b.begun.source()
-	}
-	b.revision()
-	b.looked()
-	if b.begun.base != nil {
-		_ = b.begun.base() // if it has failed, that was said, or something before it
-	}
+	b.begun.source.wait()
+	b.begun.revision.wait()
+	b.begun.tags.wait()
+	_ = b.begun.base.wait() // if it has failed, that was said, or something before it
 	if b.in == nil || b.in.base == nil {
 		return nil
 	}
 	return b.in.base.Close()
-}
-
-func (b *builder) revision() string {
-	if b.begun.revision == nil {
-		return ""
-	}
-	return b.begun.revision()
-}
-
-// looked is where those of the tags led when the build began that are likely to lead there still; nil where none is.
-func (b *builder) looked() *output.Looked {
-	if b.begun.tags == nil {
-		return nil
-	}
-	return b.begun.tags()
 }

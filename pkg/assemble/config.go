@@ -58,7 +58,7 @@ func (b *builder) labels() map[string]string {
 	p := b.spec.Project
 	all := make(map[string]string)
 	for key, value := range map[string]string{
-		"title": p.Name, "version": p.Version, "description": p.Description, "licenses": p.License, "source": p.Repository, "revision": b.revision(),
+		"title": p.Name, "version": p.Version, "description": p.Description, "licenses": p.License, "source": p.Repository, "revision": b.begun.revision.wait(),
 	} {
 		if value != "" {
 			all[labelPrefix+key] = value

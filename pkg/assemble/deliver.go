@@ -34,7 +34,7 @@ func (b *builder) deliver(ctx context.Context, all artifacts, res *Result) error
 	}
 	var err error
 	o := b.pushOptions()
-	o.Earlier, o.Looked, o.Attach, o.Ahead = b.remote.seen(), b.looked(), b.attachOptions, b.ahead.uploads
+	o.Earlier, o.Looked, o.Attach, o.Ahead = b.remote.seen(), b.begun.tags.wait(), b.attachOptions, b.ahead.uploads
 	artifact := all[b.spec.Compression.For(toPush)]
 	res.Push, err = output.Push(ctx, o, artifact, b.spec.Tags)
 	if err != nil {

@@ -59,7 +59,7 @@ func (b *builder) gather(ctx context.Context) error {
 	}
 	b.begin(ctx)
 	if b.begun.base != nil {
-		return b.begun.base()
+		return b.begun.base.wait()
 	}
 	if in.baseName == "" {
 		var why string

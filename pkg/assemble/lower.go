@@ -259,13 +259,13 @@ func (b *builder) app(ctx context.Context, l *lower) (*app.Layer, error) {
 	p := b.spec.Project
 	c := p.Config
 	workdir := strings.TrimPrefix(c.Workdir, "/")
-	tree, err := b.begun.source()
-	if err != nil {
-		return nil, err
+	src := b.begun.source.wait()
+	if src.err != nil {
+		return nil, src.err
 	}
 	uid, gid := b.owner(l.user)
 	o := app.Options{Workdir: workdir, UID: uid, GID: gid, WriteUID: l.user.UID, WriteGID: l.user.GID}
-	o.Parts = append(o.Parts, app.Part{Tree: tree, To: workdir, Name: "the source tree"})
+	o.Parts = append(o.Parts, app.Part{Tree: src.tree, To: workdir, Name: "the source tree"})
 	for _, cp := range c.Copy {
 		part, err := b.copy(ctx, cp, workdir)
 		if err != nil {

@@ -177,7 +177,7 @@ func (b *builder) atDigest(ref string) string {
 		return ref
 	}
 	_, mirrored := b.Registry.Mirror(r)
-	digest, ok := b.looked().Leads(r)
+	digest, ok := b.begun.tags.wait().Leads(r)
 	if mirrored || !ok || digest == (v1.Hash{}) {
 		return ref
 	}
