@@ -84,6 +84,7 @@ type stage struct {
 	made  []madeLayer // of the platform
 	below []madeLayer // of this machine: what the next command runs in
 	above []madeLayer // of this machine's own commands, where the platform is another
+	trees []string    // what the command runs in, where it runs before the layers are made
 }
 
 // settle finds where commands run: in the platform's own tree where this machine can run it, else in the same project on the
@@ -119,6 +120,12 @@ func (s *stage) add(ctx context.Context, what string, layer func() (layers.Watch
 	if err != nil {
 		return err
 	}
+	var early *adopted
+	if s.host == s.at {
+		if early = s.at.early.adopt(watched); early != nil {
+			watched = early
+		}
+	}
 	var l layers.Layer = watched
 	name := l.Name()
 	over := &overSource{step: watched, source: s.host.observed}
@@ -131,6 +138,9 @@ func (s *stage) add(ctx context.Context, what string, layer func() (layers.Watch
 	made, err := s.at.maker.makeOver(ctx, l, over)
 	if err != nil {
 		return err
+	}
+	if made.state == Made && early != nil {
+		made.took += early.e.took
 	}
 	s.at.maker.finished(made)
 	if made.Files == 0 {
@@ -173,9 +183,12 @@ func (s *stage) stepKeys() []string {
 }
 
 // lower gives what the next command runs in, as it is now.
-func (s *stage) lower() func(context.Context) ([]rootfs.Group, error) {
+func (s *stage) lower() func(context.Context) ([]string, error) {
+	if s.trees != nil {
+		return func(context.Context) ([]string, error) { return s.trees, nil }
+	}
 	host, below := s.host, s.below
-	return func(context.Context) ([]rootfs.Group, error) { return s.b.trees(host.image, below) }
+	return func(ctx context.Context) ([]string, error) { return s.b.trees(ctx, host.image, below) }
 }
 
 // stepLayer describes the layer of a step.
@@ -279,8 +292,16 @@ func (b *builder) secretFiles() (rels []string) {
 	return rels
 }
 
-// trees gives the layers that a command runs in: the base's as one, and each of ours.
-func (b *builder) trees(img *base.Image, made []madeLayer) ([]rootfs.Group, error) {
+// trees unpacks the layers that a command runs in: the base's as one, and each of ours.
+func (b *builder) trees(ctx context.Context, img *base.Image, made []madeLayer) ([]string, error) {
+	groups, err := b.groupsOn(img, made)
+	if err != nil {
+		return nil, err
+	}
+	return rootfs.Unpack(ctx, b.Store, groups, rootfs.Limits{})
+}
+
+func (b *builder) groupsOn(img *base.Image, made []madeLayer) ([]rootfs.Group, error) {
 	group, err := groupOf(img)
 	if err != nil {
 		return nil, err
