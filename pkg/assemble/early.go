@@ -56,6 +56,9 @@ type laid struct {
 // maxHeld bounds the entries of trees that wait for their layers to be made: with more of them, layers are made at once.
 const maxHeld = 20_000
 
+// worthWaiting is the bytes of a layer's files from which making it takes long enough to hold up those that are being laid out.
+const worthWaiting = 1 << 20
+
 // beginEarly prepares for the first command over the layers of a list. It is nil where that cannot run early: not on this
 // machine, or not without being seen elsewhere.
 func (a *ahead) beginEarly(l *lower, list []layers.Layer) *early {
@@ -120,7 +123,8 @@ func (e *early) plant(l layers.Layer, tree *fstree.Tree) (wait bool) {
 	at.planted, at.entries = p, tree.Len()
 	e.held += at.entries
 	e.settle(at)
-	return e.held <= maxHeld
+	_, size := tree.Files()
+	return e.held <= maxHeld && size >= worthWaiting
 }
 
 // settle notes that it is known where a layer's files are.
