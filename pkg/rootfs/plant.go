@@ -56,7 +56,6 @@ func Plant(ctx context.Context, store *cas.Store, tree *fstree.Tree, epoch int64
 
 func (u *unpacker) plant(e fstree.Entry, at time.Time) (err error) {
 	hdr := &tar.Header{Name: e.Path, Mode: int64(e.Mode), Linkname: e.Link, ModTime: at}
-	var content io.Reader
 	switch e.Kind {
 	case fstree.Dir:
 		hdr.Typeflag = tar.TypeDir
@@ -73,9 +72,13 @@ func (u *unpacker) plant(e fstree.Entry, at time.Time) (err error) {
 			return err
 		}
 		defer func() { err = errors.Join(err, r.Close()) }()
-		content = r
+		all := &io.LimitedReader{R: r, N: hdr.Size + 1}
+		if err := u.entry(hdr, all); err != nil || all.N == 1 {
+			return err
+		}
+		return fmt.Errorf("its content is not of the %d bytes that it should have", hdr.Size)
 	}
-	return u.entry(hdr, content)
+	return u.entry(hdr, nil)
 }
 
 // Keep puts the tree where Unpack finds it as that of the layer, once the layer's diffID is known: the SHA-256 of its tar, in hex.

@@ -169,6 +169,14 @@ type faulty struct{ fstree.Bytes }
 
 func (faulty) Open() (io.ReadCloser, error) { return nil, errors.New("gone") }
 
+// lying is content of another size than it says.
+type lying struct {
+	fstree.Bytes
+	size int64
+}
+
+func (l lying) Size() int64 { return l.size }
+
 // TestPlantLeavesNothing: neither a fault nor an end of patience leaves anything behind, nor does what is not kept.
 func TestPlantLeavesNothing(t *testing.T) {
 	store := openStore(t)
@@ -178,6 +186,15 @@ func TestPlantLeavesNothing(t *testing.T) {
 	}
 	if _, err := rootfs.Plant(context.Background(), store, &tree, 0); err == nil || !strings.Contains(err.Error(), "/b: gone") {
 		t.Error(err)
+	}
+	tree.Remove("b")
+	for _, size := range []int64{0, 3} {
+		if err := tree.Replace(fstree.Entry{Path: "b", Kind: fstree.File, Content: lying{fstree.Bytes("bb"), size}}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := rootfs.Plant(context.Background(), store, &tree, 0); err == nil || !strings.Contains(err.Error(), "/b: its content is not of the") {
+			t.Error(size, err)
+		}
 	}
 	tree.Remove("b")
 	ctx, cancel := context.WithCancel(context.Background())
