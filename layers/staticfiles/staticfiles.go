@@ -25,6 +25,7 @@ import (
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/observed"
+	"github.com/jubako/jubako/pkg/rootfs"
 	"github.com/jubako/jubako/pkg/sandbox"
 	"github.com/jubako/jubako/pkg/step"
 )
@@ -47,9 +48,10 @@ type Options struct {
 	UID, GID int   // the owner of the files
 	Epoch    int64 // SOURCE_DATE_EPOCH, in seconds
 
-	// Lower gives the trees of the layers below, lowest first (rootfs.Unpack). It is asked only when the command runs. LowerKeys are the keys or digests of the same layers, and StepKeys those of all but
+	// Lower gives the layers below, lowest first, each group with the layers that belong together (rootfs.Unpack). It is
+	// asked only when the command runs. LowerKeys are the keys or digests of the same layers, and StepKeys those of all but
 	// the source's, in whose place stands what is the same for every source; none where the command is not to be watched.
-	Lower               func(ctx context.Context) ([]string, error)
+	Lower               func(ctx context.Context) ([]rootfs.Group, error)
 	LowerKeys, StepKeys []string
 
 	Store   *cas.Store
@@ -152,7 +154,11 @@ func (l *Layer) Tree(ctx context.Context) (*fstree.Tree, error) {
 	if err := l.Close(); err != nil {
 		return nil, err
 	}
-	trees, err := l.o.Lower(ctx)
+	groups, err := l.o.Lower(ctx)
+	if err != nil {
+		return nil, err
+	}
+	trees, err := rootfs.Unpack(ctx, l.o.Store, groups, rootfs.Limits{})
 	if err != nil {
 		return nil, err
 	}

@@ -92,9 +92,9 @@ func options(t *testing.T, do string) Options {
 	})
 	return Options{Workdir: "/app", Venv: ".venv", Manage: "manage.py", UID: 999, GID: 998, Epoch: 7, Store: store,
 		Env: []string{"PATH=/usr/bin", "A=image"}, BuildEnv: []string{"DO=" + do, "ROOT=/app/staticfiles", "SECRET_KEY=hunter2hunter2"},
-		Lower: func(ctx context.Context) ([]string, error) {
-			return rootfs.Unpack(ctx, store, []rootfs.Group{group(t, map[string]string{"usr/lib/x": "x"}), group(t, map[string]string{"app/.venv/bin/python": string(python)}),
-				group(t, map[string]string{"app/manage.py": "m", "app/staticfiles/same.css": "same", "app/staticfiles/old.css": "old", "app/staticfiles/gone.css": "gone"})}, rootfs.Limits{})
+		Lower: func(context.Context) ([]rootfs.Group, error) {
+			return []rootfs.Group{group(t, map[string]string{"usr/lib/x": "x"}), group(t, map[string]string{"app/.venv/bin/python": string(python)}),
+				group(t, map[string]string{"app/manage.py": "m", "app/staticfiles/same.css": "same", "app/staticfiles/old.css": "old", "app/staticfiles/gone.css": "gone"})}, nil
 		}, LowerKeys: []string{"b", "v", "a"}}
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/observed"
+	"github.com/jubako/jubako/pkg/rootfs"
 	"github.com/jubako/jubako/pkg/sandbox"
 	run "github.com/jubako/jubako/pkg/step"
 )
@@ -47,10 +48,11 @@ type Options struct {
 	UID, GID int   // the owner of what lies below Workdir; all else is root's
 	Epoch    int64 // SOURCE_DATE_EPOCH, in seconds
 
-	// Lower gives the trees of the layers below, lowest first (rootfs.Unpack). It is asked only when the command runs. The first System of them are the system's, which no step may change. LowerKeys are
+	// Lower gives the layers below, lowest first, each group with the layers that belong together (rootfs.Unpack). It is
+	// asked only when the command runs. The first System of them are the system's, which no step may change. LowerKeys are
 	// the keys or digests of the same layers, and StepKeys those of all but the source's, in whose place stands what is the
 	// same for every source; none where the command is not to be watched.
-	Lower               func(ctx context.Context) ([]string, error)
+	Lower               func(ctx context.Context) ([]rootfs.Group, error)
 	System              int
 	LowerKeys, StepKeys []string
 
@@ -146,7 +148,11 @@ func (l *Layer) Tree(ctx context.Context) (*fstree.Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	trees, err := l.o.Lower(ctx)
+	groups, err := l.o.Lower(ctx)
+	if err != nil {
+		return nil, err
+	}
+	trees, err := rootfs.Unpack(ctx, l.o.Store, groups, rootfs.Limits{})
 	if err != nil {
 		return nil, err
 	}

@@ -96,9 +96,9 @@ func options(t *testing.T, words ...string) Options {
 	})
 	return Options{Name: "messages", Workdir: "/app", Venv: ".venv", Command: append([]string{"prog"}, words...), Output: []string{"locale"}, UID: 999, GID: 998, Epoch: 7,
 		Store: store, Env: []string{"PATH=/usr/bin", "A=image"}, Timeout: time.Minute, System: 1,
-		Lower: func(ctx context.Context) ([]string, error) {
-			return rootfs.Unpack(ctx, store, []rootfs.Group{group(t, map[string]string{"usr/bin/prog": string(prog), "etc/hosts": "h", "run/lock/x": "x", "dev/null": "", "usr/share/base": "b"}),
-				group(t, map[string]string{"app/locale/de.po": "de", "app/locale/old.mo": "old", "app/main.py": "m"})}, rootfs.Limits{})
+		Lower: func(context.Context) ([]rootfs.Group, error) {
+			return []rootfs.Group{group(t, map[string]string{"usr/bin/prog": string(prog), "etc/hosts": "h", "run/lock/x": "x", "dev/null": "", "usr/share/base": "b"}),
+				group(t, map[string]string{"app/locale/de.po": "de", "app/locale/old.mo": "old", "app/main.py": "m"})}, nil
 		}, LowerKeys: []string{"b", "a"}}
 }
 

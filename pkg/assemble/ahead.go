@@ -22,7 +22,6 @@ type ahead struct {
 	turns   *semaphore.Weighted // as many as are unpacked at once
 	base    sync.Once
 	uploads *output.Ahead // nil where nothing is pushed
-	early   []*early
 }
 
 // smallUpload is what a push at the end has brought before a registry has said how it wants to be spoken to.
@@ -40,9 +39,6 @@ func (b *builder) lookAhead(ctx context.Context) *ahead {
 // close breaks off what nobody waits for any more, and leaves nothing of it behind.
 func (a *ahead) close() {
 	a.stop()
-	for _, e := range a.early {
-		_ = e.close() // what it has left behind is the cache's, and pruned with it
-	}
 	a.unpacks.Wait()
 	a.uploads.Stop()
 }
@@ -54,21 +50,17 @@ func (a *ahead) made(l *lower, m madeLayer) {
 		a.uploads.Push(blob)
 	}
 	// Where what a command runs in has changed, it runs. A change of the source alone may leave it as it is.
-	if l.made != nil || l.early != nil || m.name == sourceLayer || !b.runsCommands(l) || !b.atHome(l) {
+	if l.made != nil || m.name == sourceLayer || !b.runsCommands(l) || !b.atHome(l) {
 		return
 	}
-	a.unpackBase(l)
-	for _, group := range b.groups([]madeLayer{m}) {
-		a.unpack(group, false)
-	}
-}
-
-func (a *ahead) unpackBase(l *lower) {
 	a.base.Do(func() {
 		if group, err := groupOf(l.image); err == nil {
 			a.unpack(group, true)
 		}
 	})
+	for _, group := range b.groups([]madeLayer{m}) {
+		a.unpack(group, false)
+	}
 }
 
 func (a *ahead) unpack(group rootfs.Group, lowest bool) {

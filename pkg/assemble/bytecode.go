@@ -85,7 +85,7 @@ func (s *stage) bytecodeOptions() (bytecode.Options, error) {
 		}
 	}
 	o.System = func() ([]rootfs.Group, error) {
-		return b.groupsOn(s.host.image, slices.DeleteFunc(slices.Clone(s.host.made), func(m madeLayer) bool { return !isSystem(m) }))
+		return b.trees(s.host.image, slices.DeleteFunc(slices.Clone(s.host.made), func(m madeLayer) bool { return !isSystem(m) }))
 	}
 	return o, nil
 }

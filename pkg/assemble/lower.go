@@ -38,7 +38,6 @@ type lower struct {
 	maker  *maker
 	made   []madeLayer
 	source *app.Layer // what of made is the project's own files
-	early  *early     // the first command, where it may run before the layers are made; nil elsewhere
 	// commanded is made and the layers of commands upon it, once they are made.
 	commanded []madeLayer
 
@@ -106,12 +105,8 @@ func (b *builder) lowerOn(ctx context.Context, img *base.Image, facts *base.Fact
 	}
 	if b.ahead != nil {
 		l.maker.ahead = func(m madeLayer) { b.ahead.made(l, m) }
-		l.early = b.ahead.beginEarly(l, list)
-		l.maker.early = l.early
 	}
-	if l.made, err = l.maker.makeAll(ctx, list); err != nil && l.early != nil {
-		err = errors.Join(err, l.early.close())
-	}
+	l.made, err = l.maker.makeAll(ctx, list)
 	return l, err
 }
 

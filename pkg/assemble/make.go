@@ -68,9 +68,7 @@ type maker struct {
 	ahead   func(madeLayer)
 	report  func(Event)
 	now     func() time.Time
-	early   *early        // lays out what the first command runs in; nil where it does not run early
-	slots   chan struct{} // of makeAll: each holds a layer that is being made
-	written sync.Map      // by layer's name: *atomic.Int64, bytes so far
+	written sync.Map // by layer's name: *atomic.Int64, bytes so far
 }
 
 // key is the key of a layer's tar.
@@ -103,11 +101,7 @@ func (m *maker) make(ctx context.Context, l layers.Layer) (madeLayer, error) {
 // makeOver is make for a layer that a command makes, over a source; nil for any other.
 func (m *maker) makeOver(ctx context.Context, l layers.Layer, o *overSource) (made madeLayer, err error) {
 	defer func() {
-		if err = errors.Join(err, l.Close()); err != nil {
-			return
-		}
-		m.early.made(l, made)
-		if made.state == Made && m.ahead != nil {
+		if err = errors.Join(err, l.Close()); err == nil && made.state == Made && m.ahead != nil {
 			m.ahead(made)
 		}
 	}()
@@ -148,13 +142,17 @@ func (m *maker) makeOver(ctx context.Context, l layers.Layer, o *overSource) (ma
 	if err != nil {
 		return made, fmt.Errorf("making the %s layer: %w", made.name, err)
 	}
-	if err := m.addParents(ctx, tree); err != nil {
-		return made, fmt.Errorf("making the %s layer: %w", made.name, err)
+	var unread error
+	err = tree.AddParents(func(dir string) fstree.Entry {
+		e, err := m.parent(ctx, dir)
+		unread = errors.Join(unread, err)
+		return e
+	})
+	if unread != nil {
+		err = unread
 	}
-	if m.early.plant(l, tree) {
-		<-m.slots
-		m.early.wait(ctx)
-		m.slots <- struct{}{}
+	if err != nil {
+		return made, fmt.Errorf("making the %s layer: %w", made.name, err)
 	}
 	if made.descriptor, err = m.write(ctx, l, tree); err != nil {
 		return made, fmt.Errorf("making the %s layer: %w", made.name, err)
@@ -164,20 +162,6 @@ func (m *maker) makeOver(ctx context.Context, l layers.Layer, o *overSource) (ma
 	}
 	made.state, made.took = Made, m.now().Sub(start)
 	return made, nil
-}
-
-// addParents adds the directories that lead to a layer's files, as the base has them.
-func (m *maker) addParents(ctx context.Context, tree *fstree.Tree) error {
-	var unread error
-	err := tree.AddParents(func(dir string) fstree.Entry {
-		e, err := m.parent(ctx, dir)
-		unread = errors.Join(unread, err)
-		return e
-	})
-	if unread != nil {
-		return unread
-	}
-	return err
 }
 
 // find looks for a layer that is there: in the cache, in a registry, or as one that a command would make again the same.
@@ -237,7 +221,7 @@ func (m *maker) makeAll(ctx context.Context, list []layers.Layer) ([]madeLayer, 
 	runs := sameNames(list)
 	done := make([]sync.WaitGroup, len(runs))
 	left := make([]atomic.Int32, len(runs))
-	m.slots = make(chan struct{}, max(atOnce, m.jobs))
+	slots := make(chan struct{}, max(atOnce, m.jobs))
 	g, ctx := errgroup.WithContext(ctx)
 	for r, run := range runs {
 		left[r].Store(int32(run.to - run.from))
@@ -245,8 +229,8 @@ func (m *maker) makeAll(ctx context.Context, list []layers.Layer) ([]madeLayer, 
 			done[r].Add(1)
 			g.Go(func() (err error) {
 				defer done[r].Done()
-				m.slots <- struct{}{}
-				defer func() { <-m.slots }()
+				slots <- struct{}{}
+				defer func() { <-slots }()
 				if err := ctx.Err(); err != nil {
 					return errors.Join(err, list[i].Close())
 				}

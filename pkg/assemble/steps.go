@@ -84,7 +84,6 @@ type stage struct {
 	made  []madeLayer // of the platform
 	below []madeLayer // of this machine: what the next command runs in
 	above []madeLayer // of this machine's own commands, where the platform is another
-	trees []string    // what the command runs in, where it runs before the layers are made
 }
 
 // settle finds where commands run: in the platform's own tree where this machine can run it, else in the same project on the
@@ -120,12 +119,6 @@ func (s *stage) add(ctx context.Context, what string, layer func() (layers.Watch
 	if err != nil {
 		return err
 	}
-	var early *adopted
-	if s.host == s.at {
-		if early = s.at.early.adopt(watched); early != nil {
-			watched = early
-		}
-	}
 	var l layers.Layer = watched
 	name := l.Name()
 	over := &overSource{step: watched, source: s.host.observed}
@@ -138,9 +131,6 @@ func (s *stage) add(ctx context.Context, what string, layer func() (layers.Watch
 	made, err := s.at.maker.makeOver(ctx, l, over)
 	if err != nil {
 		return err
-	}
-	if made.state == Made && early != nil {
-		made.took += early.e.took
 	}
 	s.at.maker.finished(made)
 	if made.Files == 0 {
@@ -183,12 +173,9 @@ func (s *stage) stepKeys() []string {
 }
 
 // lower gives what the next command runs in, as it is now.
-func (s *stage) lower() func(context.Context) ([]string, error) {
-	if s.trees != nil {
-		return func(context.Context) ([]string, error) { return s.trees, nil }
-	}
+func (s *stage) lower() func(context.Context) ([]rootfs.Group, error) {
 	host, below := s.host, s.below
-	return func(ctx context.Context) ([]string, error) { return s.b.trees(ctx, host.image, below) }
+	return func(context.Context) ([]rootfs.Group, error) { return s.b.trees(host.image, below) }
 }
 
 // stepLayer describes the layer of a step.
@@ -292,16 +279,8 @@ func (b *builder) secretFiles() (rels []string) {
 	return rels
 }
 
-// trees unpacks the layers that a command runs in: the base's as one, and each of ours.
-func (b *builder) trees(ctx context.Context, img *base.Image, made []madeLayer) ([]string, error) {
-	groups, err := b.groupsOn(img, made)
-	if err != nil {
-		return nil, err
-	}
-	return rootfs.Unpack(ctx, b.Store, groups, rootfs.Limits{})
-}
-
-func (b *builder) groupsOn(img *base.Image, made []madeLayer) ([]rootfs.Group, error) {
+// trees gives the layers that a command runs in: the base's as one, and each of ours.
+func (b *builder) trees(img *base.Image, made []madeLayer) ([]rootfs.Group, error) {
 	group, err := groupOf(img)
 	if err != nil {
 		return nil, err
