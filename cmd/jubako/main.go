@@ -47,7 +47,7 @@ const softMemory = 72 << 20
 // collectLate lets the collector begin when the heap is latePercent of the 4 MB at which it would. A command that changes little
 // ends before that, and has no use for it. Afterwards it works as ever.
 func collectLate() {
-	const latePercent = 400
+	const latePercent = 200
 	usual := debug.SetGCPercent(latePercent)
 	runtime.AddCleanup(new([64]byte), func(percent int) { debug.SetGCPercent(percent) }, usual)
 }
