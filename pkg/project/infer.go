@@ -2,6 +2,7 @@ package project
 
 import (
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"regexp"
@@ -136,7 +137,7 @@ func read(source fs.FS, name string) []byte {
 	if err != nil || fi.Size() > maxSource {
 		return nil
 	}
-	b, err := fs.ReadFile(source, name)
+	b, err := io.ReadAll(f)
 	if err != nil {
 		return nil
 	}

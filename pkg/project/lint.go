@@ -121,9 +121,15 @@ func installed(locked map[string]bool, module string) bool {
 	return locked[name] || locked["django-"+name] || locked["python-"+name]
 }
 
+// settingsFile is a file of the settings.
+type settingsFile struct {
+	name string
+	text []byte
+}
+
 // settingsFiles gives the settings module's file, and those that it imports everything from, nearest first. whole says
 // that no other file can add to them.
-func (p *Project) settingsFiles(in LintInput) (files []string, whole bool) {
+func (p *Project) settingsFiles(in LintInput) (files []settingsFile, whole bool) {
 	module := p.Config.Env[settingsVar]
 	whole = true
 	for module != "" && len(files) < 10 {
@@ -131,11 +137,11 @@ func (p *Project) settingsFiles(in LintInput) (files []string, whole bool) {
 		if f == "" {
 			return files, false
 		}
-		if slices.Contains(files, f) {
+		if slices.ContainsFunc(files, func(had settingsFile) bool { return had.name == f }) {
 			break
 		}
-		files = append(files, f)
 		b := read(in.Source, f)
+		files = append(files, settingsFile{f, b})
 		whole = whole && len(starRE().FindAll(b, 2)) < 2 && !dynamic(b)
 		module = starImport(b, module, strings.HasSuffix(f, "/__init__.py"))
 	}
@@ -145,14 +151,18 @@ func (p *Project) settingsFiles(in LintInput) (files []string, whole bool) {
 // dynamic says whether settings are put together in ways that their text does not show: split_settings, dynaconf,
 // configurations, a loop over modules, an import under an if.
 func dynamic(b []byte) bool {
-	return slices.ContainsFunc(dynamicWords, func(word []byte) bool { return bytes.Contains(b, word) }) && dynamicRE().Match(b) || indentedStarRE().Match(b)
+	// Most settings have none of the words, and the expression is slow.
+	word := func(sign string) bool { return bytes.Contains(b, []byte(plainSign.Replace(sign))) }
+	return slices.ContainsFunc(dynamicSigns, word) && dynamicRE().Match(b) || indentedStarRE().Match(b)
 }
 
-var dynamicRE = lazyre.New(`(?m)^[^#\n]*(\binclude\(|\bexec\(|importlib|__import__|\bglobals\(\)|locals\(\)|dynaconf|DjangoDynaconf|\bConfiguration\b)`)
+// dynamicSigns are expressions for it, outside of comments, that are words but for what plainSign takes away.
+var dynamicSigns = []string{`\binclude\(`, `\bexec\(`, `importlib`, `__import__`, `\bglobals\(\)`, `locals\(\)`, `dynaconf`, `DjangoDynaconf`, `\bConfiguration\b`}
 
-// dynamicWords are such that one of them is in whatever dynamicRE matches: most settings have none, and the expression is slow.
-var dynamicWords = [][]byte{[]byte("include("), []byte("exec("), []byte("importlib"), []byte("__import__"), []byte("globals()"), []byte("locals()"), []byte("dynaconf"),
-	[]byte("DjangoDynaconf"), []byte("Configuration")}
+var (
+	plainSign = strings.NewReplacer(`\b`, "", `\`, "")
+	dynamicRE = lazyre.New(`(?m)^[^#\n]*(` + strings.Join(dynamicSigns, "|") + `)`)
+)
 
 var indentedStarRE = lazyre.New(`(?m)^[ \t]+from[ \t]+\S+[ \t]+import[ \t]+\*`)
 
@@ -187,6 +197,7 @@ var debugOnly = map[string]string{
 	"django_watchfiles": "django-watchfiles", "sslserver": "django-sslserver", "querycount": "django-querycount", "pyinstrument": "pyinstrument",
 }
 
+// namesDebugOnly says whether one of them may be named: most settings have no such word in them.
 func namesDebugOnly(b []byte) bool {
 	for module := range debugOnly {
 		if bytes.Contains(b, []byte(module)) {
@@ -207,12 +218,11 @@ func (p *Project) lintSettings(in LintInput) []Finding {
 	files, whole := p.settingsFiles(in)
 	hasRoot := false
 	for _, f := range files {
-		b := read(in.Source, f)
-		hasRoot = hasRoot || staticRootRE().Match(b)
-		if !namesDebugOnly(b) {
+		hasRoot = hasRoot || staticRootRE().Match(f.text)
+		if !namesDebugOnly(f.text) {
 			continue
 		}
-		lines := strings.Split(string(b), "\n")
+		lines := strings.Split(string(f.text), "\n")
 		for i, text := range lines {
 			n := i + 1
 			// What is indented stands under an if, most often `if DEBUG:`; a list's items are indented too.
@@ -221,14 +231,14 @@ func (p *Project) lintSettings(in LintInput) []Finding {
 			}
 			for _, m := range quotedRE().FindAllStringSubmatch(text, -1) {
 				if dist := debugOnly[m[1]]; dist != "" && !in.Locked[dist] && !guarded(lines, n) {
-					all = append(all, Finding{fmt.Sprintf("%s:%d", f, n), fmt.Sprintf("%s is named, and %s is not among the packages", m[1], dist),
+					all = append(all, Finding{fmt.Sprintf("%s:%d", f.name, n), fmt.Sprintf("%s is named, and %s is not among the packages", m[1], dist),
 						"name it under `if DEBUG:` or in the development settings only, or depend on it"})
 				}
 			}
 		}
 	}
 	if len(files) > 0 && whole && !hasRoot && !p.Config.Staticfiles.Off && p.Config.Staticfiles.Output == "" {
-		all = append(all, Finding{files[0], "STATIC_ROOT is not set, so collectstatic has no place to write to",
+		all = append(all, Finding{files[0].name, "STATIC_ROOT is not set, so collectstatic has no place to write to",
 			`set STATIC_ROOT = BASE_DIR / "staticfiles", or leave the step out: [tool.jubako] staticfiles = false`})
 	}
 	return all
