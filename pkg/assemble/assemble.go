@@ -26,10 +26,7 @@ func Build(ctx context.Context, t Tools, s Spec) (_ *Result, err error) {
 	}
 	b := newBuilder(t, s)
 	ctx, stop := context.WithCancel(ctx)
-	defer func() {
-		stop()
-		err = errors.Join(err, b.end()) // the base's blobs are read until the last place has them
-	}()
+	defer func() { err = errors.Join(err, b.end(stop)) }() // the base's blobs are read until the last place has them
 	if err := b.gather(ctx); err != nil {
 		return nil, err
 	}

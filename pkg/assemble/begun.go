@@ -29,21 +29,21 @@ type pending[T any] struct {
 }
 
 func background[T any](do func() T) *pending[T] {
-	a := &pending[T]{done: make(chan struct{})}
+	p := &pending[T]{done: make(chan struct{})}
 	go func() {
-		defer close(a.done)
-		a.value = do()
+		defer close(p.done)
+		p.value = do()
 	}()
-	return a
+	return p
 }
 
 // wait gives the answer; the zero value of nil.
-func (a *pending[T]) wait() (value T) {
-	if a == nil {
+func (p *pending[T]) wait() (value T) {
+	if p == nil {
 		return value
 	}
-	<-a.done
-	return a.value
+	<-p.done
+	return p.value
 }
 
 // beginBase begins to open the base, if its name is known. With ctx it comes to an end.
@@ -70,8 +70,9 @@ func (b *builder) begin(ctx context.Context) {
 	}
 }
 
-// end waits until nothing is under way any more, and closes the base. What it waits for has been told to stop.
-func (b *builder) end() error {
+// end tells what is under way to stop, waits for it, and closes the base.
+func (b *builder) end(stop context.CancelFunc) error {
+	stop()
 	b.begun.source.wait()
 	b.begun.revision.wait()
 	b.begun.tags.wait()

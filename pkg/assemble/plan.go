@@ -11,10 +11,7 @@ func Plan(ctx context.Context, t Tools, s Spec) (_ []LayerResult, err error) {
 	b := newBuilder(t, s)
 	b.dry, b.lowers = true, make(map[string]*lower)
 	ctx, stop := context.WithCancel(ctx)
-	defer func() {
-		stop()
-		err = errors.Join(err, b.end())
-	}()
+	defer func() { err = errors.Join(err, b.end(stop)) }()
 	if err := b.gather(ctx); err != nil {
 		return nil, err
 	}

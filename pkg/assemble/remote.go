@@ -82,10 +82,8 @@ func (b *builder) openRemoteCache(ctx context.Context) *remoteCache {
 				c.found = append(c.found, newEarlierImage(opened))
 			}
 			b.debug("%s holds %d layers with keys", ref, len(all)-n)
-			if r, err := b.Registry.Reference(ref); err == nil {
-				if _, mirrored := b.Registry.Mirror(r); !mirrored { // a mirror does not say what the registry holds
-					c.earlier[r.Name()] = e
-				}
+			if r, ok := b.unmirrored(ref); ok {
+				c.earlier[r.Name()] = e
 			}
 		}
 		c.found = append(c.found, others...)
@@ -170,15 +168,24 @@ func (b *builder) readEarlier(ctx context.Context, ref string, all map[layers.Ke
 	return opened, e, nil
 }
 
-// atDigest names what a tag led to when the build began, if that is known: this machine may hold it. A mirror may hold another.
-func (b *builder) atDigest(ref string) string {
+// unmirrored reads a reference, if it is the registry itself that is asked for it: a mirror does not say what the registry holds.
+func (b *builder) unmirrored(ref string) (name.Reference, bool) {
 	r, err := b.Registry.Reference(ref)
 	if err != nil {
-		return ref
+		return nil, false
 	}
 	_, mirrored := b.Registry.Mirror(r)
-	digest, ok := b.begun.tags.wait().Leads(r)
-	if mirrored || !ok || digest == (v1.Hash{}) {
+	return r, !mirrored
+}
+
+// atDigest names what a tag led to when the build began, if that is known: this machine may hold it.
+func (b *builder) atDigest(ref string) string {
+	r, ok := b.unmirrored(ref)
+	if !ok {
+		return ref
+	}
+	digest, known := b.begun.tags.wait().Leads(r)
+	if !known || digest == (v1.Hash{}) {
 		return ref
 	}
 	return r.Context().Digest(digest.String()).Name()

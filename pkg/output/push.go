@@ -108,10 +108,10 @@ func preparePushers(ctx context.Context, o PushOptions, a Artifact, refs []name.
 	g, ctx := errgroup.WithContext(ctx)
 	for _, p := range all {
 		g.Go(func() error {
+			o.Ahead.tell(p)
 			if p.recall(); p.there(a) {
 				return nil
 			}
-			o.Ahead.tell(p)
 			err := p.connect(ctx, a.blobs())
 			if err == nil {
 				err = p.look(ctx, a)
