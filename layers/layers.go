@@ -15,7 +15,7 @@ import (
 
 // Format names the exact bytes that jubako writes: entry order, tar headers, gzip framing, the compressor and its
 // level. It is part of every key. A change of any byte for the same input needs a new number.
-const Format = 2
+const Format = 3
 
 // Layer describes one layer of an image. It does not write tar.
 type Layer interface {

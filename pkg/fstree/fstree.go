@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"iter"
-	"path"
 	"slices"
 	"strings"
 )
@@ -124,7 +123,7 @@ func (t *Tree) Add(e Entry) error {
 		}
 		return &ConflictError{Path: e.Path, First: old, Second: e}
 	}
-	for dir := path.Dir(e.Path); dir != "."; dir = path.Dir(dir) {
+	for dir := Parent(e.Path); dir != "."; dir = Parent(dir) {
 		if old, ok := t.entries[dir]; ok {
 			if old.Kind != Dir {
 				return &ConflictError{Path: dir, First: old, Second: Entry{Path: dir, Kind: Dir, Producer: e.Producer}}
@@ -200,7 +199,7 @@ func (t *Tree) AddParents(parent func(dir string) Entry) error {
 	var missing []string
 	seen := make(map[string]bool)
 	for p := range t.entries {
-		for dir := path.Dir(p); dir != "." && !seen[dir]; dir = path.Dir(dir) {
+		for dir := Parent(p); dir != "." && !seen[dir]; dir = Parent(dir) {
 			seen[dir] = true
 			if _, ok := t.entries[dir]; !ok {
 				missing = append(missing, dir)
@@ -220,15 +219,26 @@ func (t *Tree) AddParents(parent func(dir string) Entry) error {
 	return nil
 }
 
+// Parent is the directory of a clean path, "." of one directly below the root: path.Dir without making it clean again.
+func Parent(p string) string {
+	if i := strings.LastIndexByte(p, '/'); i > 0 {
+		return p[:i]
+	}
+	return "."
+}
+
 // CheckPath says whether p can be the path of an entry: clean, relative, below the root, without NUL.
 func CheckPath(p string) error {
 	switch {
 	case p == "" || p == ".":
 		return fmt.Errorf("path %q: the root itself is no entry", p)
-	case strings.HasPrefix(p, "/") || path.Clean(p) != p || p == ".." || strings.HasPrefix(p, "../"):
-		return fmt.Errorf("path %q is not clean and relative to the image's root", p)
-	case strings.ContainsRune(p, 0):
+	case strings.IndexByte(p, 0) >= 0:
 		return fmt.Errorf("path %q holds a NUL", p)
+	}
+	for part := range strings.SplitSeq(p, "/") {
+		if part == "" || part == "." || part == ".." {
+			return fmt.Errorf("path %q is not clean and relative to the image's root", p)
+		}
 	}
 	return nil
 }

@@ -1,11 +1,11 @@
 package tarlayer
 
-// golden is what format 2 gives for sample.
-const golden = `digest 75ab24cb6e9441b11a7428f44645ecf64ef65e07c8cb4071065e67750f3a826e
-diffID 9984814ba023a7bb2dd78cb29be73dcf5df8b9c2ae9d21e36a68aa2467d12b51
-2763364 of 8404480 bytes`
+// golden is what format 3 gives for sample.
+const golden = `digest 01ba6595b17e374fcadaa8a5e7c00c18a7baffb26cbde5387c1072a189fddcd5
+diffID f87991baf977ec4bf260c9cb8de70f888d6d3bd1ae1d677c3838efa69faf3ea8
+2907697 of 8828416 bytes`
 
-// goldenZstd is what format 2 gives for it with zstd.
-const goldenZstd = `digest 250072f01d7c00afabf5dbf5f87910a596a741db6290ca232a7e91b0e643e338
-diffID 9984814ba023a7bb2dd78cb29be73dcf5df8b9c2ae9d21e36a68aa2467d12b51
-2718382 of 8404480 bytes`
+// goldenZstd is what format 3 gives for it with zstd.
+const goldenZstd = `digest 88ce308924f445b1bde493567599dd28f5c4d2d0597f2779b83cd747730c2b7f
+diffID f87991baf977ec4bf260c9cb8de70f888d6d3bd1ae1d677c3838efa69faf3ea8
+2861427 of 8828416 bytes`

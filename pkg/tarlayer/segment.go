@@ -1,17 +1,23 @@
 package tarlayer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
+	"sync"
 
 	"github.com/klauspost/compress/flate"
 
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/inflate"
 )
+
+// wholeMax is the largest DEFLATE stream, in bytes, that is read at once and goes out in one piece with what the member needs
+// around it. It does not influence the bytes.
+const wholeMax = chunkSize - 64
 
 // piece is a part of the tar stream that goes into a run: bytes at hand, or a range of a file's content.
 type piece struct {
@@ -24,11 +30,12 @@ type piece struct {
 // segment is one gzip member in the making.
 type segment struct {
 	pieces []piece       // of a run
-	size   int64         // bytes of tar
+	size   int64         // bytes of tar, of a run
+	fresh  bool          // the run holds content that nobody has compressed before
 	splice *fstree.Entry // set for a spliced file; its content is an fstree.Deflated
 
 	raw  chan []byte   // the segment's tar bytes, in order; closed at its end
-	comp []byte        // the finished gzip member of a run, valid once done is closed without error
+	comp []byte        // the finished gzip member, but for a splice that is streamed; valid once done is closed without error
 	done chan struct{} // closed when the segment is worked off
 	err  error         // valid once done is closed
 }
@@ -37,13 +44,20 @@ func newSegment() *segment {
 	return &segment{raw: make(chan []byte, 4), done: make(chan struct{})}
 }
 
-// worker turns segments into bytes, with buffers of its own that it uses again and again.
+// streamed says whether the segment's compressed bytes are copied by the writer, while they are still being checked.
+func (s *segment) streamed() bool {
+	return s.splice != nil && s.splice.Content.(fstree.Deflated).DeflatedSize() > wholeMax
+}
+
+// worker turns segments into bytes, with tables of its own that it uses again and again.
 type worker struct {
-	deflate *flate.Writer
+	deflate map[int]*flate.Writer // by level
 	inflate inflate.Reader
-	chunks  *chunkPool
 	plain   bool // runs are not compressed here
 }
+
+// workers have tables of a megabyte and more. An environment is some fifty layers.
+var workers = sync.Pool{New: func() any { return &worker{deflate: make(map[int]*flate.Writer)} }}
 
 // work makes the segment's bytes. It never blocks but on the consumer of raw.
 func (w *worker) work(ctx context.Context, s *segment) {
@@ -58,12 +72,7 @@ func (w *worker) work(ctx context.Context, s *segment) {
 
 // workRun reads the run's pieces and, unless they are wanted plain, compresses them as one gzip member.
 func (w *worker) workRun(ctx context.Context, s *segment) error {
-	var buf []byte
-	if w.plain {
-		buf = w.chunks.get()[:s.size]
-	} else {
-		buf = make([]byte, s.size)
-	}
+	buf := getBuffer(s.size)[:s.size]
 	at := buf
 	for _, p := range s.pieces {
 		if p.entry == nil {
@@ -78,27 +87,37 @@ func (w *worker) workRun(ctx context.Context, s *segment) error {
 	if w.plain {
 		return send(ctx, s.raw, buf)
 	}
-	out := &sliceWriter{b: append(make([]byte, 0, len(buf)/3+64), gzipHeader...)}
-	if w.deflate == nil {
-		var err error
-		if w.deflate, err = flate.NewWriter(out, compressionLevel); err != nil {
-			return err
-		}
-	} else {
-		w.deflate.Reset(out)
+	level := againLevel
+	if s.fresh {
+		level = freshLevel
 	}
-	if _, err := w.deflate.Write(buf); err != nil {
-		return err
-	}
-	if err := w.deflate.Close(); err != nil {
+	out := &sliceWriter{b: append(getBuffer(min(s.size, chunkSize))[:0], gzipHeader...)}
+	if err := w.compress(out, buf, level); err != nil {
 		return err
 	}
 	s.comp = appendTrailer(out.b, crc32.ChecksumIEEE(buf), s.size)
 	return send(ctx, s.raw, buf)
 }
 
+// compress writes b as one DEFLATE stream.
+func (w *worker) compress(to io.Writer, b []byte, level int) (err error) {
+	d := w.deflate[level]
+	if d == nil {
+		if d, err = flate.NewWriter(to, level); err != nil {
+			return err
+		}
+		w.deflate[level] = d
+	} else {
+		d.Reset(to)
+	}
+	if _, err := d.Write(b); err != nil {
+		return err
+	}
+	return d.Close()
+}
+
 // workSplice inflates the file once: for the digest of the tar, and to hold the stream against what its container says
-// of it. The compressed bytes themselves are copied by the writer.
+// of it. The compressed bytes themselves are copied: here, or by the writer where there are many.
 func (w *worker) workSplice(ctx context.Context, s *segment) (err error) {
 	content := s.splice.Content.(fstree.Deflated)
 	defer func() {
@@ -111,11 +130,29 @@ func (w *worker) workSplice(ctx context.Context, s *segment) (err error) {
 		return err
 	}
 	defer r.Close()
-	w.inflate.Reset(io.LimitReader(r, content.DeflatedSize()))
+	if s.streamed() {
+		return w.check(ctx, s, io.LimitReader(r, content.DeflatedSize()))
+	}
+	member := append(getBuffer(chunkSize)[:0], gzipHeader...)
+	stream := member[len(member) : len(member)+int(content.DeflatedSize())]
+	if n, err := io.ReadFull(r, stream); err != nil {
+		return fmt.Errorf("its compressed stream ends after %d bytes of %d: %w", n, len(stream), noEOF(err))
+	}
+	if err := w.check(ctx, s, bytes.NewReader(stream)); err != nil {
+		return err
+	}
+	s.comp = appendTrailer(member[:len(member)+len(stream)], content.CRC32(), content.Size())
+	return nil
+}
+
+// check inflates a stream to the segment's tar bytes, and holds it against what is declared of it.
+func (w *worker) check(ctx context.Context, s *segment, stream io.Reader) error {
+	content := s.splice.Content.(fstree.Deflated)
+	w.inflate.Reset(stream)
 	var sum uint32
 	var total int64
 	for {
-		chunk := w.chunks.get()
+		chunk := getBuffer(chunkSize)
 		n, err := io.ReadFull(&w.inflate, chunk)
 		sum = crc32.Update(sum, crc32.IEEETable, chunk[:n])
 		total += int64(n)
@@ -211,24 +248,20 @@ func (s *sliceWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// chunkPool hands out the buffers that inflated bytes and plain runs travel in, and takes them back.
-type chunkPool struct{ free chan []byte }
+// buffers are those that bytes travel in, chunkSize long.
+var buffers = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 
-func (c *chunkPool) get() []byte {
-	select {
-	case b := <-c.free:
-		return b
-	default:
-		return make([]byte, chunkSize)
+// getBuffer gives a buffer of chunkSize bytes, or of n where that is more. What is in it is anybody's.
+func getBuffer(n int64) []byte {
+	if n > chunkSize {
+		return make([]byte, n)
 	}
+	return buffers.Get().(*[chunkSize]byte)[:]
 }
 
-func (c *chunkPool) put(b []byte) {
-	if cap(b) != chunkSize {
-		return
-	}
-	select {
-	case c.free <- b[:chunkSize]:
-	default:
+// putBuffer takes back what getBuffer gave, which nobody may use any more.
+func putBuffer(b []byte) {
+	if cap(b) == chunkSize {
+		buffers.Put((*[chunkSize]byte)(b[:chunkSize]))
 	}
 }

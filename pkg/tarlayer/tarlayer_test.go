@@ -86,6 +86,10 @@ func sample(t testing.TB) *fstree.Tree {
 		fstree.Entry{Path: "app/zz-hard", Kind: fstree.Hardlink, Mode: 0o644, Link: "app/small.txt"},
 		fstree.Entry{Path: "app/grüße.txt", Kind: fstree.File, Mode: 0o600, Content: fstree.Bytes("ü")},
 		fstree.Entry{Path: "big-ids", Kind: fstree.File, Mode: 0o4755, UID: 3_000_000, GID: 4_000_000, Content: fstree.Bytes("x")},
+		fstree.Entry{Path: "lib", Kind: fstree.Dir, Mode: 0o755},
+		fstree.Entry{Path: "lib/a.py", Kind: fstree.File, Mode: 0o644, Content: deflate(t, text(6, 400<<10))},
+		fstree.Entry{Path: "lib/b.py", Kind: fstree.File, Mode: 0o644, Content: deflate(t, text(7, 3000))},
+		fstree.Entry{Path: "lib/c.py", Kind: fstree.File, Mode: 0o644, Content: deflate(t, text(8, 9000))},
 		fstree.Entry{Path: "gone/away", Kind: fstree.Whiteout},
 		fstree.Entry{Path: "gone", Kind: fstree.Dir, Mode: 0o755},
 		fstree.Entry{Path: long, Kind: fstree.File, Mode: 0o644, Content: fstree.Bytes("long name")},
@@ -170,14 +174,14 @@ func TestReadBack(t *testing.T) {
 	}
 }
 
-// TestGolden holds format 2 still. A dependency upgrade that fails it calls for a new layers.Format, never for a new
+// TestGolden holds format 3 still. A dependency upgrade that fails it calls for a new layers.Format, never for a new
 // digest here.
 func TestGolden(t *testing.T) {
 	blob, res := write(t, sample(t), Options{})
 	sum := sha256.Sum256(blob)
 	got := fmt.Sprintf("digest %x\ndiffID %s\n%d of %d bytes", sum, res.DiffID, res.Size, res.Tar)
 	if d := cmp.Diff(golden, got); d != "" {
-		t.Errorf("the bytes of format 2 have changed:\n%s", d)
+		t.Errorf("the bytes of format 3 have changed:\n%s", d)
 	}
 }
 
@@ -191,37 +195,66 @@ func TestBytesDoNotDependOnJobs(t *testing.T) {
 	}
 }
 
+// TestBytesDoNotDependOnHistory: nor on what a compressor has compressed before.
+func TestBytesDoNotDependOnHistory(t *testing.T) {
+	tr := sample(t)
+	first, _ := write(t, tr, Options{})
+	for seed := range uint64(4) {
+		write(t, tree(t, fstree.Entry{Path: "a", Kind: fstree.File, Content: fstree.Bytes(text(seed, 1<<20))}, fstree.Entry{Path: "b", Kind: fstree.File, Content: deflate(t, text(seed, 5000))}), Options{})
+		if again, _ := write(t, tr, Options{}); !bytes.Equal(first, again) {
+			t.Fatal("the blob differs")
+		}
+	}
+}
+
 func TestSplicedStreamIsCopied(t *testing.T) {
-	d := deflate(t, text(9, 1<<20))
-	blob, _ := write(t, tree(t, fstree.Entry{Path: "f", Kind: fstree.File, Content: d}), Options{})
-	if !bytes.Contains(blob, d.stream) {
-		t.Error("the wheel's DEFLATE stream is not in the blob")
+	for _, size := range []int{9000, 100 << 10, 1 << 20} {
+		d := deflate(t, text(9, size))
+		blob, _ := write(t, tree(t, fstree.Entry{Path: "f", Kind: fstree.File, Content: d}), Options{})
+		if !bytes.Contains(blob, d.stream) {
+			t.Errorf("the wheel's DEFLATE stream of %d bytes is not in the blob", size)
+		}
 	}
 }
 
 func TestHostileStreams(t *testing.T) {
-	good := deflate(t, text(4, 400<<10))
-	for name, tc := range map[string]struct {
-		change func(*deflated)
-		want   string
-	}{
-		"CRC lie":            {func(d *deflated) { d.crc++ }, "CRC-32"},
-		"trailing bytes":     {func(d *deflated) { d.stream = append(d.stream[:len(d.stream):len(d.stream)], 0, 0) }, "ends after"},
-		"a second stream":    {func(d *deflated) { d.stream = append(d.stream[:len(d.stream):len(d.stream)], d.stream...) }, "ends after"},
-		"cut":                {func(d *deflated) { d.stream = d.stream[:len(d.stream)-9] }, "inflating"},
-		"smaller than said":  {func(d *deflated) { d.size += 10 }, "declared"},
-		"larger than said":   {func(d *deflated) { d.size -= 10 }, "declared"},
-		"not DEFLATE at all": {func(d *deflated) { d.stream = bytes.Repeat([]byte{0xff}, 9<<10) }, "inflating"},
-		"a bomb":             {func(d *deflated) { *d = deflate(t, make([]byte, 40<<20)); d.size = 1 << 20 }, "more than"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			d := good
-			tc.change(&d)
-			_, err := Write(context.Background(), io.Discard, tree(t, fstree.Entry{Path: "evil.so", Kind: fstree.File, Content: d, Producer: "wheel evil"}), Options{})
-			if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), "/evil.so of wheel evil") {
-				t.Errorf("got %v, want an error with %q", err, tc.want)
-			}
-		})
+	for size, good := range map[string]deflated{"small": deflate(t, text(4, 20<<10)), "large": deflate(t, text(4, 800<<10))} {
+		for name, tc := range map[string]struct {
+			change func(*deflated)
+			want   string
+		}{
+			"CRC lie":            {func(d *deflated) { d.crc++ }, "CRC-32"},
+			"trailing bytes":     {func(d *deflated) { d.stream = append(d.stream[:len(d.stream):len(d.stream)], 0, 0) }, "ends after"},
+			"a second stream":    {func(d *deflated) { d.stream = append(d.stream[:len(d.stream):len(d.stream)], d.stream...) }, "ends after"},
+			"cut":                {func(d *deflated) { d.stream = d.stream[:len(d.stream)-9] }, "inflating"},
+			"smaller than said":  {func(d *deflated) { d.size += 10 }, "declared"},
+			"larger than said":   {func(d *deflated) { d.size -= 10 }, "declared"},
+			"not DEFLATE at all": {func(d *deflated) { d.stream = bytes.Repeat([]byte{0xff}, len(d.stream)) }, "inflating"},
+			"a bomb":             {func(d *deflated) { *d = deflate(t, make([]byte, 8<<20)); d.size = 1 << 20 }, "more than"},
+		} {
+			t.Run(size+", "+name, func(t *testing.T) {
+				d := good
+				tc.change(&d)
+				_, err := Write(context.Background(), io.Discard, tree(t, fstree.Entry{Path: "evil.so", Kind: fstree.File, Content: d, Producer: "wheel evil"}), Options{})
+				if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), "/evil.so of wheel evil") {
+					t.Errorf("got %v, want an error with %q", err, tc.want)
+				}
+			})
+		}
+	}
+}
+
+// short is a stream that ends before what its container says of it.
+type short struct{ deflated }
+
+func (s short) DeflatedSize() int64 { return s.deflated.DeflatedSize() + 100 }
+
+func TestShortStreams(t *testing.T) {
+	for _, size := range []int{20 << 10, 800 << 10} {
+		_, err := Write(context.Background(), io.Discard, tree(t, fstree.Entry{Path: "f", Kind: fstree.File, Content: short{deflate(t, text(4, size))}, Producer: "wheel evil"}), Options{})
+		if err == nil || !strings.Contains(err.Error(), "/f of wheel evil") {
+			t.Errorf("of %d bytes: got %v", size, err)
+		}
 	}
 }
 

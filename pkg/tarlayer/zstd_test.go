@@ -71,12 +71,12 @@ func TestZstdIsTheSameTar(t *testing.T) {
 	}
 }
 
-// TestGoldenZstd holds format 2 still, as TestGolden does.
+// TestGoldenZstd holds format 3 still, as TestGolden does.
 func TestGoldenZstd(t *testing.T) {
 	blob, res := write(t, sample(t), Options{Compression: Zstd})
 	got := fmt.Sprintf("digest %x\ndiffID %s\n%d of %d bytes", sha256.Sum256(blob), res.DiffID, res.Size, res.Tar)
 	if d := cmp.Diff(goldenZstd, got); d != "" {
-		t.Errorf("the bytes of format 2 have changed:\n%s", d)
+		t.Errorf("the bytes of format 3 have changed:\n%s", d)
 	}
 }
 
