@@ -94,6 +94,7 @@ func readEntries(r io.ReaderAt, size int64, limits Limits) ([]*entry, error) {
 		return nil, &ArchiveError{Offset: 0, Err: fmt.Errorf("its %d bytes stand for %d, more than the %d times allowed", size, total, limits.Ratio)}
 	}
 	slices.SortFunc(entries, func(a, b *entry) int { return cmp.Compare(a.header, b.header) })
+	headers := &window{r: r, size: size}
 	var next int64
 	for i, e := range entries {
 		if e.header != next {
@@ -103,7 +104,7 @@ func readEntries(r io.ReaderAt, size int64, limits Limits) ([]*entry, error) {
 		if i+1 < len(entries) {
 			next = entries[i+1].header
 		}
-		if err := e.readLocal(r, next); err != nil {
+		if err := e.readLocal(headers, next); err != nil {
 			return nil, e.fault(err)
 		}
 	}
@@ -111,6 +112,35 @@ func readEntries(r io.ReaderAt, size int64, limits Limits) ([]*entry, error) {
 		return nil, &ArchiveError{Offset: next, Err: errors.New("bytes stand between the entries and the directory")}
 	}
 	return entries, nil
+}
+
+// window reads an archive from its beginning to its end in small parts. It reads ahead: most files of a wheel are small, and the
+// next header is near.
+type window struct {
+	r    io.ReaderAt
+	size int64 // of the archive
+	at   int64 // where in it held begins
+	held []byte
+}
+
+const windowSize = 8 << 10
+
+// ReadAt implements io.ReaderAt.
+func (w *window) ReadAt(p []byte, off int64) (int, error) {
+	if end := off + int64(len(p)); off < w.at || end > w.at+int64(len(w.held)) {
+		if len(p) > windowSize || end > w.size {
+			return w.r.ReadAt(p, off)
+		}
+		if w.held == nil {
+			w.held = make([]byte, windowSize)
+		}
+		w.held, w.at = w.held[:min(windowSize, w.size-off)], off
+		if err := readAt(w.r, w.held, off); err != nil {
+			w.held = w.held[:0]
+			return 0, err
+		}
+	}
+	return copy(p, w.held[off-w.at:]), nil
 }
 
 // readCentral reads one header of the directory (section 4.3.12); n is its length.
