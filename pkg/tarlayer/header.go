@@ -175,7 +175,10 @@ func (h rawHeader) append(buf []byte) []byte {
 
 // octal fills a field with zero-padded digits and a closing NUL.
 func octal(field []byte, v int64) {
-	digits := len(field) - 1
-	copy(field, fmt.Sprintf("%0*o", digits, v))
-	field[digits] = 0
+	last := len(field) - 1
+	field[last] = 0
+	for i := last - 1; i >= 0; i-- {
+		field[i] = byte('0' + v&7)
+		v >>= 3
+	}
 }

@@ -31,7 +31,7 @@ type piece struct {
 type segment struct {
 	pieces []piece       // of a run
 	size   int64         // bytes of tar, of a run
-	fresh  bool          // the run holds content that nobody has compressed before
+	fresh  int64         // of them, those of content that nobody has compressed before
 	splice *fstree.Entry // set for a spliced file; its content is an fstree.Deflated
 
 	raw  chan []byte   // the segment's tar bytes, in order; closed at its end
@@ -88,7 +88,7 @@ func (w *worker) workRun(ctx context.Context, s *segment) error {
 		return send(ctx, s.raw, buf)
 	}
 	level := againLevel
-	if s.fresh {
+	if s.fresh > s.size/2 {
 		level = freshLevel
 	}
 	out := &sliceWriter{b: append(getBuffer(min(s.size, chunkSize))[:0], gzipHeader...)}

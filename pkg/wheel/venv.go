@@ -124,6 +124,9 @@ func (v Venv) protected(p string) bool {
 	if p == "pyvenv.cfg" || p == "bin/activate" {
 		return true
 	}
+	if p != "lib64" && !strings.HasPrefix(p, "bin/") {
+		return false
+	}
 	for _, l := range v.links() {
 		if p == l.Path {
 			return true
