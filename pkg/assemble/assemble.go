@@ -26,7 +26,11 @@ func Build(ctx context.Context, t Tools, s Spec) (_ *Result, err error) {
 	}
 	b := newBuilder(t, s)
 	ctx, stop := context.WithCancel(ctx)
-	defer func() { err = errors.Join(err, b.end(stop)) }() // the base's blobs are read until the last place has them
+	defer func() { // the base's blobs are read until the last place has them
+		if err = errors.Join(err, b.end(stop)); err != nil {
+			b.Store.Doubt()
+		}
+	}()
 	if err := b.gather(ctx); err != nil {
 		return nil, err
 	}

@@ -33,8 +33,9 @@ type Store struct {
 	dir   string
 	inUse *flock.Flock
 
-	mu    sync.Mutex
-	sound map[string]os.FileInfo // blobs that this process has hashed, as their files were then: see open
+	mu      sync.Mutex
+	sound   map[string]mark // blobs that are what their digests say, as long as their files are the same: see open
+	trusted []string        // those of them that this process has not hashed itself
 }
 
 // Open opens the cache in dir and makes the folder where there is none. Until Close, no other process prunes it.
@@ -103,8 +104,8 @@ func (s *Store) Open(digest string) (*os.File, error) {
 	return f, err
 }
 
-// Verified opens a blob after reading it once to compare it with its digest, unless this process has done so before. A
-// damaged blob is discarded and reported as ErrNotFound.
+// Verified opens a blob after reading it once to compare it with its digest, unless that was done before and its file is the
+// same since. A damaged blob is discarded and reported as ErrNotFound.
 func (s *Store) Verified(digest string) (*File, error) {
 	f, fi, sound, err := s.open(digest)
 	if err != nil {
@@ -186,13 +187,18 @@ func (w *Writer) commit(digest string) error {
 	if err := w.f.Chmod(0o644); err != nil {
 		return fmt.Errorf("writing to the cache: %w", err)
 	}
-	w.store.compared(digest, w.f)
-	if err := w.f.Close(); err != nil {
+	now := time.Now() // the time of a write is no finer than a clock tick
+	if err := os.Chtimes(w.f.Name(), now, now); err != nil {
+		return fmt.Errorf("writing to the cache: %w", err)
+	}
+	fi, err := w.f.Stat()
+	if err := errors.Join(err, w.f.Close()); err != nil {
 		return fmt.Errorf("writing to the cache: %w", err)
 	}
 	if err := place(w.f.Name(), w.store.BlobPath(digest)); err != nil {
 		return fmt.Errorf("writing to the cache: %w", err)
 	}
+	w.store.written(digest, fi)
 	w.done = true
 	return nil
 }
@@ -228,7 +234,7 @@ func (s *Store) Put(r io.Reader, want string) (digest string, size int64, err er
 	return digest, w.n, err
 }
 
-// usedLately is how long after its last use a record's next one need not be noted, for Prune: a build reads a hundred.
+// usedLately is how long after its last use that of a record or blob need not be noted, for Prune: a build reads hundreds.
 const usedLately = time.Hour
 
 // Record reads the small record with this key in a namespace ("layer", "facts"). A record that is cut or damaged is

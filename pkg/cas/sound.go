@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -27,8 +28,29 @@ type File struct {
 // Verifies implements Verifying.
 func (f *File) Verifies(digest string, size int64) bool { return f.digest == digest && f.size == size }
 
-// open opens a blob, and says whether this process has compared it with its digest already, when it was written or read. A
-// file that was changed since then has another time, to the nanosecond.
+// soundRecords is the namespace where a blob's digest leads to the mark of its file, as it was when its bytes were compared.
+const soundRecords = "sound"
+
+// mark is what tells that a file has changed. A blob is never written in its place: who changes one is no jubako.
+type mark struct {
+	size, modified, changed int64 // bytes, and nanoseconds since 1970
+	inode                   uint64
+}
+
+func markOf(fi os.FileInfo) mark {
+	m := mark{size: fi.Size(), modified: fi.ModTime().UnixNano()}
+	if sys, ok := fi.Sys().(*syscall.Stat_t); ok {
+		m.inode, m.changed = sys.Ino, sys.Ctim.Nano()
+	}
+	return m
+}
+
+func (m mark) String() string {
+	return fmt.Sprint(m.size, m.modified, m.changed, m.inode)
+}
+
+// open opens a blob, and says whether it has been compared with its digest already, when it was written or read, and its file
+// is the same since then: by this process, or by one before it.
 func (s *Store) open(digest string) (f *os.File, fi os.FileInfo, sound bool, err error) {
 	if !ValidDigest(digest) {
 		return nil, nil, false, fmt.Errorf("blob %q: %w", digest, ErrNotFound)
@@ -45,41 +67,73 @@ func (s *Store) open(digest string) (f *os.File, fi os.FileInfo, sound bool, err
 	if fi, err = f.Stat(); err != nil {
 		return nil, nil, false, errors.Join(err, f.Close())
 	}
-	was := s.sound[digest]
-	sound = was != nil && os.SameFile(was, fi) && was.ModTime().Equal(fi.ModTime()) && was.Size() == fi.Size()
-	now := time.Now()
+	was, known := s.sound[digest]
+	sound = known && was == markOf(fi)
+	if !known {
+		b, err := s.Record(soundRecords, digest)
+		if sound = err == nil && string(b) == markOf(fi).String(); sound {
+			s.note(digest, fi)
+			s.trusted = append(s.trusted, digest)
+		}
+	}
 	// The time is that of the last use, for Prune; a read-only cache still serves.
-	if os.Chtimes(f.Name(), now, now) == nil && sound {
-		s.note(digest, f)
+	if now := time.Now(); now.Sub(fi.ModTime()) > usedLately && os.Chtimes(f.Name(), now, now) == nil && sound {
+		s.noteFile(digest, f)
 	}
 	return f, fi, sound, nil
 }
 
 // note remembers that a blob is what its digest says. The caller holds mu.
-func (s *Store) note(digest string, f *os.File) {
+func (s *Store) note(digest string, fi os.FileInfo) {
+	if s.sound == nil {
+		s.sound = make(map[string]mark)
+	}
+	s.sound[digest] = markOf(fi)
+}
+
+// noteFile is note of an open file, for processes to come as well. The caller holds mu.
+func (s *Store) noteFile(digest string, f *os.File) {
 	fi, err := f.Stat()
 	if err != nil {
 		delete(s.sound, digest)
 		return
 	}
-	if s.sound == nil {
-		s.sound = make(map[string]os.FileInfo)
-	}
-	s.sound[digest] = fi
+	s.note(digest, fi)
+	_ = s.PutRecord(soundRecords, digest, []byte(markOf(fi).String())) // where it cannot be kept, it is hashed again
 }
 
-// compared remembers a blob whose bytes were hashed. Its time is set, since that of a write is no finer than a clock tick.
+// written remembers a blob whose bytes were hashed on their way to the disk, once its file is in its place: to be moved changes
+// a file's mark. Whether the disk has them is for another process to see. fi is the file's from before.
+func (s *Store) written(digest string, fi os.FileInfo) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sound, digest)
+	if now, err := os.Stat(s.BlobPath(digest)); err == nil && os.SameFile(fi, now) && fi.ModTime().Equal(now.ModTime()) && fi.Size() == now.Size() {
+		s.note(digest, now)
+	}
+}
+
+// compared remembers a blob whose file was read and hashed.
 func (s *Store) compared(digest string, f *os.File) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
-	if os.Chtimes(f.Name(), now, now) == nil {
-		s.note(digest, f)
-	}
+	s.noteFile(digest, f)
 }
 
-// Reader opens a blob to be read once, to its end, which compares it with its digest unless this process has done so
-// before. A damaged blob is an error of Verify's, and discarded.
+// Doubt forgets which blobs this process took for sound because one before it had compared them: something has failed, and a
+// disk may have changed what no mark tells. The next process hashes them again.
+func (s *Store) Doubt() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, digest := range s.trusted {
+		delete(s.sound, digest)
+		_ = os.Remove(s.recordPath(soundRecords, digest))
+	}
+	s.trusted = nil
+}
+
+// Reader opens a blob to be read once, to its end, which compares it with its digest unless that was done before and its file
+// is the same since. A damaged blob is an error of Verify's, and discarded.
 func (s *Store) Reader(digest string, size int64) (Verifying, error) {
 	f, fi, sound, err := s.open(digest)
 	if err != nil {

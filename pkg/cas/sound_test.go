@@ -6,10 +6,11 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
-// TestHashedOnce: what is verifying already is not hashed by another reader on top, and a blob that this process has written
-// or read is not hashed again; in another process it is.
+// TestHashedOnce: what is verifying already is not hashed by another reader on top. A blob that this process has written is not
+// hashed again, by another process once, and after that by nobody, as long as nothing fails.
 func TestHashedOnce(t *testing.T) {
 	v := Verify(io.NopCloser(strings.NewReader("hello")), "blob x", helloDigest, 5)
 	if Verify(v, "blob y", helloDigest, 5) != v {
@@ -47,37 +48,74 @@ func TestHashedOnce(t *testing.T) {
 		t.Error("another process has to hash it, once")
 	}
 	third := open(t, dir)
-	if f, err := third.Verified(helloDigest); err != nil || !f.Verifies(helloDigest, 5) || f.Close() != nil || hashes(third) {
-		t.Errorf("Verified and then again: %v", err)
+	if hashes(third) {
+		t.Error("it was hashed once it lay on the disk, and now again")
+	}
+	third.Doubt()
+	if !hashes(third) || hashes(third) {
+		t.Error("after a failure it has to be hashed, once")
+	}
+	third.Doubt() // of what it has hashed itself there is none
+	if f, err := open(t, dir).Verified(helloDigest); err != nil || !f.Verifies(helloDigest, 5) || f.Close() != nil || hashes(open(t, dir)) {
+		t.Errorf("Verified: %v", err)
+	}
+	old := time.Now().Add(-2 * usedLately)
+	if err := os.Chtimes(s.BlobPath(helloDigest), old, old); err != nil {
+		t.Fatal(err)
+	}
+	if !hashes(open(t, dir)) || hashes(open(t, dir)) {
+		t.Error("what was touched has to be hashed, once")
+	}
+	fi, err := os.Stat(s.BlobPath(helloDigest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if time.Since(fi.ModTime()) > usedLately {
+		t.Errorf("its use was not noted: %v", fi.ModTime())
 	}
 	if _, err := s.Reader(strings.Repeat("0", 64), 5); !errors.Is(err, ErrNotFound) {
 		t.Errorf("what is not there gave %v", err)
 	}
 }
 
-// TestReaderDiscards: what was changed since it was written is found out, although it was hashed before.
+// TestReaderDiscards: what was changed since it was written is found out, although it was hashed before, and although it has
+// the size and the time that it had.
 func TestReaderDiscards(t *testing.T) {
 	for name, damage := range map[string]string{"cut": "hel", "changed": "jello", "longer": "hello, you"} {
-		t.Run(name, func(t *testing.T) {
-			s := open(t, t.TempDir())
-			if _, _, err := s.Put(strings.NewReader("hello"), ""); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(s.BlobPath(helloDigest), []byte(damage), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			r, err := s.Reader(helloDigest, 5)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer r.Close()
-			if b, err := io.ReadAll(r); !errors.Is(err, errDamaged) {
-				t.Errorf("read %q, %v", b, err)
-			}
-			if s.Has(helloDigest, -1) {
-				t.Error("the damaged blob is still there")
-			}
-		})
+		for _, before := range []string{"written", "compared"} {
+			t.Run(name+", "+before, func(t *testing.T) {
+				dir := t.TempDir()
+				s := open(t, dir)
+				if _, _, err := s.Put(strings.NewReader("hello"), ""); err != nil {
+					t.Fatal(err)
+				}
+				if before == "compared" {
+					f, err := open(t, dir).Verified(helloDigest)
+					if err != nil || f.Close() != nil {
+						t.Fatal(err)
+					}
+					s = open(t, dir)
+				}
+				fi, err := os.Stat(s.BlobPath(helloDigest))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := errors.Join(os.WriteFile(s.BlobPath(helloDigest), []byte(damage), 0o644), os.Chtimes(s.BlobPath(helloDigest), fi.ModTime(), fi.ModTime())); err != nil {
+					t.Fatal(err)
+				}
+				r, err := s.Reader(helloDigest, 5)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer r.Close()
+				if b, err := io.ReadAll(r); !errors.Is(err, errDamaged) {
+					t.Errorf("read %q, %v", b, err)
+				}
+				if s.Has(helloDigest, -1) {
+					t.Error("the damaged blob is still there")
+				}
+			})
+		}
 	}
 }
 
