@@ -99,6 +99,7 @@ class Bench:
     # One method a scenario: it brings the contender into the state and gives what is measured. n counts the runs, 0 is the warm-up.
 
     def venv(self, c, n, sample):
+        c.forget()
         return self.build(c, c.name, sample=sample)
 
     def cold(self, c, n, sample):

@@ -49,7 +49,14 @@ class Contender:
         raise NotImplementedError
 
     def forget(self):
-        """Brings to mind nothing that was made, where the command of a cold build does not see to that."""
+        """Takes away what was made, and leaves what was downloaded, where the command of a cold build does not see to that."""
+
+    def put_away(self, path):
+        """Moves a file or folder out of the way, if it is there. It is not left, since to put a file in the place of another makes some file
+        systems write the new one at once; and not removed, since they are slow for a while after many files have been."""
+        if os.path.exists(path):
+            os.makedirs(self.dir + "/forgotten", exist_ok=True)
+            os.rename(path, tempfile.mkdtemp(dir=self.dir + "/forgotten") + "/" + os.path.basename(path))
 
 
 class Jubako(Contender):
@@ -69,21 +76,22 @@ class Jubako(Contender):
         shutil.rmtree(self.dir + "/cache", ignore_errors=True)
 
     def forget(self):
-        """The trees that layers were unpacked into, but for the base's, which was downloaded. They are moved, since a file system is slow
-        for a while after many files have been removed."""
+        """The layers that were made, and the trees that they were unpacked into, but for the base's, which was downloaded."""
+        with open(self.project + "/uv.lock") as f:
+            downloaded = f.read() + " ".join(os.listdir(self.world.work + "/base/blobs/sha256"))
+        for blob in glob.glob(self.dir + "/cache/blobs/sha256/*/*"):
+            if os.path.basename(blob) not in downloaded:
+                self.put_away(blob)
         for tree in glob.glob(self.dir + "/cache/trees/*"):
             if not os.path.exists(tree + "/usr/local/bin"):
-                os.makedirs(self.dir + "/forgotten", exist_ok=True)
-                os.rename(tree, tempfile.mkdtemp(dir=self.dir + "/forgotten"))
+                self.put_away(tree)
 
 
 class JubakoVenv(Jubako):
-    """The environment's layers alone, into a folder: what the floor is the floor of."""
+    """The environment's layers alone, as files: what the floor is the floor of."""
 
     def build(self, repository, **_):
-        layout = self.dir + "/layout"
-        shutil.rmtree(layout, ignore_errors=True)
-        return [self.world.jubako, "build", "-q", "--base", self.base, "--no-cache", "--set", "staticfiles=false", "-o", "oci:" + layout]
+        return [self.world.jubako, "build", "-q", "--base", self.base, "--no-cache", "--set", "staticfiles=false"]
 
 
 class Script(Contender):
@@ -139,6 +147,10 @@ fi
 {self.world.crane} append --insecure -b {self.base} -f $venv -f $app -f $static -t {ref}
 {self.world.crane} mutate --insecure {env} --user 999:999 --workdir /app --exposed-ports 8000 --cmd {CONFIG['cmd']} -t {ref} {ref}
 """
+
+    def forget(self):
+        for d in ("kept", "root"):
+            self.put_away(f"{self.dir}/{d}")
 
     def wipe(self):
         for d in ("kept", "root", "uv"):
