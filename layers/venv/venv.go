@@ -256,6 +256,9 @@ func (l *Layer) Tree(ctx context.Context) (*fstree.Tree, error) {
 		return nil, errors.Join(err, l.Close())
 	}
 	tree := &fstree.Tree{}
+	if len(trees) == 1 && l.options.NoSkeleton { // nothing to put together
+		tree, trees = trees[0], nil
+	}
 	if !l.options.NoSkeleton {
 		if err := l.venv.Skeleton(tree); err != nil {
 			return nil, errors.Join(err, l.Close())

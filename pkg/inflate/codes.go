@@ -94,12 +94,6 @@ func build(table []entry, primary uint, lens []uint8, meaning []entry, single bo
 		if longest > 1 || longest == 1 && !single {
 			return false
 		}
-		for i := range 1 << primary {
-			table[i] = isBad
-		}
-		if longest == 0 {
-			return true
-		}
 	}
 	var offset [maxCodeBits + 2]int
 	for n := 1; n <= maxCodeBits; n++ {
@@ -113,19 +107,21 @@ func build(table []entry, primary uint, lens []uint8, meaning []entry, single bo
 		}
 	}
 	// Codes in order, bits reversed, since the stream has the first bit of a code in the lowest place.
+	// The table grows with the codes' length: whatever a longer index begins with means the same.
+	table[0] = isBad
 	code, i := uint(0), 0
 	next := 1 << primary
 	subAt, subBits, subPrefix := 0, uint(0), uint(1)<<primary // no prefix is this
-	for n := uint(1); n <= maxCodeBits; n++ {
+	for n := uint(1); n <= max(primary, uint(longest)); n++ {
+		if n <= primary {
+			copy(table[1<<(n-1):1<<n], table)
+		}
 		for before := range count[n] {
 			s := sorted[i]
 			i++
 			reversed := uint(bits.Reverse16(uint16(code))) >> (16 - n)
 			if n <= primary {
-				e := meaning[s] | entry(n)
-				for k := reversed; k < 1<<primary; k += 1 << n {
-					table[k] = e
-				}
+				table[reversed] = meaning[s] | entry(n)
 			} else {
 				prefix := reversed & (1<<primary - 1)
 				if prefix != subPrefix {

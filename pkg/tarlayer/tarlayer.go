@@ -265,6 +265,24 @@ type planner struct {
 	most  int64 // bytes of tar in a run
 	emit  func(*segment) error
 	run   *segment
+	room  []byte // for headers to come: its length is 0
+}
+
+// zeros fill blocks up, and end the archive.
+var zeros [2 * blockSize]byte
+
+// header gives an entry's header blocks.
+func (p *planner) header(e fstree.Entry) ([]byte, error) {
+	const enough = 16 * blockSize
+	if cap(p.room) < enough {
+		p.room = make([]byte, 0, 4*enough)
+	}
+	b, err := appendHeader(p.room, e, p.epoch)
+	if err != nil || len(b) > cap(p.room) { // a longer one has memory of its own
+		return b, err
+	}
+	p.room = b[len(b):]
+	return b[:len(b):len(b)], nil
 }
 
 func (p *planner) plan(t *fstree.Tree) error {
@@ -272,7 +290,7 @@ func (p *planner) plan(t *fstree.Tree) error {
 		if err := p.check(t, e); err != nil {
 			return err
 		}
-		header, err := appendHeader(nil, e, p.epoch)
+		header, err := p.header(e)
 		if err != nil {
 			return err
 		}
@@ -285,11 +303,11 @@ func (p *planner) plan(t *fstree.Tree) error {
 		if err := p.content(&e); err != nil {
 			return err
 		}
-		if err := p.data(make([]byte, padding(e.Content.Size()))); err != nil {
+		if err := p.data(zeros[:padding(e.Content.Size())]); err != nil {
 			return err
 		}
 	}
-	if err := p.data(make([]byte, 2*blockSize)); err != nil { // the end of the archive
+	if err := p.data(zeros[:]); err != nil { // the end of the archive
 		return err
 	}
 	return p.flush()

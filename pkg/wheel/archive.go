@@ -169,6 +169,9 @@ func entryPath(name string) (string, error) {
 		return "", fmt.Errorf("its name has %d bytes, and at most %d are allowed", len(name), maxPath)
 	}
 	for _, r := range name {
+		if r >= ' ' && r < 0x7f {
+			continue
+		}
 		if unicode.Is(unicode.C, r) {
 			return "", fmt.Errorf("its name holds the character %U", r)
 		}
