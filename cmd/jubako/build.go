@@ -255,11 +255,25 @@ func (a *app) prepare(o *buildOptions, dir string) (assemble.Tools, assemble.Spe
 	if err != nil {
 		return fail(err)
 	}
-	tools := assemble.Tools{Store: store, Registry: client, Fetch: a.fetchClient(store, p, o), Report: a.term.report, Now: a.now, Host: host(), AptDir: "/etc/apt", Stdout: a.stdout, LookupEnv: a.lookupEnv}
+	tools := assemble.Tools{Store: store, Registry: client, Fetch: a.fetchClient(store, p, o), Report: a.term.report, Now: a.now, Host: host(), Program: program(), AptDir: "/etc/apt", Stdout: a.stdout, LookupEnv: a.lookupEnv}
 	if a.verbose {
 		tools.StepLog = a.stderr
 	}
 	return tools, spec, nil
+}
+
+// program is the version, and the size and time of the file that runs: a build of the same version may be another. It is "" where
+// the system does not tell.
+func program() string {
+	file, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	fi, err := os.Stat(file)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprint(version, fi.Size(), fi.ModTime().UnixNano())
 }
 
 func rung(s string) (sandbox.Rung, error) {

@@ -22,6 +22,8 @@ import (
 type inputs struct {
 	lock    locked.Lock
 	lockDir string // absolute
+	// parseLater leaves it to inStep to parse a uv.lock, if it has to be.
+	parseLater bool
 	// What pyproject.toml asks of the Python, for the project and for its groups.
 	requiresPython pep508.Specifiers
 	groupPython    map[string]pep508.Specifiers
@@ -45,7 +47,7 @@ func (b *builder) gather(ctx context.Context) error {
 	if outside(p.InSource()) {
 		return hint.Usage(fmt.Errorf("source = %q does not hold the project's own folder", p.Config.Source))
 	}
-	in := &inputs{baseName: cmp.Or(b.spec.Base, p.Config.Base)}
+	in := &inputs{baseName: cmp.Or(b.spec.Base, p.Config.Base), parseLater: true}
 	b.in = in
 	b.beginBase(ctx)
 	if err := in.readLock(p.Dir, b.spec.Lock); err != nil {

@@ -78,7 +78,11 @@ func (in *inputs) openLock(file string) error {
 	case pylock.IsName(base):
 		in.lock, err = pylock.Parse(data, file)
 	case filepath.Ext(base) == ".lock":
-		in.lock, err = uvlock.Parse(data, file)
+		u := newUVLock(data, file)
+		if !in.parseLater {
+			_, err = u.parse()
+		}
+		in.lock = u
 	default:
 		err = hint.Wrap(hint.Usage(fmt.Errorf("the name %s tells no format of a lock", file)), "uv.lock, pylock.toml, pylock.NAME.toml and *.txt (requirements with hashes) are read")
 	}
@@ -92,18 +96,28 @@ func exists(file string) bool {
 
 // inStep holds a uv.lock's own record of the project's requirements against the project. Other formats have no such record.
 func (b *builder) inStep(lock locked.Lock) error {
-	l, ok := lock.(*uvlock.Lock)
+	u, ok := lock.(*uvLock)
 	if !ok {
 		return nil
 	}
 	p := b.spec.Project
-	diffs, err := l.CheckMetadata(p.Name, uvlock.Declared{
-		Dependencies: p.Dependencies, Optional: p.Optional, Groups: p.Groups, GroupPython: p.GroupPython, Dynamic: p.DynamicDeps,
-	})
+	question := struct {
+		Name     string
+		Declared uvlock.Declared
+	}{p.Name, uvlock.Declared{Dependencies: p.Dependencies, Optional: p.Optional, Groups: p.Groups, GroupPython: p.GroupPython, Dynamic: p.DynamicDeps}}
+	if _, ok := b.answered(u, "in step", question); ok {
+		return nil
+	}
+	l, err := u.parse()
+	if err != nil {
+		return err
+	}
+	diffs, err := l.CheckMetadata(question.Name, question.Declared)
 	if err != nil {
 		return hint.Usage(fmt.Errorf("reading the requirements of %s: %w", p.File, err))
 	}
 	if len(diffs) == 0 {
+		b.remember(u, "in step", question, nil)
 		return nil
 	}
 	var text []string

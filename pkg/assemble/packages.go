@@ -39,19 +39,14 @@ type packages struct {
 
 // packages selects from the lock for the base's Python, and describes the layers of it.
 func (b *builder) packages(ctx context.Context, l *lower) (*packages, error) {
-	py := l.facts.Python
-	env, err := pep508.LinuxEnv(py.Version, base.Machine(l.image.Platform.Architecture))
-	if err != nil {
-		return nil, err
-	}
-	selected, err := b.in.lock.Select(b.request(), env)
-	if err != nil {
-		return nil, err
-	}
-	tags := tagsOf(l.facts, l.image.Platform)
+	target := targetOf(l.facts, l.image.Platform)
+	tags, build := wheel.TagsFor(target), b.buildOptions()
 	b.debug("wheels are chosen for %s", tags)
+	selected, err := b.selected(l.facts.Python.Version, target, tags, build)
+	if err != nil {
+		return nil, err
+	}
 	pk := &packages{locked: make(map[string]bool)}
-	build := b.buildOptions()
 	var trees, wheels []locked.Selected
 	for _, s := range selected {
 		pk.locked[s.Name] = true
@@ -79,11 +74,14 @@ func (b *builder) packages(ctx context.Context, l *lower) (*packages, error) {
 }
 
 // tagsOf are the tags of the wheels that a base's Python takes.
-func tagsOf(f *base.Facts, p v1.Platform) wheel.Tags {
-	return wheel.TagsFor(wheel.Target{
+func tagsOf(f *base.Facts, p v1.Platform) wheel.Tags { return wheel.TagsFor(targetOf(f, p)) }
+
+// targetOf is what wheels are chosen for: a base's Python.
+func targetOf(f *base.Facts, p v1.Platform) wheel.Target {
+	return wheel.Target{
 		Major: f.Python.Major, Minor: f.Python.Minor, FreeThreaded: f.Python.FreeThreaded, Arch: base.Machine(p.Architecture),
 		Libc: f.Libc.Kind, LibcMajor: f.Libc.Major, LibcMinor: f.Libc.Minor,
-	})
+	}
 }
 
 // venvAt describes the environment in the image.

@@ -86,9 +86,12 @@ type Tools struct {
 	Report   func(Event)
 	Now      func() time.Time
 	Host     v1.Platform // the machine that builds
-	AptDir   string      // where this machine keeps its apt sources, /etc/apt; "" for nowhere
-	Stdout   io.Writer
-	StepLog  io.Writer // what steps print; nil drops it
+	// Program tells this very program from any other build of it: what one has concluded is another's to conclude anew. "" for no
+	// remembering.
+	Program string
+	AptDir  string // where this machine keeps its apt sources, /etc/apt; "" for nowhere
+	Stdout  io.Writer
+	StepLog io.Writer // what steps print; nil drops it
 	// LookupEnv finds the variables that are secrets of steps; nil for none.
 	LookupEnv func(name string) (string, bool)
 }
