@@ -197,10 +197,14 @@ func TestBytesDoNotDependOnJobs(t *testing.T) {
 
 // TestBytesDoNotDependOnHistory: nor on what a compressor has compressed before.
 func TestBytesDoNotDependOnHistory(t *testing.T) {
-	tr := sample(t)
+	small := func(seed uint64) *fstree.Tree {
+		return tree(t, fstree.Entry{Path: "a", Kind: fstree.File, Content: fstree.Bytes(text(seed, 100<<10))},
+			fstree.Entry{Path: "b", Kind: fstree.File, Content: deflate(t, text(seed, 100<<10))}, fstree.Entry{Path: "c", Kind: fstree.File, Content: deflate(t, text(seed, 5000))})
+	}
+	tr := small(0)
 	first, _ := write(t, tr, Options{})
-	for seed := range uint64(4) {
-		write(t, tree(t, fstree.Entry{Path: "a", Kind: fstree.File, Content: fstree.Bytes(text(seed, 1<<20))}, fstree.Entry{Path: "b", Kind: fstree.File, Content: deflate(t, text(seed, 5000))}), Options{})
+	for seed := range uint64(8) {
+		write(t, small(seed+1), Options{})
 		if again, _ := write(t, tr, Options{}); !bytes.Equal(first, again) {
 			t.Fatal("the blob differs")
 		}
@@ -218,7 +222,10 @@ func TestSplicedStreamIsCopied(t *testing.T) {
 }
 
 func TestHostileStreams(t *testing.T) {
-	for size, good := range map[string]deflated{"small": deflate(t, text(4, 20<<10)), "large": deflate(t, text(4, 800<<10))} {
+	for size, good := range map[string]deflated{"small": deflate(t, text(4, 20<<10)), "large": deflate(t, text(4, 400<<10))} {
+		if (size == "large") != (good.DeflatedSize() > wholeMax) {
+			t.Fatalf("%s is %d bytes", size, good.DeflatedSize())
+		}
 		for name, tc := range map[string]struct {
 			change func(*deflated)
 			want   string
@@ -250,7 +257,7 @@ type short struct{ deflated }
 func (s short) DeflatedSize() int64 { return s.deflated.DeflatedSize() + 100 }
 
 func TestShortStreams(t *testing.T) {
-	for _, size := range []int{20 << 10, 800 << 10} {
+	for _, size := range []int{20 << 10, 400 << 10} {
 		_, err := Write(context.Background(), io.Discard, tree(t, fstree.Entry{Path: "f", Kind: fstree.File, Content: short{deflate(t, text(4, size))}, Producer: "wheel evil"}), Options{})
 		if err == nil || !strings.Contains(err.Error(), "/f of wheel evil") {
 			t.Errorf("of %d bytes: got %v", size, err)
