@@ -34,7 +34,7 @@ type Store struct {
 	inUse *flock.Flock
 
 	mu      sync.Mutex
-	sound   map[string]mark // blobs that are what their digests say, as long as their files are the same: see open
+	sound   map[string]Mark // blobs that are what their digests say, as long as their files are the same: see open
 	trusted []string        // those of them that this process has not hashed itself
 }
 
@@ -237,6 +237,13 @@ func (s *Store) Put(r io.Reader, want string) (digest string, size int64, err er
 // usedLately is how long after its last use that of a record or blob need not be noted, for Prune: a build reads hundreds.
 const usedLately = time.Hour
 
+// used gives a file the time of its last use, for Prune, where that is not lately; noted says whether it did. A read-only cache
+// still serves.
+func used(name string, fi os.FileInfo) (noted bool) {
+	now := time.Now()
+	return now.Sub(fi.ModTime()) > usedLately && os.Chtimes(name, now, now) == nil
+}
+
 // Record reads the small record with this key in a namespace ("layer", "facts"). A record that is cut or damaged is
 // discarded and is ErrNotFound.
 func (s *Store) Record(namespace, key string) ([]byte, error) {
@@ -262,9 +269,7 @@ func (s *Store) Record(namespace, key string) ([]byte, error) {
 		_ = os.Remove(name)
 		return nil, ErrNotFound
 	}
-	if now := time.Now(); now.Sub(fi.ModTime()) > usedLately {
-		_ = os.Chtimes(name, now, now)
-	}
+	used(name, fi)
 	return body, nil
 }
 

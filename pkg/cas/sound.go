@@ -6,8 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"syscall"
-	"time"
 )
 
 // Verifying is a reader that compares what it yields with a digest before it hands out the last of it as the last, or
@@ -28,26 +26,9 @@ type File struct {
 // Verifies implements Verifying.
 func (f *File) Verifies(digest string, size int64) bool { return f.digest == digest && f.size == size }
 
-// soundRecords is the namespace where a blob's digest leads to the mark of its file, as it was when its bytes were compared.
+// soundRecords is the namespace where a blob's digest leads to the mark of its file, as it was when its bytes were compared. A blob is
+// never written in its place: who changes one is no jubako.
 const soundRecords = "sound"
-
-// mark is what tells that a file has changed. A blob is never written in its place: who changes one is no jubako.
-type mark struct {
-	size, modified, changed int64 // bytes, and nanoseconds since 1970
-	inode                   uint64
-}
-
-func markOf(fi os.FileInfo) mark {
-	m := mark{size: fi.Size(), modified: fi.ModTime().UnixNano()}
-	if sys, ok := fi.Sys().(*syscall.Stat_t); ok {
-		m.inode, m.changed = sys.Ino, sys.Ctim.Nano()
-	}
-	return m
-}
-
-func (m mark) String() string {
-	return fmt.Sprint(m.size, m.modified, m.changed, m.inode)
-}
 
 // open opens a blob, and says whether it has been compared with its digest already, when it was written or read, and its file
 // is the same since then: by this process, or by one before it.
@@ -68,16 +49,15 @@ func (s *Store) open(digest string) (f *os.File, fi os.FileInfo, sound bool, err
 		return nil, nil, false, errors.Join(err, f.Close())
 	}
 	was, known := s.sound[digest]
-	sound = known && was == markOf(fi)
+	sound = known && was == MarkOf(fi)
 	if !known {
 		b, err := s.Record(soundRecords, digest)
-		if sound = err == nil && string(b) == markOf(fi).String(); sound {
+		if sound = err == nil && string(b) == MarkOf(fi).String(); sound {
 			s.note(digest, fi)
 			s.trusted = append(s.trusted, digest)
 		}
 	}
-	// The time is that of the last use, for Prune; a read-only cache still serves.
-	if now := time.Now(); now.Sub(fi.ModTime()) > usedLately && os.Chtimes(f.Name(), now, now) == nil && sound {
+	if used(f.Name(), fi) && sound {
 		s.noteFile(digest, f)
 	}
 	return f, fi, sound, nil
@@ -86,9 +66,9 @@ func (s *Store) open(digest string) (f *os.File, fi os.FileInfo, sound bool, err
 // note remembers that a blob is what its digest says. The caller holds mu.
 func (s *Store) note(digest string, fi os.FileInfo) {
 	if s.sound == nil {
-		s.sound = make(map[string]mark)
+		s.sound = make(map[string]Mark)
 	}
-	s.sound[digest] = markOf(fi)
+	s.sound[digest] = MarkOf(fi)
 }
 
 // noteFile is note of an open file, for processes to come as well. The caller holds mu.
@@ -99,7 +79,7 @@ func (s *Store) noteFile(digest string, f *os.File) {
 		return
 	}
 	s.note(digest, fi)
-	_ = s.PutRecord(soundRecords, digest, []byte(markOf(fi).String())) // where it cannot be kept, it is hashed again
+	_ = s.PutRecord(soundRecords, digest, []byte(MarkOf(fi).String())) // where it cannot be kept, it is hashed again
 }
 
 // written remembers a blob whose bytes were hashed on their way to the disk, once its file is in its place: to be moved changes

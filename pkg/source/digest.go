@@ -36,7 +36,7 @@ type known struct {
 }
 
 type knownFile struct {
-	stat stat
+	mark cas.Mark
 	sum  string
 }
 
@@ -45,10 +45,10 @@ func (k known) marshal() []byte {
 	b := append(strconv.AppendInt(nil, k.at, 10), 0)
 	for p, f := range k.files {
 		b = append(append(b, p...), 0)
-		for _, n := range []int64{f.stat.Size, f.stat.MTime, f.stat.CTime} {
+		for _, n := range []int64{f.mark.Size, f.mark.MTime, f.mark.CTime} {
 			b = append(strconv.AppendInt(b, n, 10), 0)
 		}
-		b = append(strconv.AppendUint(b, f.stat.Inode, 10), 0)
+		b = append(strconv.AppendUint(b, f.mark.Inode, 10), 0)
 		b = append(append(b, f.sum...), 0)
 	}
 	return b
@@ -72,10 +72,10 @@ func parseKnown(record []byte) (known, error) {
 	k.at = number()
 	for rest != "" && !damaged {
 		p := field()
-		f := knownFile{stat: stat{Size: number(), MTime: number(), CTime: number()}}
+		f := knownFile{mark: cas.Mark{Size: number(), MTime: number(), CTime: number()}}
 		inode, err := strconv.ParseUint(field(), 10, 64)
 		damaged = damaged || err != nil
-		f.stat.Inode, f.sum = inode, field()
+		f.mark.Inode, f.sum = inode, field()
 		k.files[p] = f
 	}
 	if damaged {
@@ -100,7 +100,7 @@ func (t *Tree) Digest(ctx context.Context, store *cas.Store, now time.Time) (str
 		if f.Kind != fstree.File {
 			continue
 		}
-		if k, ok := before.files[f.Path]; ok && k.stat == f.stat && max(f.stat.MTime, f.stat.CTime)+int64(racy) < before.at {
+		if k, ok := before.files[f.Path]; ok && k.mark == f.mark && max(f.mark.MTime, f.mark.CTime)+int64(racy) < before.at {
 			f.sum = k.sum
 			continue
 		}
@@ -165,7 +165,7 @@ func (t *Tree) remember(store *cas.Store, now time.Time) error {
 	k := known{at: now.UnixNano(), files: make(map[string]knownFile, len(t.Files))}
 	for _, f := range t.Files {
 		if f.Kind == fstree.File {
-			k.files[f.Path] = knownFile{f.stat, f.sum}
+			k.files[f.Path] = knownFile{f.mark, f.sum}
 		}
 	}
 	return store.PutRecord(statRecords, t.key(), k.marshal())

@@ -12,8 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
+	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/hint"
 )
@@ -57,23 +57,8 @@ type File struct {
 	Link string
 	Size int64
 
-	stat stat
+	mark cas.Mark
 	sum  string // SHA-256 of the content, in hex, once Digest has run
-}
-
-// stat is what tells that a file has changed.
-type stat struct {
-	Size, MTime, CTime int64 // bytes, nanoseconds
-	Inode              uint64
-}
-
-func statOf(fi fs.FileInfo) stat {
-	s := stat{Size: fi.Size(), MTime: fi.ModTime().UnixNano()}
-	if sys, ok := fi.Sys().(*syscall.Stat_t); ok {
-		s.Inode = sys.Ino
-		s.CTime = sys.Ctim.Nano()
-	}
-	return s
 }
 
 // Tree is what a walk found, sorted as it was walked: by folder, then by name.
@@ -159,7 +144,7 @@ func (t *Tree) add(rel string, fi fs.FileInfo) error {
 	if len(t.Files) >= maxFiles {
 		return hint.Wrap(fmt.Errorf("reading the source: it has more than %d files", maxFiles), "leave out what is not meant for the image, in .dockerignore")
 	}
-	f := File{Path: rel, Mode: 0o644, stat: statOf(fi)}
+	f := File{Path: rel, Mode: 0o644, mark: cas.MarkOf(fi)}
 	switch mode := fi.Mode(); {
 	case mode.IsDir():
 		f.Kind, f.Mode = fstree.Dir, 0o755
@@ -185,7 +170,7 @@ func (t *Tree) add(rel string, fi fs.FileInfo) error {
 // content is a file of the tree, as a layer reads it.
 type content struct {
 	file string
-	want stat
+	want cas.Mark
 	sum  string
 }
 
@@ -201,7 +186,7 @@ func (c content) Open() (io.ReadCloser, error) {
 		return nil, unreadable(c.file, err)
 	}
 	fi, err := f.Stat()
-	if err == nil && statOf(fi) != c.want {
+	if err == nil && cas.MarkOf(fi) != c.want {
 		err = hint.Wrap(fmt.Errorf("%s changed while the image was built", c.file), "build again when nothing writes there")
 	}
 	if err != nil {
@@ -212,5 +197,5 @@ func (c content) Open() (io.ReadCloser, error) {
 
 // Content gives what a file of the tree holds.
 func (t *Tree) Content(f File) fstree.Content {
-	return content{filepath.Join(t.Root, filepath.FromSlash(f.Path)), f.stat, f.sum}
+	return content{filepath.Join(t.Root, filepath.FromSlash(f.Path)), f.mark, f.sum}
 }

@@ -346,7 +346,7 @@ func TestStatCache(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k.files["a"] = knownFile{k.files["a"].stat, "a lie"}
+	k.files["a"] = knownFile{k.files["a"].mark, "a lie"}
 	if err := store.PutRecord(statRecords, (&Tree{Root: dir}).key(), k.marshal()); err != nil {
 		t.Fatal(err)
 	}
@@ -470,7 +470,7 @@ func FuzzDockerignore(f *testing.F) {
 
 // FuzzKnown: a record of a folder's files is read as it was written, or refused.
 func FuzzKnown(f *testing.F) {
-	f.Add(known{at: -1, files: map[string]knownFile{"a\nb/c": {stat{1, 2, -3, 4}, "sum"}, "d": {}}}.marshal())
+	f.Add(known{at: -1, files: map[string]knownFile{"a\nb/c": {cas.Mark{Size: 1, MTime: 2, CTime: -3, Inode: 4}, "sum"}, "d": {}}}.marshal())
 	f.Add([]byte("1\x00a\x00"))
 	f.Fuzz(func(t *testing.T, record []byte) {
 		k, err := parseKnown(record)

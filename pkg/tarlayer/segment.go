@@ -91,7 +91,7 @@ func (w *worker) workRun(ctx context.Context, s *segment) error {
 	if s.fresh > s.size/2 {
 		level = freshLevel
 	}
-	out := &sliceWriter{b: append(getBuffer(min(s.size, chunkSize))[:0], gzipHeader...)}
+	out := &sliceWriter{b: append(getBuffer(s.size/3 + 64)[:0], gzipHeader...)}
 	if err := w.compress(out, buf, level); err != nil {
 		return err
 	}
