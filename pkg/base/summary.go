@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -22,6 +21,7 @@ import (
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/lazyre"
+	"github.com/jubako/jubako/pkg/packed"
 )
 
 // A summary is what a build that runs no command asks of a base: facts without most of the paths. Of those stay the upper
@@ -80,22 +80,22 @@ func (i *Image) Summarize(f *Facts, d *Dpkg) ([]byte, error) {
 		}
 	}
 	e := &encoder{}
-	e.uint(factsVersion)
+	e.Uint(factsVersion)
 	for _, s := range []string{i.Digest.String(), f.OS.ID, f.OS.VersionID, f.OS.Codename, f.OS.Name, f.Python.Path, f.Python.Version, f.Python.ABI} {
-		e.string(s)
+		e.Text(s)
 	}
-	e.uint(uint64(f.Python.Major))
-	e.uint(uint64(f.Python.Minor))
-	e.uint(map[bool]uint64{true: 1}[f.Python.FreeThreaded])
-	e.string(f.Libc.Kind)
-	e.uint(uint64(f.Libc.Major))
-	e.uint(uint64(f.Libc.Minor))
+	e.Uint(uint64(f.Python.Major))
+	e.Uint(uint64(f.Python.Minor))
+	e.Uint(map[bool]uint64{true: 1}[f.Python.FreeThreaded])
+	e.Text(f.Libc.Kind)
+	e.Uint(uint64(f.Libc.Major))
+	e.Uint(uint64(f.Libc.Minor))
 	files, err := FilesDigest(f, d)
 	if err != nil {
 		return nil, err
 	}
-	e.string(files)
-	e.string(d.installed())
+	e.Text(files)
+	e.Text(d.installed())
 	for _, b := range [][]byte{f.Passwd, f.Group, f.Shadow, f.GShadow, settings(f.LoginDefs), settings(f.UseraddDefaults)} {
 		e.content(b)
 	}
@@ -105,8 +105,8 @@ func (i *Image) Summarize(f *Facts, d *Dpkg) ([]byte, error) {
 		return nil, err
 	}
 	defer z.Close()
-	out := z.EncodeAll(e.b, []byte(summaryMagic))
-	if len(keep) > maxPaths || len(e.b) > maxUnpacked || len(out) > maxSummary {
+	out := z.EncodeAll(e.Writer, []byte(summaryMagic))
+	if len(keep) > maxPaths || len(e.Writer) > maxUnpacked || len(out) > maxSummary {
 		return nil, fmt.Errorf("a summary of the base would have %d bytes, and %d paths; at most %d are read, and %d", len(out), len(keep), maxSummary, maxPaths)
 	}
 	return out, nil
@@ -215,17 +215,15 @@ func settings(b []byte) []byte {
 
 func dirOf(p string) string { return strings.TrimSuffix(p[:strings.LastIndexByte(p, '/')+1], "/") }
 
-type encoder struct{ b []byte }
+type encoder struct{ packed.Writer }
 
-func (e *encoder) uint(n uint64)   { e.b = binary.AppendUvarint(e.b, n) }
-func (e *encoder) string(s string) { e.uint(uint64(len(s))); e.b = append(e.b, s...) }
 func (e *encoder) content(b []byte) {
 	if b == nil {
-		e.uint(0)
+		e.Uint(0)
 		return
 	}
-	e.uint(uint64(len(b)) + 1)
-	e.b = append(e.b, b...)
+	e.Uint(uint64(len(b)) + 1)
+	e.Writer = append(e.Writer, b...)
 }
 
 func (e *encoder) files(f *Facts, paths []string, left map[string]bool) {
@@ -249,16 +247,16 @@ func (e *encoder) files(f *Facts, paths []string, left map[string]bool) {
 		}
 		list[i] = at[s]
 	}
-	e.uint(uint64(len(sorts)))
+	e.Uint(uint64(len(sorts)))
 	for _, s := range sorts {
-		e.uint(s.kind)
-		e.uint(s.mode)
-		e.uint(s.uid)
-		e.uint(s.gid)
+		e.Uint(s.kind)
+		e.Uint(s.mode)
+		e.Uint(s.uid)
+		e.Uint(s.gid)
 	}
-	e.uint(uint64(len(paths)))
+	e.Uint(uint64(len(paths)))
 	for _, n := range list {
-		e.uint(n)
+		e.Uint(n)
 	}
 	common := make([]int, len(paths))
 	for i := 1; i < len(paths); i++ {
@@ -266,54 +264,26 @@ func (e *encoder) files(f *Facts, paths []string, left map[string]bool) {
 		}
 	}
 	for _, n := range common {
-		e.uint(uint64(n))
+		e.Uint(uint64(n))
 	}
 	for i, p := range paths {
-		e.string(p[common[i]:])
+		e.Text(p[common[i]:])
 	}
 	for i, p := range paths {
 		if sorts[list[i]].kind == kindLink {
-			e.string(f.Files[p].Link)
+			e.Text(f.Files[p].Link)
 		}
 	}
 }
 
-// errSummary says what is wrong with a summary.
-var errSummary = errors.New("it is cut or damaged")
-
-type decoder struct {
-	b   []byte
-	err error
-}
-
-func (d *decoder) uint(most uint64) uint64 {
-	n, k := binary.Uvarint(d.b)
-	if d.err != nil || k <= 0 || n > most {
-		d.err = errSummary
-		return 0
-	}
-	d.b = d.b[k:]
-	return n
-}
-
-func (d *decoder) take(n uint64) []byte {
-	if d.err != nil || n > uint64(len(d.b)) {
-		d.err = errSummary
-		return nil
-	}
-	b := d.b[:n:n]
-	d.b = d.b[n:]
-	return b
-}
-
-func (d *decoder) string() string { return string(d.take(d.uint(maxUnpacked))) }
+type decoder struct{ packed.Reader }
 
 func (d *decoder) content() []byte {
-	n := d.uint(maxUnpacked)
+	n := d.Uint(maxUnpacked)
 	if n == 0 {
 		return nil
 	}
-	return d.take(n - 1)
+	return d.Take(n - 1)
 }
 
 // ParseSummary reads the summary of the base with a manifest's digest. What it does not know, the facts that it gives leave
@@ -337,27 +307,27 @@ func ParseSummary(b []byte, digest v1.Hash, whole func(context.Context) (*Facts,
 
 // parsePlain reads what is compressed in a summary.
 func parsePlain(raw []byte, digest v1.Hash, whole func(context.Context) (*Facts, error)) (*Facts, error) {
-	d := &decoder{b: raw}
-	if v, of := d.uint(1<<32), d.string(); v != factsVersion || of != digest.String() {
+	d := &decoder{packed.Reader{Rest: raw}}
+	if v, of := d.Uint(1<<32), d.Text(); v != factsVersion || of != digest.String() {
 		return nil, fmt.Errorf("reading the summary of a base: it is of version %d and of %.80q, not of version %d and of %s", v, of, factsVersion, digest)
 	}
 	f := &Facts{left: make(map[string]bool)}
 	for _, s := range []*string{&f.OS.ID, &f.OS.VersionID, &f.OS.Codename, &f.OS.Name, &f.Python.Path, &f.Python.Version, &f.Python.ABI} {
-		*s = d.string()
+		*s = d.Text()
 	}
-	f.Python.Major, f.Python.Minor, f.Python.FreeThreaded = int(d.uint(3)), int(d.uint(999)), d.uint(1) == 1
-	f.Libc.Kind = d.string()
-	f.Libc.Major, f.Libc.Minor = int(d.uint(999)), int(d.uint(999))
-	f.files, f.installed = d.string(), d.string()
+	f.Python.Major, f.Python.Minor, f.Python.FreeThreaded = int(d.Uint(3)), int(d.Uint(999)), d.Uint(1) == 1
+	f.Libc.Kind = d.Text()
+	f.Libc.Major, f.Libc.Minor = int(d.Uint(999)), int(d.Uint(999))
+	f.files, f.installed = d.Text(), d.Text()
 	for _, c := range []*[]byte{&f.Passwd, &f.Group, &f.Shadow, &f.GShadow, &f.LoginDefs, &f.UseraddDefaults} {
 		*c = d.content()
 	}
 	d.files(f)
-	if d.err == nil && len(d.b) > 0 || !f.Python.plausible() || !f.Libc.plausible(f.Python) {
-		d.err = errSummary
+	if d.Err == nil && len(d.Rest) > 0 || !f.Python.plausible() || !f.Libc.plausible(f.Python) {
+		d.Err = packed.ErrDamaged
 	}
-	if d.err != nil {
-		return nil, fmt.Errorf("reading the summary of a base: %w", d.err)
+	if d.Err != nil {
+		return nil, fmt.Errorf("reading the summary of a base: %w", d.Err)
 	}
 	f.leave(whole)
 	return f, nil
@@ -365,37 +335,37 @@ func parsePlain(raw []byte, digest v1.Hash, whole func(context.Context) (*Facts,
 
 // files reads the paths.
 func (d *decoder) files(f *Facts) {
-	sorts := make([]sort, d.uint(maxSorts))
+	sorts := make([]sort, d.Uint(maxSorts))
 	for i := range sorts {
-		sorts[i] = sort{d.uint(kinds - 1), d.uint(0o7777), d.uint(1<<32 - 2), d.uint(1<<32 - 2)}
+		sorts[i] = sort{d.Uint(kinds - 1), d.Uint(0o7777), d.Uint(1<<32 - 2), d.Uint(1<<32 - 2)}
 	}
-	n := d.uint(min(maxPaths, uint64(len(d.b)))) // each takes some bytes
+	n := d.Uint(min(maxPaths, uint64(len(d.Rest)))) // each takes some bytes
 	list, common := make([]sort, n), make([]uint64, n)
 	for i := range list {
-		if s := d.uint(maxSorts); d.err == nil && s < uint64(len(sorts)) {
+		if s := d.Uint(maxSorts); d.Err == nil && s < uint64(len(sorts)) {
 			list[i] = sorts[s]
 		} else {
-			d.err = errSummary
+			d.Err = packed.ErrDamaged
 			return
 		}
 	}
 	for i := range common {
-		common[i] = d.uint(maxPath)
+		common[i] = d.Uint(maxPath)
 	}
 	f.Files = make(map[string]Stat, n)
 	paths := make([]string, n)
 	for i := range paths {
-		rest, before := d.string(), ""
+		rest, before := d.Text(), ""
 		if i > 0 {
 			before = paths[i-1]
 		}
-		if d.err != nil || common[i] > uint64(len(before)) || common[i]+uint64(len(rest)) > maxPath {
-			d.err = errSummary
+		if d.Err != nil || common[i] > uint64(len(before)) || common[i]+uint64(len(rest)) > maxPath {
+			d.Err = packed.ErrDamaged
 			return
 		}
 		p := before[:common[i]] + rest
 		if p <= before || fstree.CheckPath(p) != nil {
-			d.err = errSummary
+			d.Err = packed.ErrDamaged
 			return
 		}
 		paths[i] = p
@@ -405,9 +375,9 @@ func (d *decoder) files(f *Facts) {
 		st := Stat{Kind: fstree.File, Mode: uint32(s.mode), UID: int(s.uid), GID: int(s.gid)}
 		switch s.kind {
 		case kindLink:
-			st.Kind, st.Link = fstree.Symlink, d.string()
+			st.Kind, st.Link = fstree.Symlink, d.Text()
 			if len(st.Link) > maxPath {
-				d.err = errSummary
+				d.Err = packed.ErrDamaged
 			}
 		case kindDir, kindPart:
 			st.Kind = fstree.Dir
@@ -415,7 +385,7 @@ func (d *decoder) files(f *Facts) {
 		}
 		// In order, a folder comes before what lies in it.
 		if dir, there := f.Files[dirOf(p)]; dirOf(p) != "" && (!there || dir.Kind != fstree.Dir) {
-			d.err = errSummary
+			d.Err = packed.ErrDamaged
 		}
 		f.Files[p] = st
 	}

@@ -1,7 +1,7 @@
 // Package locked has what every lock file comes to, whatever its format: the packages to install on a target, where each
 // comes from, and the wheel that is chosen for it.
 //
-// It may import pkg/filehash, pkg/hint, pkg/pep508 and pkg/wheel.
+// It may import pkg/filehash, pkg/hint, pkg/packed, pkg/pep508 and pkg/wheel.
 package locked
 
 import (

@@ -1,9 +1,10 @@
 package locked
 
 import (
-	"encoding/binary"
-	"errors"
+	"fmt"
+	"math"
 
+	"github.com/jubako/jubako/pkg/packed"
 	"github.com/jubako/jubako/pkg/wheel"
 )
 
@@ -23,149 +24,74 @@ func Fit(all []Selected, tags wheel.Tags, o BuildOptions) (fitted []Selected, ok
 	return fitted, true
 }
 
-// Marshal puts packages into a record, which Unmarshal reads many times faster than their lock is parsed: numbers are varints, and
-// each text and list begins with its length.
+// Marshal puts packages into a record, which Unmarshal reads many times faster than their lock is parsed.
 func Marshal(all []Selected) []byte {
-	var w recordWriter
-	w.number(int64(len(all)))
+	var w packed.Writer
+	w.Uint(uint64(len(all)))
 	for _, s := range all {
-		w.text(s.Name)
-		w.text(s.Version)
-		w.text(string(s.Source.Kind))
-		w.text(s.Source.Location)
-		w.text(s.Source.Subdirectory)
-		w.text(s.Source.Git.ID)
-		w.text(s.Source.Git.Requested)
-		w.text(s.Source.Git.Path)
-		w.flag(s.Source.Git.LFS)
-		w.number(int64(len(s.Wheels)))
+		for _, text := range []string{s.Name, s.Version, string(s.Source.Kind), s.Source.Location, s.Source.Subdirectory, s.Source.Git.ID, s.Source.Git.Requested, s.Source.Git.Path} {
+			w.Text(text)
+		}
+		w.Bool(s.Source.Git.LFS)
+		w.Uint(uint64(len(s.Wheels)))
 		for _, wh := range s.Wheels {
-			w.file(wh.File)
-			w.text(wh.Filename.Raw)
+			marshalFile(&w, wh.File)
+			w.Text(wh.Filename.Raw)
 		}
-		w.flag(s.Sdist != nil)
+		w.Bool(s.Sdist != nil)
 		if s.Sdist != nil {
-			w.file(*s.Sdist)
+			marshalFile(&w, *s.Sdist)
 		}
-		w.texts(s.Hashes)
-		w.texts(s.Requires)
-		w.flag(s.Unsaid)
+		w.Texts(s.Hashes)
+		w.Texts(s.Requires)
+		w.Bool(s.Unsaid)
 	}
 	return w
 }
 
+func marshalFile(w *packed.Writer, f File) {
+	w.Text(f.URL)
+	w.Text(f.Path)
+	w.Texts(f.Hashes)
+	w.Uint(uint64(f.Size))
+	w.Bool(f.Sized)
+}
+
 // Unmarshal reads a record of Marshal's.
 func Unmarshal(record []byte) ([]Selected, error) {
-	r := recordReader{rest: string(record)}
+	r := packed.Reader{Rest: record}
 	var all []Selected
-	for range r.count() {
-		s := Selected{Package: &Package{Name: r.text(), Version: r.text()}}
-		s.Source = Source{Kind: SourceKind(r.text()), Location: r.text(), Subdirectory: r.text(), Git: Commit{ID: r.text(), Requested: r.text(), Path: r.text(), LFS: r.flag()}}
-		for range r.count() {
-			w := Wheel{File: r.file()}
-			name := r.text()
-			if r.damaged {
-				break
-			}
-			var err error
-			if w.Filename, err = wheel.ParseFilename(name); err != nil {
-				return nil, err
-			}
-			s.Wheels = append(s.Wheels, w)
+	for range r.Count() {
+		s := Selected{Package: &Package{}}
+		kind := ""
+		for _, text := range []*string{&s.Name, &s.Version, &kind, &s.Source.Location, &s.Source.Subdirectory, &s.Source.Git.ID, &s.Source.Git.Requested, &s.Source.Git.Path} {
+			*text = r.Text()
 		}
-		if r.flag() {
-			f := r.file()
+		s.Source.Kind, s.Source.Git.LFS = SourceKind(kind), r.Bool()
+		for range r.Count() {
+			f, name := unmarshalFile(&r), r.Text()
+			filename, err := wheel.ParseFilename(name)
+			if err != nil {
+				return nil, fmt.Errorf("reading what a lock selects: %w", err)
+			}
+			s.Wheels = append(s.Wheels, Wheel{File: f, Filename: filename})
+		}
+		if r.Bool() {
+			f := unmarshalFile(&r)
 			s.Sdist = &f
 		}
-		s.Hashes, s.Requires, s.Unsaid = r.texts(), r.texts(), r.flag()
-		if r.damaged {
+		s.Hashes, s.Requires, s.Unsaid = r.Texts(), r.Texts(), r.Bool()
+		if r.Err != nil {
 			break
 		}
 		all = append(all, s)
 	}
-	if r.damaged || r.rest != "" {
-		return nil, errors.New("the record of what a lock selects is damaged")
+	if err := r.End(); err != nil {
+		return nil, fmt.Errorf("reading what a lock selects: %w", err)
 	}
 	return all, nil
 }
 
-type recordWriter []byte
-
-func (w *recordWriter) number(n int64) { *w = binary.AppendVarint(*w, n) }
-
-func (w *recordWriter) text(s string) {
-	w.number(int64(len(s)))
-	*w = append(*w, s...)
-}
-
-func (w *recordWriter) texts(list []string) {
-	w.number(int64(len(list)))
-	for _, s := range list {
-		w.text(s)
-	}
-}
-
-func (w *recordWriter) flag(b bool) {
-	n := int64(0)
-	if b {
-		n = 1
-	}
-	w.number(n)
-}
-
-func (w *recordWriter) file(f File) {
-	w.text(f.URL)
-	w.text(f.Path)
-	w.texts(f.Hashes)
-	w.number(f.Size)
-	w.flag(f.Sized)
-}
-
-// recordReader gives zero values once something is damaged.
-type recordReader struct {
-	rest    string
-	damaged bool
-}
-
-func (r *recordReader) number() int64 {
-	n, size := binary.Varint([]byte(r.rest[:min(len(r.rest), binary.MaxVarintLen64)]))
-	if size <= 0 {
-		r.damaged, r.rest = true, ""
-		return 0
-	}
-	r.rest = r.rest[size:]
-	return n
-}
-
-// count is a number of things, each of which takes a byte at least.
-func (r *recordReader) count() int {
-	n := r.number()
-	if n < 0 || n > int64(len(r.rest)) {
-		r.damaged, r.rest = true, ""
-		return 0
-	}
-	return int(n)
-}
-
-func (r *recordReader) text() string {
-	n := r.count()
-	s := r.rest[:n]
-	r.rest = r.rest[n:]
-	return s
-}
-
-func (r *recordReader) texts() (list []string) {
-	for range r.count() {
-		list = append(list, r.text())
-		if r.damaged {
-			break
-		}
-	}
-	return list
-}
-
-func (r *recordReader) flag() bool { return r.number() == 1 }
-
-func (r *recordReader) file() File {
-	return File{URL: r.text(), Path: r.text(), Hashes: r.texts(), Size: r.number(), Sized: r.flag()}
+func unmarshalFile(r *packed.Reader) File {
+	return File{URL: r.Text(), Path: r.Text(), Hashes: r.Texts(), Size: int64(r.Uint(math.MaxInt64)), Sized: r.Bool()}
 }
