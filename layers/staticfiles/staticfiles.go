@@ -2,7 +2,7 @@
 // in a sandbox, in the files of the layers below; what it leaves in STATIC_ROOT becomes the layer, and whatever else it
 // writes is dropped.
 //
-// It imports layers, and of pkg what runs the command: step, with sandbox, rootfs and cas.
+// It imports layers, and of pkg what runs the command: step, with sandbox, rootfs, pycache and cas.
 package staticfiles
 
 import (
@@ -25,6 +25,7 @@ import (
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/observed"
+	"github.com/jubako/jubako/pkg/pycache"
 	"github.com/jubako/jubako/pkg/rootfs"
 	"github.com/jubako/jubako/pkg/sandbox"
 	"github.com/jubako/jubako/pkg/step"
@@ -54,6 +55,9 @@ type Options struct {
 	Lower               func(ctx context.Context) ([]rootfs.Group, error)
 	LowerKeys, StepKeys []string
 
+	// Python is the base's, for which the bytecode of what the command imports is kept; none where it has no path.
+	Python pycache.Interpreter
+
 	Store   *cas.Store
 	Rung    sandbox.Rung
 	Timeout time.Duration // 0 is without bound
@@ -61,6 +65,9 @@ type Options struct {
 	Log io.Writer
 	// Ran is told how the command was run, when it was; nil is fine.
 	Ran func(sandbox.Choice)
+	// Bytecode is told of how many modules there was bytecode, of how many more it was compiled beside the command, for the
+	// next, and what went wrong with it; nil is fine.
+	Bytecode func(found, compiled int, err error)
 }
 
 // Layer is the staticfiles layer. It implements layers.Layer.
@@ -185,19 +192,27 @@ func (l *Layer) Close() error {
 	return r.Close()
 }
 
-// run runs the command, and beside it, on the other core, asks Django where the files go, if that is not known.
+// run runs the command, and beside it, on the other core, asks Django where the files go, if that is not known, and then
+// compiles modules for the next run.
 func (l *Layer) run(ctx context.Context, trees []string) (output string, err error) {
 	var askErr error
 	both, stop := context.WithCancel(ctx)
 	defer stop()
+	beside, enough := context.WithCancel(both)
+	defer enough()
+	m := l.modules(trees)
+	lower := m.trees(trees)
+	output = l.o.Output
 	var g errgroup.Group
-	if output = l.o.Output; output == "" {
-		g.Go(func() error {
-			output, askErr = l.askStaticRoot(both, trees)
-			return nil
-		})
-	}
-	l.result, err = step.Run(ctx, l.command(trees, l.o.Command))
+	g.Go(func() error {
+		if output == "" {
+			output, askErr = l.askStaticRoot(both, lower)
+		}
+		m.compile(beside)
+		return nil
+	})
+	l.result, err = step.Run(ctx, l.command(lower, l.o.Command))
+	enough()
 	if err != nil {
 		stop() // the command's own words say more
 	}
@@ -212,15 +227,20 @@ func (l *Layer) run(ctx context.Context, trees []string) (output string, err err
 		return "", askErr
 	}
 	l.looks = step.Looks{}
-	l.looks.Ran(l.result.Seen)
+	l.looks.Ran(m.looked(l.result.Seen, true))
 	if l.o.Output == "" {
-		l.looks.Ran(l.asked)
+		l.looks.Ran(m.looked(l.asked, false))
 	}
+	m.tell(&l.o)
 	return output, l.o.checkOutput(output)
 }
 
 func (l *Layer) command(trees, argv []string) step.Command {
-	return step.Command{Trees: trees, Argv: argv, Env: l.env, Dir: l.o.Dir, Secrets: l.o.BuildEnv, Writable: l.o.Writable, Timeout: l.o.Timeout,
+	env := l.env
+	if l.o.Python.Path != "" {
+		env = pycache.Env(env)
+	}
+	return step.Command{Trees: trees, Argv: argv, Env: env, Dir: l.o.Dir, Secrets: l.o.BuildEnv, Writable: l.o.Writable, Timeout: l.o.Timeout,
 		Watch: len(l.o.StepKeys) > 0, Store: l.o.Store, Rung: l.o.Rung, Log: l.o.Log, Advice: advice(l.o.Workdir)}
 }
 

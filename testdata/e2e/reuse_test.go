@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -73,6 +74,15 @@ func TestViewRunsNothing(t *testing.T) {
 					t.Errorf("%s has changed, and\n%s", name, log)
 				}
 				same(name, digest)
+			}
+			// By now the modules that it imports have bytecode, and the files are those that it makes without.
+			digest, log := build("--no-reuse")
+			if found := regexp.MustCompile(`bytecode of \d{3,} modules was there, and was made of 0 more`); runtime.NumCPU() > 1 && !found.MatchString(log) {
+				t.Errorf("no bytecode was kept:\n%s", log)
+			}
+			cache = t.TempDir()
+			if anew, _ := build(); anew != digest {
+				t.Errorf("with bytecode %s, and without %s", digest, anew)
 			}
 			// Another machine, and the image of the beginning with a new view.
 			dir, cache = project(t), t.TempDir()

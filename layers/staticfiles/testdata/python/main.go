@@ -1,18 +1,21 @@
 // Command python stands for Python in the tests' trees. As collectstatic it does what the variable DO says, verb by verb;
 // asked with -c for STATIC_ROOT, it answers with the variable ROOT; asked to compile, it writes of each file what it is
-// compiled from. Called as a build backend's driver (pkg/pep517), it does what files of the source say: see backend.
+// compiled from; asked for modules' bytecode, it says of each what its source is. Called as a build backend's driver (pkg/pep517), it does what files of the source say: see backend.
 package main
 
 import (
 	"cmp"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 func main() {
@@ -27,6 +30,10 @@ func main() {
 	}
 	if len(os.Args) == 7 && os.Args[4] == "-c" {
 		check(compile(os.Args[6]))
+		return
+	}
+	if len(os.Args) == 8 && os.Args[6] == "-c" {
+		check(modules())
 		return
 	}
 	if strings.Join(os.Args[1:], " ") != "manage.py collectstatic --noinput" {
@@ -44,6 +51,16 @@ func main() {
 			check(os.Symlink(f[1], f[2]))
 		case "rm":
 			check(os.Remove(f[1]))
+		case "import": // with the bytecode, if there is any
+			_, err := os.ReadFile(f[1])
+			check(err)
+			if pyc, err := os.ReadFile(os.Getenv("PYTHONPYCACHEPREFIX") + strings.TrimSuffix(f[1], ".py") + ".cpython-312.pyc"); err == nil {
+				fmt.Printf("imported %s\n", pyc)
+			}
+		case "sleep":
+			d, err := time.ParseDuration(f[1])
+			check(err)
+			time.Sleep(d)
 		case "print":
 			fmt.Fprintln(os.Stderr, strings.ReplaceAll(strings.Join(f[1:], " "), "%", "\n"))
 		case "fail":
@@ -51,6 +68,30 @@ func main() {
 		}
 	}
 	fmt.Println("0 static files copied")
+}
+
+// modules compiles what comes in, as pkg/pycache asks.
+func modules() error {
+	read := func() ([]byte, error) {
+		var n uint32
+		if err := binary.Read(os.Stdin, binary.LittleEndian, &n); err != nil {
+			return nil, err
+		}
+		return io.ReadAll(io.LimitReader(os.Stdin, int64(n)))
+	}
+	for {
+		if _, err := read(); err != nil {
+			return nil
+		}
+		source, err := read()
+		if err != nil {
+			return err
+		}
+		answer := append([]byte("pyc of "), source...)
+		if _, err := os.Stdout.Write(append(binary.LittleEndian.AppendUint32(nil, uint32(len(answer))), answer...)); err != nil {
+			return err
+		}
+	}
 }
 
 // backend stands for a build backend. The file "needs" of the source lists what it asks for, "imports" what has to be among

@@ -1,0 +1,209 @@
+// Package pycache keeps the bytecode of the modules that commands of a project import, so that Python compiles each of them
+// once for a base and an environment, and not at every run.
+//
+// Which modules a command reads is known once it has been watched. Those of them that have no bytecode are compiled beside its next
+// run, on a processor that is idle meanwhile, for the runs after that. They are compiled by a process of their own, in which
+// nothing but the base's Python runs; sources are data to it. So what a project executes reaches no other project's bytecode.
+//
+// A command finds it by PYTHONPYCACHEPREFIX, apart from the sources, so that it sees the same files with and without. Python
+// compares each source's hash with its bytecode's (a checked hash-based pyc, PEP 552), and compiles what is not the same: bytecode
+// that belongs to something else costs time, and no more.
+//
+// It imports cas, rootfs, observed, packed, step and sandbox.
+package pycache
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/observed"
+	"github.com/jubako/jubako/pkg/packed"
+	"github.com/jubako/jubako/pkg/rootfs"
+	"github.com/jubako/jubako/pkg/sandbox"
+)
+
+//go:embed compile.py
+var script string
+
+const (
+	// Prefix is the image path below which a command finds the bytecode. There is no such folder in an image.
+	Prefix = "/run/jubako/pycache"
+
+	keptRecords = "pycache" // of a tree: the blob that holds its bytecode, and of which modules
+	readRecords = "modules" // of a command: the modules that it has read
+
+	maxModules = 1 << 14 // of one command
+	maxPath    = 4096    // bytes
+	maxSource  = 1 << 19 // bytes; Python takes some 50 times as much to compile it
+	maxPyc     = 1 << 24 // bytes
+)
+
+// Interpreter is the Python that compiles, and that is to find the bytecode.
+type Interpreter struct {
+	Path     string   // absolute, in the base
+	Tag      string   // as in the names of its files: "cpython-312"
+	Optimize string   // what PYTHONOPTIMIZE is for the command
+	Env      []string // what it needs to start: LD_LIBRARY_PATH, PYTHONHOME; "NAME=value" each
+}
+
+// Cache is the bytecode for one kind of command.
+type Cache struct {
+	Store *cas.Store
+	// Python lies in the lowest tree of the command.
+	Python Interpreter
+	// Command names what is alike in all runs of the command, so that what one has read is likely read by the next.
+	Command string
+	// Own says of an image path, without leading slash, that it is the project's, and changes too often for its bytecode to be kept.
+	Own  func(path string) bool
+	Rung sandbox.Rung
+}
+
+// Use is the bytecode for one run.
+type Use struct {
+	c     *Cache
+	trees []string
+	read  []string        // the modules that an earlier run has read, sorted
+	have  map[string]bool // those that have bytecode
+	dir   string          // the tree that it is laid out in
+}
+
+// Lay finds the bytecode for a command that is to run in these trees, the base's first.
+func (c *Cache) Lay(trees []string) (*Use, error) {
+	u := &Use{c: c, trees: trees, have: make(map[string]bool), read: c.lastRead()}
+	var blobs []string
+	for _, tree := range trees {
+		k := u.kept(tree)
+		if k.blob == "" {
+			continue
+		}
+		blobs = append(blobs, k.blob)
+		for _, m := range k.modules {
+			u.have[m] = true
+		}
+	}
+	var err error
+	if u.dir, err = c.lay(blobs); errors.Is(err, cas.ErrNotFound) { // one of them is damaged: all is made again
+		clear(u.have)
+		u.dir, err = c.lay(nil)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("laying out bytecode: %w", err)
+	}
+	return u, nil
+}
+
+// lay makes a tree of some blobs, with the folder Prefix at least: a command is to find that in any case, so that what it looks at
+// does not depend on what is in it.
+func (c *Cache) lay(blobs []string) (dir string, err error) {
+	return rootfs.Place(c.Store, strings.Join(append([]string{"pycache", c.Python.Tag, c.Python.Optimize}, blobs...), " "), func(dir string) error {
+		if err := os.MkdirAll(dir+Prefix, 0o755); err != nil {
+			return err
+		}
+		for _, b := range blobs { // of a module in two trees, the bytecode of the upper one counts
+			if err := c.unpack(b, dir); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Tree is what lies upon the command's trees for its time.
+func (u *Use) Tree() string { return u.dir }
+
+// Found is the number of modules that have bytecode.
+func (u *Use) Found() int { return len(u.have) }
+
+// Env adds to a command's environment where the bytecode is, unless it says so itself. It does so also where there is none, so that the
+// environment is the same in all runs.
+func Env(env []string) []string {
+	const name = "PYTHONPYCACHEPREFIX="
+	if slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, name) }) {
+		return env
+	}
+	return append(slices.Clone(env), name+Prefix)
+}
+
+// Remember keeps which modules the command has read, among all that it has looked at.
+func (u *Use) Remember(looks []observed.Look) error {
+	var read []string
+	for _, l := range looks {
+		if l.Kind != observed.Stat && strings.HasSuffix(l.Path, ".py") && len(l.Path) <= maxPath && !u.c.Own(l.Path) {
+			read = append(read, l.Path)
+		}
+	}
+	slices.Sort(read)
+	read = slices.Compact(read)
+	read = read[:min(len(read), maxModules)]
+	if slices.Equal(read, u.read) {
+		return nil
+	}
+	var w packed.Writer
+	w.Texts(read)
+	return u.c.Store.PutRecord(readRecords, u.c.Command, w)
+}
+
+// Without gives what a command has looked at but for the bytecode, on which nothing depends.
+func Without(looks []observed.Look) []observed.Look {
+	return slices.DeleteFunc(slices.Clone(looks), func(l observed.Look) bool { return strings.HasPrefix("/"+l.Path+"/", Prefix+"/") })
+}
+
+// missing gives the modules that are likely read and have no bytecode.
+func (u *Use) missing() []string {
+	return slices.DeleteFunc(slices.Clone(u.read), func(m string) bool { return u.have[m] })
+}
+
+func (c *Cache) lastRead() []string {
+	b, err := c.Store.Record(readRecords, c.Command)
+	if err != nil {
+		return nil
+	}
+	r := packed.Reader{Rest: b}
+	read := r.Texts()
+	if r.End() != nil || len(read) > maxModules {
+		return nil
+	}
+	return read
+}
+
+// kept is the bytecode of one tree's modules.
+type kept struct {
+	blob    string // its digest; empty for none
+	modules []string
+}
+
+// key names the bytecode of a tree by who has compiled it, and of what: the name of a tree's folder says what it was made of.
+func (u *Use) key(tree string) string {
+	sum := sha256.Sum256([]byte(script))
+	p := u.c.Python
+	return strings.Join(append([]string{hex.EncodeToString(sum[:]), filepath.Base(u.trees[0]), p.Path, p.Optimize, filepath.Base(tree)}, p.Env...), "\x00")
+}
+
+// kept finds what is kept for a tree of the command.
+func (u *Use) kept(tree string) kept {
+	b, err := u.c.Store.Record(keptRecords, u.key(tree))
+	if err != nil {
+		return kept{}
+	}
+	r := packed.Reader{Rest: b}
+	k := kept{r.Text(), r.Texts()}
+	if r.End() != nil || !u.c.Store.Has(k.blob, -1) {
+		return kept{}
+	}
+	return k
+}
+
+func (u *Use) keep(tree string, k kept) error {
+	var w packed.Writer
+	w.Text(k.blob)
+	w.Texts(k.modules)
+	return u.c.Store.PutRecord(keptRecords, u.key(tree), w)
+}
