@@ -38,8 +38,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
-	"runtime/metrics"
 	"strings"
 	"syscall"
 	"time"
@@ -210,9 +210,9 @@ const manyBytes = 32 << 20
 // giveBack returns the memory that this process has no use for: a command needs some of its own. The collector would do so too, but
 // within minutes.
 func giveBack() {
-	all := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
-	metrics.Read(all)
-	if all[0].Value.Uint64()-all[1].Value.Uint64() > manyBytes {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	if m.Sys-m.HeapReleased > manyBytes {
 		debug.FreeOSMemory()
 	}
 }
