@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"strings"
 
 	"github.com/jubako/jubako/layers"
 	"github.com/jubako/jubako/pkg/pycache"
@@ -28,14 +29,24 @@ func (l *Layer) modules(trees []string) (m modules) {
 	if o.Venv != "" {
 		venv = o.abs(o.Venv)
 	}
-	c := pycache.Cache{Store: o.Store, Rung: o.Rung, Python: o.Python,
-		Command: string(layers.KeyOf("modules", struct{ Command, Env []string }{append([]string{o.Dir}, o.Command...), l.env})),
+	c := pycache.Cache{Store: o.Store, Rung: o.Rung, Python: o.Python, Below: o.StepKeys,
+		Command: string(layers.KeyOf("modules", append([]string{o.Project, o.Dir, l.settings()}, o.Command...))),
 		Own: func(p string) bool {
 			p = "/" + p
 			return step.Within(p, o.Workdir) && (venv == "" || !step.Within(p, venv))
 		}}
 	m.use, m.err = c.Lay(trees)
 	return m
+}
+
+// settings is the settings module that the command is told.
+func (l *Layer) settings() string {
+	for _, kv := range l.env {
+		if module, ok := strings.CutPrefix(kv, "DJANGO_SETTINGS_MODULE="); ok {
+			return module
+		}
+	}
+	return ""
 }
 
 // trees lays the bytecode upon the command's trees.

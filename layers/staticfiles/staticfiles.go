@@ -55,8 +55,10 @@ type Options struct {
 	Lower               func(ctx context.Context) ([]rootfs.Group, error)
 	LowerKeys, StepKeys []string
 
-	// Python is the base's, for which the bytecode of what the command imports is kept; none where it has no path.
-	Python pycache.Interpreter
+	// Python is the base's, for which the bytecode of what the command imports is kept; none where it has no path. Project
+	// names whose command it is.
+	Python  pycache.Interpreter
+	Project string
 
 	Store   *cas.Store
 	Rung    sandbox.Rung

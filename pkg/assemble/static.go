@@ -19,8 +19,8 @@ func (b *builder) staticLayer(s *stage) (layers.Watched, error) {
 		Workdir: c.Workdir, Venv: c.Venv, Dir: c.ManageDir(), Command: c.Staticfiles.Command, Output: c.Staticfiles.Output, Env: s.env,
 		BuildEnv: assignments(c.Staticfiles.Env), Writable: c.Writable, Epoch: b.spec.Epoch, Store: b.Store, Rung: b.spec.Rung, Log: b.StepLog,
 		Lower: s.lower(), LowerKeys: s.lowerKeys(), StepKeys: s.stepKeys(),
-		Python: s.host.interpreter(s.env),
-		Ran:    func(choice sandbox.Choice) { b.debug("staticfiles: %s", choice) },
+		Python: s.host.interpreter(s.env), Project: b.spec.Project.Name,
+		Ran: func(choice sandbox.Choice) { b.debug("staticfiles: %s", choice) },
 		Bytecode: func(found, compiled int, err error) {
 			b.debug("staticfiles: bytecode of %s was there, and was made of %d more", count(found, "module"), compiled)
 			if err != nil {

@@ -2,6 +2,7 @@ package pycache
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,88 +15,53 @@ import (
 	"github.com/jubako/jubako/pkg/packed"
 )
 
-// A blob of bytecode is the modules' image paths and pycs in turn, each with its length before it (binary.Uvarint).
-
-// collection is a blob in the making.
-type collection struct {
-	w       *cas.Writer
-	modules []string
-	has     map[string]bool
-	fresh   int // of the modules, those that were not kept before
+// entry is what a blob holds of a module: its image path without leading slash, what its source was, and its pyc, which is
+// empty where the source does not compile.
+type entry struct {
+	module string
+	source [sha256.Size]byte
+	pyc    []byte
 }
 
-// collect begins a blob with what there is already.
-func (c *Cache) collect(k kept) (_ *collection, err error) {
-	w, err := c.Store.NewWriter()
-	if err != nil {
-		return nil, err
-	}
-	col := &collection{w: w, has: make(map[string]bool)}
-	if k.blob == "" {
-		return col, nil
-	}
-	err = c.each(k.blob, col.add)
-	if errors.Is(err, cas.ErrNotFound) {
-		err = nil // it is damaged, or gone: nothing of it is here yet
-	}
-	if err != nil {
-		col.w.Abort()
-		return nil, err
-	}
-	return col, nil
-}
-
-func (col *collection) add(module string, pyc []byte) error {
-	if col.has[module] {
-		return nil
-	}
-	col.has[module] = true
-	col.modules = append(col.modules, module)
+// write adds an entry to a blob: the path with its length before it (binary.Uvarint), the source's SHA-256, and the pyc with its length.
+func (e entry) write(to io.Writer) error {
 	var head packed.Writer
-	head.Text(module)
-	head.Uint(uint64(len(pyc)))
-	if _, err := col.w.Write(head); err != nil {
+	head.Text(e.module)
+	head = append(head, e.source[:]...)
+	head.Uint(uint64(len(e.pyc)))
+	if _, err := to.Write(head); err != nil {
 		return err
 	}
-	_, err := col.w.Write(pyc)
+	_, err := to.Write(e.pyc)
 	return err
 }
 
-// each reads a blob, after it has been compared with its digest.
-func (c *Cache) each(blob string, do func(module string, pyc []byte) error) (err error) {
-	f, err := c.Store.Verified(blob)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := readPycs(f, do); err != nil {
-		return fmt.Errorf("reading bytecode of sha256:%s: %w", blob, err)
-	}
-	return nil
-}
-
-func readPycs(from io.Reader, do func(module string, pyc []byte) error) error {
+// readEntries reads a blob. An entry's pyc is its own.
+func readEntries(from io.Reader, do func(entry) error) error {
 	r := bufio.NewReader(from)
 	for {
-		module, err := readField(r, maxPath)
-		if errors.Is(err, io.EOF) {
+		if _, err := r.Peek(1); errors.Is(err, io.EOF) {
 			return nil
 		}
-		if err != nil {
-			return err
+		var e entry
+		module, err := readText(r, maxPath)
+		if err == nil {
+			_, err = io.ReadFull(r, e.source[:])
 		}
-		pyc, err := readField(r, maxPyc)
+		if err == nil {
+			e.module = string(module)
+			e.pyc, err = readText(r, maxPyc)
+		}
 		if err != nil {
 			return errors.Join(packed.ErrDamaged, err)
 		}
-		if err := do(string(module), pyc); err != nil {
+		if err := do(e); err != nil {
 			return err
 		}
 	}
 }
 
-// readField reads what has its length before it. The error is io.EOF where there is nothing more.
-func readField(r *bufio.Reader, most uint64) ([]byte, error) {
+func readText(r *bufio.Reader, most uint64) ([]byte, error) {
 	n, err := binary.ReadUvarint(r)
 	if err != nil {
 		return nil, err
@@ -104,10 +70,21 @@ func readField(r *bufio.Reader, most uint64) ([]byte, error) {
 		return nil, packed.ErrDamaged
 	}
 	b := make([]byte, n)
-	if _, err := io.ReadFull(r, b); err != nil {
-		return nil, packed.ErrDamaged
+	_, err = io.ReadFull(r, b)
+	return b, err
+}
+
+// each reads a blob of the cache, after it has been compared with its digest.
+func (c *Cache) each(blob string, do func(entry) error) (err error) {
+	f, err := c.Store.Verified(blob)
+	if err != nil {
+		return err
 	}
-	return b, nil
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := readEntries(f, do); err != nil {
+		return fmt.Errorf("reading bytecode of sha256:%s: %w", blob, err)
+	}
+	return nil
 }
 
 // unpack lays the pycs of a blob out where Python looks for them below Prefix.
@@ -117,12 +94,15 @@ func (c *Cache) unpack(blob, dir string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
-	return c.each(blob, func(module string, pyc []byte) error {
-		name := c.Python.pycOf(module)[1:]
+	return c.each(blob, func(e entry) error {
+		if len(e.pyc) == 0 {
+			return nil
+		}
+		name := c.Python.pycOf(e.module)[1:]
 		if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
 			return err
 		}
-		return root.WriteFile(name, pyc, 0o644)
+		return root.WriteFile(name, e.pyc, 0o644)
 	})
 }
 
@@ -133,4 +113,15 @@ func (p Interpreter) pycOf(module string) string {
 		optimize = ".opt-" + p.Optimize
 	}
 	return path.Join(Prefix, path.Clean("/"+strings.TrimSuffix(module, ".py")+"."+p.Tag+optimize+".pyc"))
+}
+
+// collection is a blob in the making.
+type collection struct {
+	w       *cas.Writer
+	modules []string
+}
+
+func (col *collection) add(e entry) error {
+	col.modules = append(col.modules, e.module)
+	return e.write(col.w)
 }

@@ -2,117 +2,160 @@ package pycache
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
+	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/sandbox"
 	"github.com/jubako/jubako/pkg/step"
 )
 
 // Compile compiles, until ctx ends, what the command likely reads and what has no bytecode yet, for the runs to come, and says how many
 // modules it has compiled. What was compiled until then is kept. It is of use where a processor is idle meanwhile.
-func (u *Use) Compile(ctx context.Context) (done int, err error) {
-	missing := u.missing()
-	if len(missing) == 0 || ctx.Err() != nil {
+func (u *Use) Compile(ctx context.Context) (compiled int, err error) {
+	if ctx.Err() != nil || u.whole() {
 		return 0, nil
 	}
-	in, feed, err := os.Pipe()
+	w, err := u.c.Store.NewWriter()
 	if err != nil {
 		return 0, fmt.Errorf("compiling modules: %w", err)
 	}
-	c := &compiler{u: u, asked: make(chan source, maxAsked), collected: make(map[string]*collection)}
-	fed := make(chan error, 1)
-	go func() {
-		err := c.feed(ctx, feed, missing)
-		fed <- errors.Join(err, feed.Close())
-	}()
-	env := step.Environment(0, "", u.c.Python.Env, []string{"PYTHONOPTIMIZE=" + u.c.Python.Optimize})
-	res, err := sandbox.Run(ctx, sandbox.Command{Trees: u.trees[:1], Argv: []string{u.c.Python.Path, "-S", "-s", "-B", "-W", "ignore", "-c", script}, Env: env,
-		Stdin: in, Stdout: c, Rung: u.c.Rung, TempDir: u.c.Store.TempDir})
-	if err == nil {
-		err = res.Close()
-	}
-	err = errors.Join(err, in.Close()) // the feeder ends, at the latest, when nobody can read
-	<-fed
+	defer w.Abort() // where it is not committed
+	sources := newSources(u.trees)
+	defer sources.close()
+	c := &compiler{u: u, sources: sources, asked: make(chan entry, maxAsked), collected: collection{w: w}}
+	modules, err := c.reuse(ctx)
 	if ctx.Err() != nil {
-		err = nil
+		return 0, nil // what there is stays
 	}
-	done, keepErr := c.keep()
-	if err = errors.Join(err, keepErr); err != nil {
-		return done, fmt.Errorf("compiling modules: %w", err)
+	if err == nil && len(modules) > 0 {
+		err = c.run(ctx, modules)
 	}
-	return done, nil
+	err = errors.Join(err, c.failed)
+	ended := ctx.Err() != nil
+	if ended {
+		err = c.failed // else it is that of the end
+	}
+	if err != nil {
+		return 0, fmt.Errorf("compiling modules: %w", err)
+	}
+	k := kept{modules: c.collected.modules}
+	if !ended {
+		k.below = u.c.below()
+	}
+	if k.blob, err = w.Commit(""); err == nil {
+		err = u.keep(k)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("compiling modules: %w", err)
+	}
+	return c.compiled, nil
+}
+
+// whole says whether there is nothing to be compiled.
+func (u *Use) whole() bool {
+	if len(u.read) == 0 {
+		return true
+	}
+	if u.kept.below != u.c.below() {
+		return false
+	}
+	has := make(map[string]bool, len(u.kept.modules))
+	for _, m := range u.kept.modules {
+		has[m] = true
+	}
+	return !slices.ContainsFunc(u.read, func(m string) bool { return !has[m] })
 }
 
 // maxAsked is how many sources may be on their way to the compiler: more than fit into a pipe.
 const maxAsked = 1 << 12
 
-// source is a module of one of the command's trees.
-type source struct {
-	module, tree string
-}
-
 // compiler sends sources to a process and takes its answers, which come in the same order.
 type compiler struct {
 	u         *Use
-	asked     chan source
+	sources   *sources
+	asked     chan entry // without their pycs
 	partial   []byte
-	collected map[string]*collection // by tree
+	collected collection
+	compiled  int
 	failed    error
 }
 
-// feed sends the sources. Its error says only that nobody reads them any more.
-func (c *compiler) feed(ctx context.Context, to io.Writer, modules []string) error {
-	defer close(c.asked)
+// reuse takes over what is kept of modules that are read and that are the same, and gives the others.
+func (c *compiler) reuse(ctx context.Context) (others []string, err error) {
+	wanted := make(map[string]bool, len(c.u.read))
+	for _, m := range c.u.read {
+		wanted[m] = true
+	}
+	if c.u.kept.blob != "" {
+		err = c.u.c.each(c.u.kept.blob, func(e entry) error {
+			if !wanted[e.module] || ctx.Err() != nil {
+				return nil
+			}
+			if content, ok := c.sources.find(e.module); !ok || sha256.Sum256(content) != e.source {
+				return nil
+			}
+			delete(wanted, e.module)
+			return c.collected.add(e)
+		})
+		if err != nil && !errors.Is(err, cas.ErrNotFound) { // pruned meanwhile: nothing is taken over
+			return nil, err
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(c.u.read), func(m string) bool { return !wanted[m] }), nil
+}
+
+// run starts the base's Python, and has it compile.
+func (c *compiler) run(ctx context.Context, modules []string) error {
+	in, feed, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	fed := make(chan struct{})
+	go func() {
+		defer close(fed)
+		c.feed(ctx, feed, modules)
+		_ = feed.Close()
+	}()
+	python := c.u.c.Python
+	res, err := sandbox.Run(ctx, sandbox.Command{Trees: c.u.trees[:1], Argv: []string{python.Path, "-S", "-s", "-B", "-W", "ignore", "-c", script},
+		Env: step.Environment(0, "", python.Env, []string{"PYTHONOPTIMIZE=" + python.Optimize}), Stdin: in, Stdout: c, Rung: c.u.c.Rung, TempDir: c.u.c.Store.TempDir})
+	if err == nil {
+		err = res.Close()
+	}
+	err = errors.Join(err, in.Close()) // so that the feeder ends, for nobody can read any more
+	<-fed
+	if err == nil && len(c.asked) > 0 && ctx.Err() == nil {
+		err = errors.New("it has not answered all requests")
+	}
+	return err
+}
+
+// feed sends the sources, as long as anybody reads them. What cannot be compiled here is kept as what has no bytecode.
+func (c *compiler) feed(ctx context.Context, to io.Writer, modules []string) {
 	for _, m := range modules {
-		tree, content, ok := c.u.find(m)
+		content, ok := c.sources.find(m)
 		if !ok {
 			continue
 		}
 		select {
-		case c.asked <- source{m, tree}:
+		case c.asked <- entry{module: m, source: sha256.Sum256(content)}:
 		case <-ctx.Done():
-			return nil
+			return
 		}
-		request := frame(frame(nil, []byte("/"+m)), content)
-		if _, err := to.Write(request); err != nil {
-			return err
+		if _, err := to.Write(frame(frame(nil, []byte("/"+m)), content)); err != nil {
+			return
 		}
 	}
-	return nil
 }
 
 func frame(b, data []byte) []byte {
 	return append(binary.LittleEndian.AppendUint32(b, uint32(len(data))), data...)
-}
-
-// find reads a module's source where it stands in the uppermost of the trees that has it.
-func (u *Use) find(module string) (tree string, content []byte, ok bool) {
-	for i := len(u.trees) - 1; i >= 0; i-- {
-		f, err := os.OpenInRoot(u.trees[i], module)
-		if err != nil {
-			continue
-		}
-		content, err := readSource(f)
-		return u.trees[i], content, errors.Join(err, f.Close()) == nil
-	}
-	return "", nil, false
-}
-
-func readSource(f *os.File) ([]byte, error) {
-	fi, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !fi.Mode().IsRegular() || fi.Size() > maxSource {
-		return nil, errors.New("no source to be compiled here")
-	}
-	b := make([]byte, fi.Size())
-	_, err = io.ReadFull(f, b)
-	return b, err
 }
 
 // Write takes answers. Its error ends the process.
@@ -140,43 +183,14 @@ func (c *compiler) Write(p []byte) (int, error) {
 
 // take keeps the answer to the oldest request that has none.
 func (c *compiler) take(pyc []byte) error {
-	var s source
 	select {
-	case s = <-c.asked:
+	case e := <-c.asked:
+		if len(pyc) > 0 {
+			c.compiled++
+		}
+		e.pyc = pyc
+		return c.collected.add(e)
 	default:
-	}
-	if s.tree == "" {
 		return errors.New("an answer to no request")
 	}
-	if len(pyc) == 0 {
-		return nil
-	}
-	col := c.collected[s.tree]
-	if col == nil {
-		var err error
-		if col, err = c.u.c.collect(c.u.kept(s.tree)); err != nil {
-			return err
-		}
-		c.collected[s.tree] = col
-	}
-	col.fresh++
-	return col.add(s.module, pyc)
-}
-
-// keep puts what was compiled into the cache, and says how much that is.
-func (c *compiler) keep() (done int, err error) {
-	for tree, col := range c.collected {
-		if c.failed != nil {
-			col.w.Abort()
-			continue
-		}
-		blob, commitErr := col.w.Commit("")
-		if commitErr == nil {
-			commitErr = c.u.keep(tree, kept{blob, col.modules})
-		}
-		if err = errors.Join(err, commitErr); commitErr == nil {
-			done += col.fresh
-		}
-	}
-	return done, errors.Join(err, c.failed)
 }

@@ -1,9 +1,9 @@
-// Package pycache keeps the bytecode of the modules that commands of a project import, so that Python compiles each of them
-// once for a base and an environment, and not at every run.
+// Package pycache keeps the bytecode of the modules that a command of a project imports, so that Python compiles each of them
+// once, and not at every run.
 //
 // Which modules a command reads is known once it has been watched. Those of them that have no bytecode are compiled beside its next
 // run, on a processor that is idle meanwhile, for the runs after that. They are compiled by a process of their own, in which
-// nothing but the base's Python runs; sources are data to it. So what a project executes reaches no other project's bytecode.
+// nothing but the base's Python runs; sources are data to it. So what a project executes reaches no bytecode.
 //
 // A command finds it by PYTHONPYCACHEPREFIX, apart from the sources, so that it sees the same files with and without. Python
 // compares each source's hash with its bytecode's (a checked hash-based pyc, PEP 552), and compiles what is not the same: bytecode
@@ -37,7 +37,7 @@ const (
 	// Prefix is the image path below which a command finds the bytecode. There is no such folder in an image.
 	Prefix = "/run/jubako/pycache"
 
-	keptRecords = "pycache" // of a tree: the blob that holds its bytecode, and of which modules
+	keptRecords = "pycache" // of a command and an interpreter: see kept
 	readRecords = "modules" // of a command: the modules that it has read
 
 	maxModules = 1 << 14 // of one command
@@ -54,13 +54,15 @@ type Interpreter struct {
 	Env      []string // what it needs to start: LD_LIBRARY_PATH, PYTHONHOME; "NAME=value" each
 }
 
-// Cache is the bytecode for one kind of command.
+// Cache is the bytecode for one command of one project.
 type Cache struct {
 	Store *cas.Store
 	// Python lies in the lowest tree of the command.
 	Python Interpreter
 	// Command names what is alike in all runs of the command, so that what one has read is likely read by the next.
 	Command string
+	// Below names the layers that the modules lie in: while they are the same, so are the modules.
+	Below []string
 	// Own says of an image path, without leading slash, that it is the project's, and changes too often for its bytecode to be kept.
 	Own  func(path string) bool
 	Rung sandbox.Rung
@@ -70,29 +72,25 @@ type Cache struct {
 type Use struct {
 	c     *Cache
 	trees []string
-	read  []string        // the modules that an earlier run has read, sorted
-	have  map[string]bool // those that have bytecode
-	dir   string          // the tree that it is laid out in
+	read  []string // the modules that an earlier run has read, sorted
+	kept  kept
+	dir   string // the tree that it is laid out in
+}
+
+// kept is what the cache has for a command.
+type kept struct {
+	blob    string   // the digest; empty for none
+	below   string   // for which layers it is whole: a digest of Cache.Below; empty for none
+	modules []string // of which it has the bytecode, or that they have none
 }
 
 // Lay finds the bytecode for a command that is to run in these trees, the base's first.
-func (c *Cache) Lay(trees []string) (*Use, error) {
-	u := &Use{c: c, trees: trees, have: make(map[string]bool), read: c.lastRead()}
-	var blobs []string
-	for _, tree := range trees {
-		k := u.kept(tree)
-		if k.blob == "" {
-			continue
-		}
-		blobs = append(blobs, k.blob)
-		for _, m := range k.modules {
-			u.have[m] = true
-		}
-	}
-	var err error
-	if u.dir, err = c.lay(blobs); errors.Is(err, cas.ErrNotFound) { // one of them is damaged: all is made again
-		clear(u.have)
-		u.dir, err = c.lay(nil)
+func (c *Cache) Lay(trees []string) (_ *Use, err error) {
+	u := &Use{c: c, trees: trees, read: c.lastRead()}
+	u.kept = u.lastKept()
+	if u.dir, err = u.lay(); errors.Is(err, cas.ErrNotFound) { // it is damaged, or gone
+		u.kept = kept{}
+		u.dir, err = u.lay()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("laying out bytecode: %w", err)
@@ -100,30 +98,24 @@ func (c *Cache) Lay(trees []string) (*Use, error) {
 	return u, nil
 }
 
-// lay makes a tree of some blobs, with the folder Prefix at least: a command is to find that in any case, so that what it looks at
-// does not depend on what is in it.
-func (c *Cache) lay(blobs []string) (dir string, err error) {
-	return rootfs.Place(c.Store, strings.Join(append([]string{"pycache", c.Python.Tag, c.Python.Optimize}, blobs...), " "), func(dir string) error {
-		if err := os.MkdirAll(dir+Prefix, 0o755); err != nil {
+// lay makes the tree, with the folder Prefix at least: a command is to find that in any case, so that what it looks at does not
+// depend on what is in it.
+func (u *Use) lay() (dir string, err error) {
+	return rootfs.Place(u.c.Store, strings.Join([]string{"pycache", u.c.Python.Tag, u.c.Python.Optimize, u.kept.blob}, " "), func(dir string) error {
+		if err := os.MkdirAll(dir+Prefix, 0o755); err != nil || u.kept.blob == "" {
 			return err
 		}
-		for _, b := range blobs { // of a module in two trees, the bytecode of the upper one counts
-			if err := c.unpack(b, dir); err != nil {
-				return err
-			}
-		}
-		return nil
+		return u.c.unpack(u.kept.blob, dir)
 	})
 }
 
 // Tree is what lies upon the command's trees for its time.
 func (u *Use) Tree() string { return u.dir }
 
-// Found is the number of modules that have bytecode.
-func (u *Use) Found() int { return len(u.have) }
+// Found is the number of modules of which something is kept.
+func (u *Use) Found() int { return len(u.kept.modules) }
 
-// Env adds to a command's environment where the bytecode is, unless it says so itself. It does so also where there is none, so that the
-// environment is the same in all runs.
+// Env adds to a command's environment where the bytecode is, unless it says so itself.
 func Env(env []string) []string {
 	const name = "PYTHONPYCACHEPREFIX="
 	if slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, name) }) {
@@ -156,11 +148,6 @@ func Without(looks []observed.Look) []observed.Look {
 	return slices.DeleteFunc(slices.Clone(looks), func(l observed.Look) bool { return strings.HasPrefix("/"+l.Path+"/", Prefix+"/") })
 }
 
-// missing gives the modules that are likely read and have no bytecode.
-func (u *Use) missing() []string {
-	return slices.DeleteFunc(slices.Clone(u.read), func(m string) bool { return u.have[m] })
-}
-
 func (c *Cache) lastRead() []string {
 	b, err := c.Store.Record(readRecords, c.Command)
 	if err != nil {
@@ -174,36 +161,36 @@ func (c *Cache) lastRead() []string {
 	return read
 }
 
-// kept is the bytecode of one tree's modules.
-type kept struct {
-	blob    string // its digest; empty for none
-	modules []string
-}
-
-// key names the bytecode of a tree by who has compiled it, and of what: the name of a tree's folder says what it was made of.
-func (u *Use) key(tree string) string {
+// key names the bytecode by the command and by who has compiled it. The name of a tree's folder says what it was made of.
+func (u *Use) key() string {
 	sum := sha256.Sum256([]byte(script))
 	p := u.c.Python
-	return strings.Join(append([]string{hex.EncodeToString(sum[:]), filepath.Base(u.trees[0]), p.Path, p.Optimize, filepath.Base(tree)}, p.Env...), "\x00")
+	return strings.Join(append([]string{hex.EncodeToString(sum[:]), filepath.Base(u.trees[0]), p.Path, p.Optimize, u.c.Command}, p.Env...), "\x00")
 }
 
-// kept finds what is kept for a tree of the command.
-func (u *Use) kept(tree string) kept {
-	b, err := u.c.Store.Record(keptRecords, u.key(tree))
+func (u *Use) lastKept() kept {
+	b, err := u.c.Store.Record(keptRecords, u.key())
 	if err != nil {
 		return kept{}
 	}
 	r := packed.Reader{Rest: b}
-	k := kept{r.Text(), r.Texts()}
-	if r.End() != nil || !u.c.Store.Has(k.blob, -1) {
+	k := kept{r.Text(), r.Text(), r.Texts()}
+	if r.End() != nil || !cas.ValidDigest(k.blob) {
 		return kept{}
 	}
 	return k
 }
 
-func (u *Use) keep(tree string, k kept) error {
+func (u *Use) keep(k kept) error {
 	var w packed.Writer
 	w.Text(k.blob)
+	w.Text(k.below)
 	w.Texts(k.modules)
-	return u.c.Store.PutRecord(keptRecords, u.key(tree), w)
+	return u.c.Store.PutRecord(keptRecords, u.key(), w)
+}
+
+// below is a digest of the layers that the modules lie in.
+func (c *Cache) below() string {
+	sum := sha256.Sum256([]byte(strings.Join(c.Below, "\x00")))
+	return hex.EncodeToString(sum[:])
 }

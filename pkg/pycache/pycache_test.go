@@ -24,7 +24,6 @@ import (
 
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/observed"
-	"github.com/jubako/jubako/pkg/packed"
 	"github.com/jubako/jubako/pkg/rootfs"
 	"github.com/jubako/jubako/pkg/sandbox"
 )
@@ -88,6 +87,10 @@ func newWorld(t *testing.T, environment ...files) *world {
 
 func (w *world) lay(environment ...files) {
 	w.t.Helper()
+	w.cache.Below = nil
+	for _, f := range environment {
+		w.cache.Below = append(w.cache.Below, fmt.Sprint(f))
+	}
 	all := append([]files{{"usr/bin/python": string(python), "usr/lib/os.py": "os", "usr/lib/bad.py": "is no Python"}}, environment...)
 	var groups []rootfs.Group
 	for _, f := range append(all, files{"app/settings.py": "settings"}) {
@@ -196,7 +199,7 @@ func TestCompile(t *testing.T) {
 	if diff := cmp.Diff(want, w.laid()); diff != "" {
 		t.Error(diff)
 	}
-	if u := w.use(); u.Found() != 3 {
+	if u := w.use(); u.Found() != 4 { // of one it is known that it has none
 		t.Errorf("%d found", u.Found())
 	}
 	if n := w.ran(append(read, site+"a/unread.py")...); n != 0 {
@@ -208,7 +211,7 @@ func TestCompile(t *testing.T) {
 	}
 }
 
-// TestLayers keeps the bytecode of the layers that stay when one changes.
+// TestLayers keeps the bytecode of the modules that stay when a layer changes, whatever their layers are.
 func TestLayers(t *testing.T) {
 	django, other := files{site + "django/db.py": "db"}, files{site + "other.py": "o"}
 	w := newWorld(t, django, other)
@@ -217,16 +220,20 @@ func TestLayers(t *testing.T) {
 	if n := w.ran(read...); n != 3 {
 		t.Fatalf("%d modules were compiled", n)
 	}
+	before := w.use().kept.blob
+	w.lay(files{site + "django/db.py": "db", site + "other.py": "o"})
+	if n := w.ran(read...); n != 0 || w.use().kept.blob != before {
+		t.Errorf("the same modules in other layers: %d were compiled", n)
+	}
 	w.lay(files{site + "django/db.py": "newer"}, other)
-	if got := w.laid(); len(got) != 2 || got[site+"django/db.cpython-312.pyc"] != "" {
-		t.Errorf("after a bump: %v", got)
+	if n := w.ran(read...); n != 1 || len(w.laid()) != 3 || w.laid()[site+"django/db.cpython-312.pyc"] != "pyc of /"+site+"django/db.py: NEWER" {
+		t.Errorf("after a bump %d modules were compiled: %v", n, w.laid())
 	}
-	if n := w.ran(read...); n != 1 {
-		t.Errorf("%d modules were compiled", n)
-	}
-	w.lay(django, other) // and back
-	if n := w.ran(read...); n != 0 || len(w.laid()) != 3 {
-		t.Errorf("%d modules were compiled; %v", n, w.laid())
+	// What is read no more is kept no more, once anything changes.
+	w.ran(read[:2]...)
+	w.lay(files{site + "django/db.py": "newest"}, other)
+	if n := w.ran(read[:2]...); n != 1 || len(w.laid()) != 2 {
+		t.Errorf("%d modules were compiled: %v", n, w.laid())
 	}
 }
 
@@ -280,6 +287,9 @@ func TestTrouble(t *testing.T) {
 	if n, err := w.use().Compile(ctx); n != 0 || err != nil {
 		t.Errorf("after the end: %d, %v", n, err)
 	}
+	if u := w.use(); u.whole() {
+		t.Error("it is taken for whole")
+	}
 }
 
 // TestLinks does not follow a symlink out of the tree, nor read what is no file.
@@ -306,7 +316,7 @@ func TestDamage(t *testing.T) {
 		w.ran(site + "m.py")
 		w.ran(site+"m.py", site+"n.py")
 		u := w.use()
-		if err := harm(w.cache.Store.BlobPath(u.kept(w.trees[1]).blob)); err != nil {
+		if err := harm(w.cache.Store.BlobPath(u.kept.blob)); err != nil {
 			t.Fatal(err)
 		}
 		if err := cas.RemoveTree(u.dir); err != nil { // laid out from the blob, and not from memory
@@ -401,26 +411,26 @@ func TestPython(t *testing.T) {
 	}
 }
 
-func FuzzPycs(f *testing.F) {
-	var w packed.Writer
-	w.Texts(nil)
-	w.Text("usr/lib/os.py")
-	w.Text("pyc")
-	f.Add([]byte(w))
-	f.Add([]byte(w[1:]))
+func FuzzEntries(f *testing.F) {
+	var b bytes.Buffer
+	for _, e := range []entry{{module: "usr/lib/os.py", pyc: []byte("pyc")}, {module: "../x.py"}} {
+		if err := e.write(&b); err != nil {
+			f.Fatal(err)
+		}
+	}
+	f.Add(b.Bytes())
+	f.Add(b.Bytes()[1:])
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var again packed.Writer
-		err := readPycs(bytes.NewReader(b), func(module string, pyc []byte) error {
-			again.Text(module)
-			again.Text(string(pyc))
-			if p := (Interpreter{Tag: "cpython-312"}).pycOf(module); !strings.HasPrefix(p, Prefix+"/") {
-				t.Errorf("%q is laid at %s", module, p)
+		var again bytes.Buffer
+		err := readEntries(bytes.NewReader(b), func(e entry) error {
+			if p := (Interpreter{Tag: "cpython-312"}).pycOf(e.module); !strings.HasPrefix(p, Prefix+"/") {
+				t.Errorf("%q is laid at %s", e.module, p)
 			}
-			return nil
+			return e.write(&again)
 		})
-		if err == nil && len(again) > len(b) {
-			t.Errorf("%d bytes of %d", len(again), len(b))
+		if err == nil && again.Len() > len(b) {
+			t.Errorf("%d bytes of %d", again.Len(), len(b))
 		}
 	})
 }
@@ -434,21 +444,22 @@ func FuzzAnswers(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, b []byte, cut int) {
-		u := &Use{c: &Cache{Store: store}, trees: []string{"/base"}}
-		c := &compiler{u: u, asked: make(chan source, 2), collected: make(map[string]*collection)}
-		c.asked <- source{"a.py", "/base"}
-		c.asked <- source{"b.py", "/base"}
+		w, err := store.NewWriter()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Abort()
+		c := &compiler{asked: make(chan entry, 2), collected: collection{w: w}}
+		c.asked <- entry{module: "a.py"}
+		c.asked <- entry{module: "b.py"}
 		cut = min(max(cut, 0), len(b))
 		for _, part := range [][]byte{b[:cut], b[cut:]} {
 			if n, err := c.Write(part); err == nil && n != len(part) {
 				t.Errorf("%d of %d", n, len(part))
 			}
 		}
-		for _, col := range c.collected {
-			if len(col.modules) > 2 {
-				t.Errorf("%q", col.modules)
-			}
-			col.w.Abort()
+		if got := c.collected.modules; len(got) > 2 || len(got)+len(c.asked) != 2 {
+			t.Errorf("%q, and %d are asked", got, len(c.asked))
 		}
 	})
 }
