@@ -163,7 +163,7 @@ func TestEveryOutputLoads(t *testing.T) {
 		})
 	}
 	podman := func(args ...string) cmd {
-		return command("podman", "--root", filepath.Join(out, "podman"), "--runroot", filepath.Join(out, "podman-run"), "--storage-driver", "vfs").arg(args...)
+		return command("podman", "--root", filepath.Join(out, "podman"), "--runroot", filepath.Join(out, "podman-run"), "--storage-driver", "overlay").arg(args...)
 	}
 	t.Run("podman", func(t *testing.T) {
 		podman("pull", "-q", "--tls-verify=false", img.ref()).run(t)
@@ -178,7 +178,7 @@ func TestEveryOutputLoads(t *testing.T) {
 		}
 	})
 	t.Run("buildah", func(t *testing.T) {
-		buildah := command("buildah", "--root", filepath.Join(out, "buildah"), "--runroot", filepath.Join(out, "buildah-run"), "--storage-driver", "vfs")
+		buildah := command("buildah", "--root", filepath.Join(out, "buildah"), "--runroot", filepath.Join(out, "buildah-run"), "--storage-driver", "overlay")
 		container := buildah.arg("from", "-q", "--tls-verify=false", img.ref()).run(t)
 		if got := buildah.arg("inspect", "-f", "{{.OCIv1.Config.User}}", container).run(t); got != "app" {
 			t.Errorf("buildah has the user %q", got)

@@ -57,7 +57,13 @@ func TestViewRunsNothing(t *testing.T) {
 				t.Fatal(log)
 			}
 			t.Log(regexp.MustCompile(`staticfiles looked at.*`).FindString(log))
-			for _, name := range []string{"menu/views.py", "menu/urls.py", "menu/serializers.py", "bento/urls.py", "menu/templates/menu/index.html"} {
+			unread := []string{"menu/views.py", "menu/urls.py", "menu/serializers.py", "bento/urls.py", "menu/templates/menu/index.html"}
+			read := map[string]string{"bento/settings/base.py": "/app/bento/settings/base.py has changed", "menu/static/menu/new.css": "/app/menu/static/menu holds other files", "menu/models.py": "/app/menu/models.py has changed"}
+			if rung != "userns" { // the rungs differ in how they trace, and not in what is made of it
+				unread = unread[:1]
+				delete(read, "menu/models.py")
+			}
+			for _, name := range unread {
 				change(name, "\n")
 				digest, log := build()
 				if staticState(log) != "reused no file it read has changed" {
@@ -67,7 +73,7 @@ func TestViewRunsNothing(t *testing.T) {
 					same(name, digest)
 				}
 			}
-			for name, why := range map[string]string{"bento/settings/base.py": "/app/bento/settings/base.py has changed", "menu/static/menu/new.css": "/app/menu/static/menu holds other files", "menu/models.py": "/app/menu/models.py has changed"} {
+			for name, why := range read {
 				change(name, "\n")
 				digest, log := build()
 				if staticState(log) != "made " || !strings.Contains(log, "staticfiles is made anew: "+why) {
@@ -80,9 +86,11 @@ func TestViewRunsNothing(t *testing.T) {
 			if found := regexp.MustCompile(`bytecode of \d{3,} modules was there, and was made of 0 more`); runtime.NumCPU() > 1 && !found.MatchString(log) {
 				t.Errorf("no bytecode was kept:\n%s", log)
 			}
-			cache = t.TempDir()
-			if anew, _ := build(); anew != digest {
-				t.Errorf("with bytecode %s, and without %s", digest, anew)
+			if rung == "userns" {
+				cache = t.TempDir()
+				if anew, _ := build(); anew != digest {
+					t.Errorf("with bytecode %s, and without %s", digest, anew)
+				}
 			}
 			// Another machine, and the image of the beginning with a new view.
 			dir, cache = project(t), t.TempDir()

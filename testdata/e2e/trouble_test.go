@@ -146,7 +146,7 @@ func TestDockerFormat(t *testing.T) {
 		t.Fatalf("%v\n%s", err, log)
 	}
 	podman := func(args ...string) cmd {
-		return command("podman", "--root", filepath.Join(out, "podman"), "--runroot", filepath.Join(out, "podman-run"), "--storage-driver", "vfs").arg(args...)
+		return command("podman", "--root", filepath.Join(out, "podman"), "--runroot", filepath.Join(out, "podman-run"), "--storage-driver", "overlay").arg(args...)
 	}
 	podman("load", "-q", "-i", out+"/d.tar").run(t)
 	if got := podman("image", "inspect", "localhost/bento:docker").run(t); !strings.Contains(got, `"Healthcheck"`) {
