@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -28,6 +27,7 @@ import (
 
 	"github.com/jubako/jubako/pkg/registry"
 	"github.com/jubako/jubako/pkg/sandbox"
+	"github.com/jubako/jubako/pkg/sandbox/sandboxtest"
 	"github.com/jubako/jubako/pkg/wheel/wheeltest"
 )
 
@@ -50,26 +50,12 @@ func TestMain(m *testing.M) {
 
 // fakePython builds the program that stands for Python, and fakeProg one that does what steps may do, once.
 var (
-	fakePython = sync.OnceValues(func() ([]byte, error) { return buildProgram("../../layers/staticfiles/testdata/python") })
-	fakeProg   = sync.OnceValues(func() ([]byte, error) { return buildProgram("../../pkg/sandbox/testdata/prog") })
+	fakePython = sync.OnceValues(func() ([]byte, error) { return sandboxtest.Program(before, "../../layers/staticfiles/testdata/python") })
+	fakeProg   = sync.OnceValues(func() ([]byte, error) { return sandboxtest.Program(before, "../../pkg/sandbox/testdata/prog") })
 )
 
 // before is the environment before any test gives itself another home, where Go would look for what it has built.
 var before = os.Environ()
-
-func buildProgram(source string) ([]byte, error) {
-	dir, err := os.MkdirTemp("", "jubako-test-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "program"), source)
-	cmd.Env = append(before, "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%w: %s", err, out)
-	}
-	return os.ReadFile(filepath.Join(dir, "program"))
-}
 
 // world is all that a build needs, on loopback and in temporary folders.
 type world struct {

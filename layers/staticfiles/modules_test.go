@@ -13,6 +13,7 @@ import (
 	"github.com/jubako/jubako/pkg/observed"
 	"github.com/jubako/jubako/pkg/pycache"
 	"github.com/jubako/jubako/pkg/rootfs"
+	"github.com/jubako/jubako/pkg/sandbox/sandboxtest"
 )
 
 // TestModules gives a command the bytecode of what it has imported before, but for what is the project's own, and leaves no trace of it
@@ -25,9 +26,9 @@ func TestModules(t *testing.T) {
 	o.StepKeys = []string{"b", "v"}
 	o.Python = pycache.Interpreter{Path: "/usr/bin/python3.12", Tag: "cpython-312"}
 	o.Lower = func(context.Context) ([]rootfs.Group, error) {
-		return []rootfs.Group{group(t, map[string]string{"usr/bin/python3.12": string(python)}),
-			group(t, map[string]string{"app/.venv/bin/python": string(python)}), group(t, map[string]string{"app/.venv/lib/m.py": "m"}),
-			group(t, map[string]string{"app/mine.py": "mine"}), group(t, map[string]string{"app/manage.py": "m"})}, nil
+		return []rootfs.Group{sandboxtest.Group(t, map[string]string{"usr/bin/python3.12": string(python)}),
+			sandboxtest.Group(t, map[string]string{"app/.venv/bin/python": string(python)}), sandboxtest.Group(t, map[string]string{"app/.venv/lib/m.py": "m"}),
+			sandboxtest.Group(t, map[string]string{"app/mine.py": "mine"}), sandboxtest.Group(t, map[string]string{"app/manage.py": "m"})}, nil
 	}
 	var log bytes.Buffer
 	o.Log = &log

@@ -1,100 +1,37 @@
 package staticfiles
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/rootfs"
 	"github.com/jubako/jubako/pkg/sandbox"
+	"github.com/jubako/jubako/pkg/sandbox/sandboxtest"
 	"github.com/jubako/jubako/pkg/step"
 )
 
-func TestMain(m *testing.M) {
-	sandbox.Main()
-	os.Exit(testMain(m))
-}
+func TestMain(m *testing.M) { sandboxtest.Main(m, "./testdata/python", &python) }
 
+// python is the only program of the trees: see its source for what it can do.
 var python []byte
-
-func testMain(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "staticfiles-test-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, "python"), "./testdata/python")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building testdata/python: %v\n%s", err, out)
-		return 1
-	}
-	if python, err = os.ReadFile(filepath.Join(dir, "python")); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
-}
-
-func group(t *testing.T, files map[string]string) rootfs.Group {
-	t.Helper()
-	var buf bytes.Buffer
-	tw := tar.NewWriter(&buf)
-	for name, content := range files {
-		err := tw.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(content)), Typeflag: tar.TypeReg})
-		if err == nil {
-			_, err = io.WriteString(tw, content)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := tw.Close(); err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(buf.Bytes())
-	return rootfs.Group{{DiffID: hex.EncodeToString(sum[:]), Open: func() (io.ReadCloser, error) {
-		return io.NopCloser(bytes.NewReader(buf.Bytes())), nil
-	}}}
-}
 
 // options is a project whose collectstatic does what DO says.
 func options(t *testing.T, do string) Options {
 	t.Helper()
-	store, err := cas.Open(filepath.Join(t.TempDir(), "cache"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		left, err := os.ReadDir(filepath.Join(store.Dir(), "tmp"))
-		if err != nil || len(left) > 0 {
-			t.Errorf("left behind: %v %v", left, err)
-		}
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return Options{Workdir: "/app", Venv: ".venv", Manage: "manage.py", UID: 999, GID: 998, Epoch: 7, Store: store,
+	return Options{Workdir: "/app", Venv: ".venv", Manage: "manage.py", UID: 999, GID: 998, Epoch: 7, Store: sandboxtest.Store(t),
 		Env: []string{"PATH=/usr/bin", "A=image"}, BuildEnv: []string{"DO=" + do, "ROOT=/app/staticfiles", "SECRET_KEY=hunter2hunter2"},
 		Lower: func(context.Context) ([]rootfs.Group, error) {
-			return []rootfs.Group{group(t, map[string]string{"usr/lib/x": "x"}), group(t, map[string]string{"app/.venv/bin/python": string(python)}),
-				group(t, map[string]string{"app/manage.py": "m", "app/staticfiles/same.css": "same", "app/staticfiles/old.css": "old", "app/staticfiles/gone.css": "gone"})}, nil
+			return []rootfs.Group{sandboxtest.Group(t, map[string]string{"usr/lib/x": "x"}), sandboxtest.Group(t, map[string]string{"app/.venv/bin/python": string(python)}),
+				sandboxtest.Group(t, map[string]string{"app/manage.py": "m", "app/staticfiles/same.css": "same", "app/staticfiles/old.css": "old", "app/staticfiles/gone.css": "gone"})}, nil
 		}, LowerKeys: []string{"b", "v", "a"}}
 }
 

@@ -1,16 +1,12 @@
 package step
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -20,85 +16,27 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/rootfs"
 	"github.com/jubako/jubako/pkg/sandbox"
+	"github.com/jubako/jubako/pkg/sandbox/sandboxtest"
 	run "github.com/jubako/jubako/pkg/step"
 )
 
-func TestMain(m *testing.M) {
-	sandbox.Main()
-	os.Exit(testMain(m))
-}
+func TestMain(m *testing.M) { sandboxtest.Main(m, "../../pkg/sandbox/testdata/prog", &prog) }
 
 // prog is the only program of the trees: see its source for what it can do.
 var prog []byte
 
-func testMain(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "step-test-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, "prog"), "../../pkg/sandbox/testdata/prog")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building prog: %v\n%s", err, out)
-		return 1
-	}
-	if prog, err = os.ReadFile(filepath.Join(dir, "prog")); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
-}
-
-func group(t *testing.T, files map[string]string) rootfs.Group {
-	t.Helper()
-	var buf bytes.Buffer
-	tw := tar.NewWriter(&buf)
-	for name, content := range files {
-		err := tw.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(content)), Typeflag: tar.TypeReg})
-		if err == nil {
-			_, err = io.WriteString(tw, content)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := tw.Close(); err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(buf.Bytes())
-	return rootfs.Group{{DiffID: hex.EncodeToString(sum[:]), Open: func() (io.ReadCloser, error) {
-		return io.NopCloser(bytes.NewReader(buf.Bytes())), nil
-	}}}
-}
-
 // options is a step that runs prog with these words in a project with some translations.
 func options(t *testing.T, words ...string) Options {
 	t.Helper()
-	store, err := cas.Open(filepath.Join(t.TempDir(), "cache"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		left, err := os.ReadDir(filepath.Join(store.Dir(), "tmp"))
-		if err != nil || len(left) > 0 {
-			t.Errorf("left behind: %v %v", left, err)
-		}
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	return Options{Name: "messages", Workdir: "/app", Venv: ".venv", Command: append([]string{"prog"}, words...), Output: []string{"locale"}, UID: 999, GID: 998, Epoch: 7,
-		Store: store, Env: []string{"PATH=/usr/bin", "A=image"}, Timeout: time.Minute, System: 1,
+		Store: sandboxtest.Store(t), Env: []string{"PATH=/usr/bin", "A=image"}, Timeout: time.Minute, System: 1,
 		Lower: func(context.Context) ([]rootfs.Group, error) {
-			return []rootfs.Group{group(t, map[string]string{"usr/bin/prog": string(prog), "etc/hosts": "h", "run/lock/x": "x", "dev/null": "", "usr/share/base": "b"}),
-				group(t, map[string]string{"app/locale/de.po": "de", "app/locale/old.mo": "old", "app/main.py": "m"})}, nil
+			return []rootfs.Group{sandboxtest.Group(t, map[string]string{"usr/bin/prog": string(prog), "etc/hosts": "h", "run/lock/x": "x", "dev/null": "", "usr/share/base": "b"}),
+				sandboxtest.Group(t, map[string]string{"app/locale/de.po": "de", "app/locale/old.mo": "old", "app/main.py": "m"})}, nil
 		}, LowerKeys: []string{"b", "a"}}
 }
 

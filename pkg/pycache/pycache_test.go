@@ -1,17 +1,12 @@
 package pycache
 
 import (
-	"archive/tar"
-
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,34 +21,13 @@ import (
 	"github.com/jubako/jubako/pkg/observed"
 	"github.com/jubako/jubako/pkg/rootfs"
 	"github.com/jubako/jubako/pkg/sandbox"
+	"github.com/jubako/jubako/pkg/sandbox/sandboxtest"
 )
 
-func TestMain(m *testing.M) {
-	sandbox.Main()
-	os.Exit(testMain(m))
-}
+func TestMain(m *testing.M) { sandboxtest.Main(m, "./testdata/python", &python) }
 
+// python stands for the base's.
 var python []byte
-
-func testMain(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "pycache-test-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, "python"), "./testdata/python")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building testdata/python: %v\n%s", err, out)
-		return 1
-	}
-	if python, err = os.ReadFile(filepath.Join(dir, "python")); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
-}
 
 // world is a cache and the trees of a base, an environment of two layers, and a project.
 type world struct {
@@ -66,20 +40,7 @@ type files map[string]string
 
 func newWorld(t *testing.T, environment ...files) *world {
 	t.Helper()
-	store, err := cas.Open(filepath.Join(t.TempDir(), "cache"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		left, err := os.ReadDir(filepath.Join(store.Dir(), "tmp"))
-		if err != nil || len(left) > 0 {
-			t.Errorf("left behind: %v %v", left, err)
-		}
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	w := &world{t: t, cache: Cache{Store: store, Command: "collectstatic", Python: Interpreter{Path: "/usr/bin/python", Tag: "cpython-312"},
+	w := &world{t: t, cache: Cache{Store: sandboxtest.Store(t), Command: "collectstatic", Python: Interpreter{Path: "/usr/bin/python", Tag: "cpython-312"},
 		Own: func(p string) bool { return strings.HasPrefix(p, "app/") && !strings.HasPrefix(p, "app/.venv/") }}}
 	w.lay(environment...)
 	return w
@@ -94,38 +55,13 @@ func (w *world) lay(environment ...files) {
 	all := append([]files{{"usr/bin/python": string(python), "usr/lib/os.py": "os", "usr/lib/bad.py": "is no Python"}}, environment...)
 	var groups []rootfs.Group
 	for _, f := range append(all, files{"app/settings.py": "settings"}) {
-		groups = append(groups, group(w.t, f))
+		groups = append(groups, sandboxtest.Group(w.t, f))
 	}
 	trees, err := rootfs.Unpack(w.t.Context(), w.cache.Store, groups, rootfs.Limits{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.trees = trees
-}
-
-func group(t *testing.T, all files) rootfs.Group {
-	t.Helper()
-	var buf bytes.Buffer
-	tw := tar.NewWriter(&buf)
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		content := all[name]
-		h := &tar.Header{Name: name, Mode: 0o755, Size: int64(len(content)), Typeflag: tar.TypeReg}
-		if target, ok := strings.CutPrefix(content, "-> "); ok {
-			h.Typeflag, h.Linkname, h.Size, content = tar.TypeSymlink, target, 0, ""
-		}
-		err := tw.WriteHeader(h)
-		if err == nil {
-			_, err = io.WriteString(tw, content)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := tw.Close(); err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(buf.Bytes())
-	return rootfs.Group{{DiffID: hex.EncodeToString(sum[:]), Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil }}}
 }
 
 // use lays out what there is.
