@@ -40,6 +40,7 @@ const (
 	keptRecords = "pycache" // of a command and an interpreter: see kept
 	readRecords = "modules" // of a command: the modules that it has read
 
+	format     = "1"     // of blobs and records; it is part of their keys
 	maxModules = 1 << 14 // of one command
 	maxPath    = 4096    // bytes
 	maxSource  = 1 << 19 // bytes; Python takes some 50 times as much to compile it
@@ -140,7 +141,7 @@ func (u *Use) Remember(looks []observed.Look) error {
 	}
 	var w packed.Writer
 	w.Texts(read)
-	return u.c.Store.PutRecord(readRecords, u.c.Command, w)
+	return u.c.Store.PutRecord(readRecords, format+"\x00"+u.c.Command, w)
 }
 
 // Without gives what a command has looked at but for the bytecode, on which nothing depends.
@@ -149,7 +150,7 @@ func Without(looks []observed.Look) []observed.Look {
 }
 
 func (c *Cache) lastRead() []string {
-	b, err := c.Store.Record(readRecords, c.Command)
+	b, err := c.Store.Record(readRecords, format+"\x00"+c.Command)
 	if err != nil {
 		return nil
 	}
@@ -165,7 +166,7 @@ func (c *Cache) lastRead() []string {
 func (u *Use) key() string {
 	sum := sha256.Sum256([]byte(script))
 	p := u.c.Python
-	return strings.Join(append([]string{hex.EncodeToString(sum[:]), filepath.Base(u.trees[0]), p.Path, p.Optimize, u.c.Command}, p.Env...), "\x00")
+	return strings.Join(append([]string{format, hex.EncodeToString(sum[:]), filepath.Base(u.trees[0]), p.Path, p.Optimize, u.c.Command}, p.Env...), "\x00")
 }
 
 func (u *Use) lastKept() kept {
