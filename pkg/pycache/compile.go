@@ -12,7 +12,6 @@ import (
 
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/sandbox"
-	"github.com/jubako/jubako/pkg/step"
 )
 
 // Compile compiles, until ctx ends, what the command likely reads and what has no bytecode yet, for the runs to come, and says how many
@@ -123,8 +122,9 @@ func (c *compiler) run(ctx context.Context, modules []string) error {
 		_ = feed.Close()
 	}()
 	python := c.u.c.Python
-	res, err := sandbox.Run(ctx, sandbox.Command{Trees: c.u.trees[:1], Argv: []string{python.Path, "-S", "-s", "-B", "-W", "ignore", "-c", script},
-		Env: step.Environment(0, "", python.Env, []string{"PYTHONOPTIMIZE=" + python.Optimize}), Stdin: in, Stdout: c, Rung: c.u.c.Rung, TempDir: c.u.c.Store.TempDir})
+	env := append([]string{"HOME=/tmp", "LANG=C.UTF-8", "PYTHONHASHSEED=0", "PYTHONOPTIMIZE=" + python.Optimize}, python.Env...)
+	res, err := sandbox.Run(ctx, sandbox.Command{Trees: c.u.trees[:1], Argv: []string{python.Path, "-S", "-s", "-B", "-W", "ignore", "-c", script}, Env: env,
+		Stdin: in, Stdout: c, Rung: c.u.c.Rung, TempDir: c.u.c.Store.TempDir})
 	if err == nil {
 		err = res.Close()
 	}

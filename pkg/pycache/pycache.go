@@ -9,7 +9,7 @@
 // compares each source's hash with its bytecode's (a checked hash-based pyc, PEP 552), and compiles what is not the same: bytecode
 // that belongs to something else costs time, and no more.
 //
-// It imports cas, rootfs, observed, packed, step and sandbox.
+// It imports cas, rootfs, observed, packed and sandbox.
 package pycache
 
 import (

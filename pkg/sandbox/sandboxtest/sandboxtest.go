@@ -26,10 +26,9 @@ func Main(m *testing.M, folder string, program *[]byte) {
 	sandbox.Main()
 	var err error
 	if *program, err = Program(os.Environ(), folder); err != nil {
-		fmt.Fprintf(os.Stderr, "building %s: %v\n", folder, err)
-		os.Exit(1)
+		panic(fmt.Errorf("building %s: %w", folder, err))
 	}
-	os.Exit(m.Run())
+	m.Run()
 }
 
 // Program builds the command in a folder, linked statically, with an environment.
