@@ -119,9 +119,13 @@ func (p Interpreter) pycOf(module string) string {
 type collection struct {
 	w       *cas.Writer
 	modules []string
+	pycs    int // how many of the modules have one
 }
 
 func (col *collection) add(e entry) error {
+	if len(e.pyc) > 0 {
+		col.pycs++
+	}
 	col.modules = append(col.modules, e.module)
 	return e.write(col.w)
 }

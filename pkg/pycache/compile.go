@@ -43,7 +43,7 @@ func (u *Use) Compile(ctx context.Context) (compiled int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("compiling modules: %w", err)
 	}
-	k := kept{modules: c.collected.modules}
+	k := kept{modules: c.collected.modules, pycs: c.collected.pycs}
 	if !ended {
 		k.below = u.c.below()
 	}
@@ -81,6 +81,7 @@ type compiler struct {
 	asked     chan entry // without their pycs
 	partial   []byte
 	collected collection
+	absent    []string // what has been asked for, and is not to be compiled here
 	compiled  int
 	failed    error
 }
@@ -130,17 +131,21 @@ func (c *compiler) run(ctx context.Context, modules []string) error {
 	}
 	err = errors.Join(err, in.Close()) // so that the feeder ends, for nobody can read any more
 	<-fed
+	for _, m := range c.absent { // so that it is not asked for again
+		err = errors.Join(err, c.collected.add(entry{module: m}))
+	}
 	if err == nil && len(c.asked) > 0 && ctx.Err() == nil {
 		err = errors.New("it has not answered all requests")
 	}
 	return err
 }
 
-// feed sends the sources, as long as anybody reads them. What cannot be compiled here is kept as what has no bytecode.
+// feed sends the sources, as long as anybody reads them.
 func (c *compiler) feed(ctx context.Context, to io.Writer, modules []string) {
 	for _, m := range modules {
 		content, ok := c.sources.find(m)
 		if !ok {
+			c.absent = append(c.absent, m)
 			continue
 		}
 		select {

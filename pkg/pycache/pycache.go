@@ -83,6 +83,7 @@ type kept struct {
 	blob    string   // the digest; empty for none
 	below   string   // for which layers it is whole: a digest of Cache.Below; empty for none
 	modules []string // of which it has the bytecode, or that they have none
+	pycs    int      // how many of them have it
 }
 
 // Lay finds the bytecode for a command that is to run in these trees, the base's first.
@@ -113,8 +114,8 @@ func (u *Use) lay() (dir string, err error) {
 // Tree is what lies upon the command's trees for its time.
 func (u *Use) Tree() string { return u.dir }
 
-// Found is the number of modules of which something is kept.
-func (u *Use) Found() int { return len(u.kept.modules) }
+// Found is the number of modules whose bytecode is there.
+func (u *Use) Found() int { return u.kept.pycs }
 
 // Env adds to a command's environment where the bytecode is, unless it says so itself.
 func Env(env []string) []string {
@@ -175,7 +176,7 @@ func (u *Use) lastKept() kept {
 		return kept{}
 	}
 	r := packed.Reader{Rest: b}
-	k := kept{r.Text(), r.Text(), r.Texts()}
+	k := kept{r.Text(), r.Text(), r.Texts(), int(r.Uint(maxModules))}
 	if r.End() != nil || !cas.ValidDigest(k.blob) {
 		return kept{}
 	}
@@ -187,6 +188,7 @@ func (u *Use) keep(k kept) error {
 	w.Text(k.blob)
 	w.Text(k.below)
 	w.Texts(k.modules)
+	w.Uint(uint64(k.pycs))
 	return u.c.Store.PutRecord(keptRecords, u.key(), w)
 }
 
