@@ -25,9 +25,7 @@ func (u *Use) Compile(ctx context.Context) (compiled int, err error) {
 		return 0, fmt.Errorf("compiling modules: %w", err)
 	}
 	defer w.Abort() // where it is not committed
-	sources := newSources(u.trees)
-	defer sources.close()
-	c := &compiler{u: u, sources: sources, asked: make(chan entry, maxAsked), collected: collection{w: w}}
+	c := &compiler{u: u, sources: newSources(u.trees), asked: make(chan entry, maxAsked), collected: collection{w: w}}
 	modules, err := c.reuse(ctx)
 	if ctx.Err() != nil {
 		return 0, nil // what there is stays

@@ -3,78 +3,61 @@ package pycache
 import (
 	"errors"
 	"io"
-	"os"
+	"io/fs"
 	"path"
+
+	"github.com/jubako/jubako/pkg/rootfs"
 )
 
-// sources finds modules in trees. It is of one goroutine at a time.
+// sources finds modules in a view of a command's trees. It is of one goroutine at a time.
 type sources struct {
-	roots []*os.Root       // lowest first; nil for one that cannot be opened
-	in    map[string][]int // which of them have a folder, uppermost first
+	view    rootfs.View
+	folders map[string]*rootfs.Node // those that were asked for, by path; nil for what is no folder
 }
 
 func newSources(trees []string) *sources {
-	s := &sources{in: make(map[string][]int)}
-	for i, tree := range trees {
-		root, err := os.OpenRoot(tree)
-		if err != nil {
-			root = nil
-		} else {
-			s.in["."] = append([]int{i}, s.in["."]...)
-		}
-		s.roots = append(s.roots, root)
-	}
-	return s
+	return &sources{rootfs.NewView(trees...), make(map[string]*rootfs.Node)}
 }
 
-func (s *sources) close() {
-	for _, r := range s.roots {
-		if r != nil {
-			_ = r.Close() // nothing was written
-		}
+// folder looks for a folder once: most are asked for many times.
+func (s *sources) folder(dir string) *rootfs.Node {
+	if n, known := s.folders[dir]; known {
+		return n
 	}
+	var found *rootfs.Node
+	if n, err := s.lookup(dir); err == nil && n.Info.IsDir() {
+		found = &n
+	}
+	s.folders[dir] = found
+	return found
 }
 
-// having gives the trees that have a folder. Of many trees few have it, and most folders are asked for many times.
-func (s *sources) having(dir string) []int {
-	if all, ok := s.in[dir]; ok {
-		return all
+// lookup finds a valid path (fs.ValidPath), and follows no symlink.
+func (s *sources) lookup(p string) (rootfs.Node, error) {
+	if p == "." {
+		return s.view.Root()
 	}
-	var all []int
-	for _, i := range s.having(path.Dir(dir)) {
-		if fi, err := s.roots[i].Stat(dir); err == nil && fi.IsDir() {
-			all = append(all, i)
-		}
+	dir := s.folder(path.Dir(p))
+	if dir == nil {
+		return rootfs.Node{}, fs.ErrNotExist
 	}
-	s.in[dir] = all
-	return all
+	return dir.Lookup(path.Base(p))
 }
 
-// find reads a module's source where it stands in the uppermost of the trees that has it.
+// find reads a module's source; ok is false where there is none to be compiled here.
 func (s *sources) find(module string) (content []byte, ok bool) {
-	if path.IsAbs(module) {
+	if !fs.ValidPath(module) {
 		return nil, false
 	}
-	for _, i := range s.having(path.Dir(module)) {
-		f, err := s.roots[i].Open(module)
-		if err != nil {
-			continue
-		}
-		content, err := readSource(f)
-		return content, errors.Join(err, f.Close()) == nil
+	n, err := s.lookup(module)
+	if err != nil || !n.Info.Mode().IsRegular() || n.Info.Size() > maxSource {
+		return nil, false
 	}
-	return nil, false
-}
-
-func readSource(f *os.File) ([]byte, error) {
-	fi, err := f.Stat()
+	f, err := rootfs.FileContent{Path: n.Real(), Len: n.Info.Size()}.Open()
 	if err != nil {
-		return nil, err
+		return nil, false
 	}
-	if !fi.Mode().IsRegular() || fi.Size() > maxSource {
-		return nil, errors.New("no source to be compiled here")
-	}
-	b := make([]byte, fi.Size())
-	_, err = io.ReadFull(f, b)
-	return b, err
+	content = make([]byte, n.Info.Size())
+	_, err = io.ReadFull(f, content)
+	return content, errors.Join(err, f.Close()) == nil
 }
