@@ -62,8 +62,8 @@ func (s *stage) bytecode(ctx context.Context) error {
 func (s *stage) bytecodeOptions() (bytecode.Options, error) {
 	b := s.b
 	c := b.spec.Project.Config
-	py := s.host.facts.Python
-	o := bytecode.Options{Python: py.Path, Version: py.ABI + " " + py.Version, Top: c.Workdir, Epoch: b.spec.Epoch, Jobs: b.spec.Jobs, Store: b.Store, Rung: b.spec.Rung,
+	py, i := s.host.facts.Python, s.host.interpreter(s.env)
+	o := bytecode.Options{Python: i.Path, Version: py.ABI + " " + py.Version, Optimize: i.Optimize, Env: i.Env, Top: c.Workdir, Epoch: b.spec.Epoch, Jobs: b.spec.Jobs, Store: b.Store, Rung: b.spec.Rung,
 		Whole: "compiled by Python " + py.Version}
 	o.UID, o.GID = b.owner(s.at.user)
 	for _, dir := range c.Writable {
@@ -74,15 +74,8 @@ func (s *stage) bytecodeOptions() (bytecode.Options, error) {
 			o.Excluded = append(o.Excluded, v)
 		}
 	}
-	for _, kv := range s.env {
-		switch name, value, _ := strings.Cut(kv, "="); name {
-		case "LD_LIBRARY_PATH", "PYTHONHOME":
-			o.Env = append(o.Env, kv)
-		case "PYTHONOPTIMIZE":
-			o.Optimize = value
-		case "PYTHONPYCACHEPREFIX":
-			b.warn("PYTHONPYCACHEPREFIX is set in the image, so that its Python looks for bytecode elsewhere than beside the sources")
-		}
+	if slices.ContainsFunc(s.env, func(kv string) bool { return strings.HasPrefix(kv, "PYTHONPYCACHEPREFIX=") }) {
+		b.warn("PYTHONPYCACHEPREFIX is set in the image, so that its Python looks for bytecode elsewhere than beside the sources")
 	}
 	o.System = func() ([]rootfs.Group, error) {
 		return b.trees(s.host.image, slices.DeleteFunc(slices.Clone(s.host.made), func(m madeLayer) bool { return !isSystem(m) }))
