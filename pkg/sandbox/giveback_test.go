@@ -7,21 +7,16 @@ import (
 
 // TestGiveBack has garbage returned to the machine, and not kept for the time of a command.
 func TestGiveBack(t *testing.T) {
-	held := func() uint64 {
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.Sys - m.HeapReleased
-	}
 	const size = 128 << 20
 	garbage := make([]byte, size)
 	for i := 0; i < size; i += 4096 {
 		garbage[i] = 1
 	}
-	before := held()
+	before := heldMemory()
 	runtime.KeepAlive(garbage)
 	garbage = nil
 	giveBack()
-	if after := held(); before-after < size/2 || after > before {
+	if after := heldMemory(); before-after < size/2 || after > before {
 		t.Errorf("of %d bytes, %d are left", before, after)
 	}
 }

@@ -210,11 +210,16 @@ const manyBytes = 32 << 20
 // giveBack returns the memory that this process has no use for: a command needs some of its own. The collector would do so too, but
 // within minutes.
 func giveBack() {
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	if m.Sys-m.HeapReleased > manyBytes {
+	if heldMemory() > manyBytes {
 		debug.FreeOSMemory()
 	}
+}
+
+// heldMemory is what the runtime has of the machine, in bytes.
+func heldMemory() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.Sys - m.HeapReleased
 }
 
 func climb(ctx context.Context, c Command, rungs []rung) (_ *Result, err error) {
