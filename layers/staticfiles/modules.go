@@ -67,15 +67,19 @@ func (m *modules) compile(ctx context.Context) {
 	m.err = errors.Join(m.err, err)
 }
 
-// looked gives what was seen without the bytecode, and remembers the modules among it if they are the command's.
-func (m *modules) looked(seen *sandbox.Seen, remember bool) *sandbox.Seen {
-	if m.use == nil || seen == nil || seen.Unknown != "" {
-		return seen
-	}
-	if remember {
+// remember keeps which modules the command has read, if that is known.
+func (m *modules) remember(seen *sandbox.Seen) {
+	if m.use != nil && seen != nil && seen.Unknown == "" {
 		m.err = errors.Join(m.err, m.use.Remember(seen.Looks))
 	}
-	return &sandbox.Seen{Looks: pycache.Without(seen.Looks)}
+}
+
+// without gives what was seen but for the bytecode.
+func without(seen *sandbox.Seen) *sandbox.Seen {
+	if seen == nil {
+		return nil
+	}
+	return &sandbox.Seen{Looks: pycache.Without(seen.Looks), Unknown: seen.Unknown}
 }
 
 // tell says what there was to find, and what was compiled.

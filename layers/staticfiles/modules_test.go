@@ -57,7 +57,7 @@ func TestModules(t *testing.T) {
 				t.Errorf("the first run found %d, and compiled %d: %s", found, compiled, log.String())
 			}
 		case found > 0:
-			if found != 1 || compiled != 1 || strings.Count(log.String(), "imported") != 1 || !strings.Contains(log.String(), "imported pyc of m\n") {
+			if found != 1 || compiled != 1 || strings.Count(log.String(), "imported") != 1 || !strings.Contains(log.String(), "imported pyc of /app/.venv/lib/m.py: M\n") {
 				t.Errorf("run %d found %d, and %d were compiled before: %s", run, found, compiled, log.String())
 			}
 			if d := cmp.Diff(first, looks, cmpopts.IgnoreSliceElements(func(l observed.Look) bool { return strings.HasPrefix(l.Path, "proc/") })); d != "" {

@@ -229,9 +229,10 @@ func (l *Layer) run(ctx context.Context, trees []string) (output string, err err
 		return "", askErr
 	}
 	l.looks = step.Looks{}
-	l.looks.Ran(m.looked(l.result.Seen, true))
+	m.remember(l.result.Seen)
+	l.looks.Ran(without(l.result.Seen))
 	if l.o.Output == "" {
-		l.looks.Ran(m.looked(l.asked, false))
+		l.looks.Ran(without(l.asked))
 	}
 	m.tell(&l.o)
 	return output, l.o.checkOutput(output)

@@ -24,7 +24,7 @@ import (
 	"github.com/jubako/jubako/pkg/sandbox/sandboxtest"
 )
 
-func TestMain(m *testing.M) { sandboxtest.Main(m, "./testdata/python", &python) }
+func TestMain(m *testing.M) { sandboxtest.Main(m, "../../layers/staticfiles/testdata/python", &python) }
 
 // python stands for the base's.
 var python []byte

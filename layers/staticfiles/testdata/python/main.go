@@ -1,12 +1,14 @@
 // Command python stands for Python in the tests' trees. As collectstatic it does what the variable DO says, verb by verb;
 // asked with -c for STATIC_ROOT, it answers with the variable ROOT; asked to compile, it writes of each file what it is
-// compiled from; asked for modules' bytecode, it says of each what its source is. Called as a build backend's driver (pkg/pep517), it does what files of the source say: see backend.
+// compiled from; asked for modules' bytecode, it says of each what its source is: see modules. Called as a build backend's driver
+// (pkg/pep517), it does what files of the source say: see backend.
 package main
 
 import (
 	"cmp"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -70,7 +72,7 @@ func main() {
 	fmt.Println("0 static files copied")
 }
 
-// modules compiles what comes in, as pkg/pycache asks.
+// modules compiles what comes in, as pkg/pycache asks, or does what a source says.
 func modules() error {
 	read := func() ([]byte, error) {
 		var n uint32
@@ -79,17 +81,32 @@ func modules() error {
 		}
 		return io.ReadAll(io.LimitReader(os.Stdin, int64(n)))
 	}
+	write := func(s string) {
+		_, err := os.Stdout.Write(append(binary.LittleEndian.AppendUint32(nil, uint32(len(s))), s...))
+		check(err)
+	}
 	for {
-		if _, err := read(); err != nil {
+		module, err := read()
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		source, err := read()
-		if err != nil {
+		source, err2 := read()
+		if err := errors.Join(err, err2); err != nil {
 			return err
 		}
-		answer := append([]byte("pyc of "), source...)
-		if _, err := os.Stdout.Write(append(binary.LittleEndian.AppendUint32(nil, uint32(len(answer))), answer...)); err != nil {
-			return err
+		switch text := string(source); text {
+		case "is no Python":
+			write("")
+		case "hangs":
+			time.Sleep(time.Hour)
+		case "talks":
+			write("one")
+			write("two")
+		case "floods":
+			_, err := os.Stdout.Write([]byte{0xff, 0xff, 0xff, 0xff})
+			check(err)
+		default:
+			write("pyc of " + string(module) + ": " + strings.ToUpper(text))
 		}
 	}
 }
