@@ -18,18 +18,9 @@ import contenders
 import measure
 import project
 import report
+from report import SCENARIOS
 
 VENV_ONLY = ("jubako-venv", "venv-gzip", "venv-pigz", "venv-zstd")
-SCENARIOS = {
-    "venv": "the environment's layers made anew, downloads at hand",
-    "nothing": "nothing changed",
-    "view": "one line of a view changed",
-    "setting": "one setting changed",
-    "cold": "cold, downloads at hand",
-    "bump": "one dependency bumped (Django 5.2.n to 5.2.n+1)",
-    "fresh": "a fresh machine, one line of a view changed; the registry holds the last image; 20 ms, 100 Mbit/s",
-    "base": "the base updated: a new digest, one of its layers changed",
-}
 HEAVY = ("cold", "bump", "base")  # those that make the whole environment anew in an engine
 
 
@@ -55,7 +46,7 @@ class Bench:
         self.world, self.runs, self.counter = world, runs, 0
         self.large = os.environ.get("LARGE") == "1"
         self.locks = self.make_locks()
-        self.failures, self.floors = {}, {}
+        self.failures = {}
         self.contenders = []
         for name in names:
             try:
@@ -180,13 +171,10 @@ class Bench:
         shutil.rmtree(layout)
 
     def floor(self):
-        """What the wheels of the first lock cost at least, on one core and on all."""
+        """What the wheels of the first lock cost at least, on one core and on all: by number of processors, a few runs of each."""
         wheels = sorted(self.wheels())
-        answers = {}
-        for jobs in (1, os.cpu_count()):
-            self.floors.setdefault(jobs, []).extend([json.loads(contenders.output([self.world.floor, "-j", str(jobs), *wheels])) for _ in range(max(self.runs, 1) + 1)][1:])
-            answers[jobs] = sorted(self.floors[jobs], key=lambda r: r["seconds"])[len(self.floors[jobs]) // 2]
-        return answers
+        return {str(jobs): [json.loads(contenders.output([self.world.floor, "-j", str(jobs), *wheels])) for _ in range(min(self.runs, 3) + 1)][self.runs > 0:]
+                for jobs in sorted({1, os.cpu_count()})}
 
     def wheels(self):
         """The wheels in the index's cache that uv has taken for a lock, by name."""
@@ -215,7 +203,7 @@ class Bench:
                     shutil.rmtree(blob)
 
     def run(self, scenarios):
-        rows = {}
+        """Each scenario for each contender in turn, and gives what was measured of one as soon as it is: its name and what report.py makes a table of."""
         ready = []
         for c in self.contenders:
             try:
@@ -226,30 +214,40 @@ class Bench:
             except (measure.Failed, subprocess.CalledProcessError) as e:
                 self.failures[c.name] = str(e)
                 say(f"{c.title}: left out: {e}")
-        self.floor()  # and again at the end: what the machine can do may have changed meanwhile
+        before = self.floor()
         for scenario in scenarios:
             say(f"\n{SCENARIOS[scenario]}")
             taking = [c for c in ready if (c.name in VENV_ONLY) == (scenario == "venv")]
+            runs, failures = {}, {}
             for n in range(self.runs + 1):
                 if scenario == "base":
                     self.new_base(n)
                 for c in taking:
-                    if (scenario, c.name) in self.failures:
+                    if c.name in failures:
                         continue
                     try:
-                        row = getattr(self, scenario)(c, n, sample=n == 0)
+                        run = getattr(self, scenario)(c, n, sample=n == 0)
                     except measure.Failed as e:
-                        self.failures[scenario, c.name] = str(e)
+                        failures[c.name] = str(e)
                         say(f"  {c.name} failed: {e}")
                         continue
-                    rows.setdefault(scenario, {}).setdefault(c.name, []).append(row)
-                    say(f"  {n or 'warm-up':>7} {c.name:<16} {row['wall']:8.3f} s  cpu {row['cpu']:7.2f} s  up {row['up'] / 1e6:8.3f} MB  down {row['down'] / 1e6:8.3f} MB"
-                        f"  {row['requests']:4} requests" + (f"  peak {row['peak'] / 1e6:.0f} MB" if not n else ""))
+                    runs.setdefault(c.name, []).append(run)
+                    say(f"  {n or 'warm-up':>7} {c.name:<16} {run['wall']:8.3f} s  cpu {run['cpu']:7.2f} s  up {run['up'] / 1e6:8.3f} MB  down {run['down'] / 1e6:8.3f} MB"
+                        f"  {run['requests']:4} requests" + (f"  peak {run['peak'] / 1e6:.0f} MB" if not n else ""))
                 self.sweep()
+            load = os.getloadavg()[1]
             subprocess.run(["rm", "-rf", *glob.glob(self.world.work + "/of-*/forgotten")], check=True)
+            after = self.floor()
+            floor = {jobs: sorted(before[jobs] + after[jobs], key=lambda r: r["seconds"])[len(after[jobs])] for jobs in before}
+            before = after
+            absent = {name: why for name, why in self.failures.items() if (name in VENV_ONLY) == (scenario == "venv")}
+            yield scenario, {
+                "text": SCENARIOS[scenario], "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "runs": self.runs, "load": load,
+                "machine": report.machine(), "floor": floor, "titles": {c.name: c.title for c in self.contenders if c in taking or c.name in absent},
+                "versions": {c.title: c.about for c in taking} | {"registry": self.world.registry_version}, "failures": absent | failures, "of": runs,
+            }
             if scenario in HEAVY and scenario != scenarios[-1]:
                 self.tidy([c for c in taking if c.hoards])
-        return rows
 
     def tidy(self, hoarders):
         """Frees what engines keep of images that nobody asks for any more, some hundred megabytes a run, and brings them back to a warm state."""
@@ -259,8 +257,7 @@ class Bench:
             try:
                 self.build(c, c.name)
             except measure.Failed as e:
-                self.failures[f"{c.name} after tidying"] = str(e)
-                say(f"  {c.name} failed: {e}")
+                say(f"  {c.name} failed after tidying: {e}")
 
 
 def main():
@@ -274,15 +271,14 @@ def main():
         names = [n for n in names if n not in VENV_ONLY]
     if os.environ.get("CHECK"):
         names = [n for n in names if n.startswith("jubako")]
-    b = Bench(world, names, int(os.environ.get("RUNS", "5")))
-    rows = b.run(scenarios)
-    result = {
-        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "runs": b.runs, "large": b.large, "load": os.getloadavg()[1],
-        "machine": report.machine(), "floor": b.floor(), "scenarios": {s: SCENARIOS[s] for s in scenarios},
-        "titles": {c.name: c.title for c in b.contenders}, "versions": {c.title: c.about for c in b.contenders} | {"registry": world.registry_version},
-        "failures": {" ".join(k) if isinstance(k, tuple) else k: v for k, v in b.failures.items()}, "rows": rows,
-    }
-    sys.exit(report.write(result, world.out, os.environ.get("CHECK", "")))
+    runs = int(os.environ.get("RUNS", "5"))
+    if os.environ.get("PUBLISH") == "1" and runs < 5:
+        raise SystemExit(f"bench: what is published is of five runs at least, and RUNS is {runs}")
+    b = Bench(world, names, runs)
+    results = report.Results(world.out, b.large)
+    for scenario, row in b.run(scenarios):
+        results.add(scenario, row)  # at once: what was measured is not lost where a later scenario fails, or somebody has no more time
+    sys.exit(results.finish(os.environ.get("CHECK", "")))
 
 
 if __name__ == "__main__":

@@ -113,6 +113,7 @@ class Wire:
         up, down = s["moved"].get("registry", (0, 0))
         return {
             "up": up, "down": down, "index": s["moved"].get("index", (0, 0))[1], "requests": len(requests), "rounds": s["rounds"].get("registry", 0),
+            "blobs": sum("/blobs/" in r["path"] and r["method"] in ("GET", "PUT", "PATCH") for r in requests),
             "log": [f"{r['method']} {r['path'].split('?')[0]} {r['status']} sent {r['sent']} received {r['received']}" for r in requests],
         }
 

@@ -9,6 +9,16 @@ import statistics
 GREY, BLUE = "#9aa5b1", "#1f6feb"
 LIMITS = pathlib.Path(__file__).with_name("limits.json")
 OURS = ("jubako", "jubako-nostatic", "jubako-venv")
+SCENARIOS = {  # in the order of the tables, which is that in which they are measured
+    "venv": "the environment's layers made anew, downloads at hand",
+    "nothing": "nothing changed",
+    "view": "one line of a view changed",
+    "setting": "one setting changed",
+    "bump": "one dependency bumped (Django 5.2.n to 5.2.n+1)",
+    "cold": "cold, downloads at hand",
+    "fresh": "a fresh machine, one line of a view changed; the registry holds the last image; 20 ms, 100 Mbit/s",
+    "base": "the base updated: a new digest, one of its layers changed",
+}
 
 
 def machine():
@@ -38,29 +48,50 @@ def seconds(s):
     return f"{s:.1f} s" if s >= 10 else f"{s:.2f} s" if s >= 0.1 else f"{s * 1000:.0f} ms"
 
 
-def table(result, scenario):
-    """One scenario's rows, the fastest first."""
-    rows = {name: Row(runs) for name, runs in result["rows"].get(scenario, {}).items() if runs}
+def names_of(rows):
+    """The contenders of all rows by their titles."""
+    return {name: title for row in rows.values() for name, title in row["titles"].items()}
+
+
+def floor_of(row):
+    """Seconds, on all processors."""
+    return row["floor"][max(row["floor"], key=int)]["seconds"]
+
+
+def versions(rows):
+    """What was measured, and where rows are of several versions, which."""
+    found = {}
+    for scenario, row in rows.items():
+        for title, about in row["versions"].items():
+            found.setdefault(title, {}).setdefault(about, []).append(scenario)
+    return [(title, "; ".join(f"{about} ({', '.join(of)})" for about, of in by.items()) if len(by) > 1 else next(iter(by))) for title, by in found.items()]
+
+
+def table(scenario, row):
+    """One scenario's contenders, the fastest first, and when it was."""
+    rows = {name: Row(runs) for name, runs in row["of"].items() if runs}
     ours = rows.get("jubako-venv" if scenario == "venv" else "jubako")
     venv = scenario == "venv"
     head = ["", "wall, median (range)", "times jubako's", "processor time", "peak memory"] + ([] if venv else ["pushed", "pulled", "wheels downloaded", "requests (in series)"])
-    lines = [f"### {result['scenarios'][scenario][0].upper()}{result['scenarios'][scenario][1:]}", "", "| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
+    floors = ", ".join(f"{v['seconds']:.2f} s on {k} processor{'s' if int(k) > 1 else ''}" for k, v in row["floor"].items())
+    lines = [f"### {row['text'][0].upper()}{row['text'][1:]}", "",
+             f"{row['date']}, medians of {row['runs']} runs after a warm-up; the floor before and after them {floors}; load average at the end {row['load']:.1f}.", "",
+             "| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
     for name, r in sorted(rows.items(), key=lambda kv: kv[1].wall):
-        title = f"**{result['titles'][name]}**" if name in OURS else result["titles"][name]
+        title = f"**{row['titles'][name]}**" if name in OURS else row["titles"][name]
         cells = [title, f"{seconds(r.wall)} ({seconds(r.low)}–{seconds(r.high)})", f"{r.wall / ours.wall:.1f}" if ours else "–", seconds(r.cpu), f"{r.peak / 1e6:.0f} MB"]
         if not venv:
             cells += [bytes_(r.up), bytes_(r.down), bytes_(r.index), f"{r.requests:.0f} ({r.rounds:.0f})"]
         lines.append("| " + " | ".join(cells) + " |")
-    for name in result["titles"]:
-        if why := result["failures"].get(f"{scenario} {name}"):
-            lines.append(f"| {result['titles'][name]} | failed: {why.splitlines()[-1][:100]} |" + " |" * (len(head) - 2))
+    for name, why in row["failures"].items():
+        lines.append(f"| {row['titles'].get(name, name)} | failed: {why.splitlines()[-1][:100]} |" + " |" * (len(head) - 2))
     return lines + [""]
 
 
-def targets(result):
-    """Issue 6's limits, each with what this run says of it: (text, wanted, measured, met)."""
-    rows = {s: {n: Row(r) for n, r in by.items() if r} for s, by in result["rows"].items()}
-    floor = result["floor"][max(result["floor"], key=int)]["seconds"]
+def targets(measured):
+    """The limits that we have set ourselves, each with what the rows say of it: (text, wanted, measured, met)."""
+    rows = {s: {n: Row(r) for n, r in row["of"].items() if r} for s, row in measured.items()}
+    titles = names_of(measured)
     found = []
 
     def add(text, wanted, measured, met):
@@ -72,9 +103,10 @@ def targets(result):
         if us and peers:
             best = min(peers, key=lambda n: peers[n].wall)
             ratio = peers[best].wall / us.wall
-            add(f"{text} ({result['titles'][best]})", f"≥ {factor} ×", f"{ratio:.1f} ×", ratio >= factor)
+            add(f"{text} ({titles[best]})", f"≥ {factor} ×", f"{ratio:.1f} ×", ratio >= factor)
 
     if us := rows.get("venv", {}).get("jubako-venv"):
+        floor = floor_of(measured["venv"])
         add("environment's layers over the floor on all processors", "≤ 1.3 ×", f"{us.wall / floor:.2f} ×", us.wall <= 1.3 * floor)
     faster("venv", "environment's layers", 5, "venv-gzip")
     faster("venv", "environment's layers", 3, "venv-pigz")
@@ -82,7 +114,7 @@ def targets(result):
     faster("nothing", "nothing changed: faster than BuildKit", 5, "buildkit", "buildkit-tuned")
     if us := rows.get("nothing", {}).get("jubako"):
         add("nothing changed: requests in series, two for the tag and one for the base", "≤ 3", f"{us.rounds:.0f}", us.rounds <= 3)
-        moved = max(sum("/blobs/" in line and line.split()[0] in ("GET", "PUT", "PATCH") for line in r["log"]) for r in result["rows"]["nothing"]["jubako"])
+        moved = max(r["blobs"] for r in measured["nothing"]["of"]["jubako"])
         add("nothing changed: blobs moved", "0", str(moved), moved == 0)
     faster("view", "a view's line: faster than the tuned BuildKit", 20, "buildkit-tuned")
     faster("bump", "a dependency bumped: faster than the tuned BuildKit", 6, "buildkit-tuned")
@@ -97,22 +129,18 @@ def targets(result):
     return found
 
 
-def markdown(result):
-    floor = result["floor"]
-    any_floor = next(iter(floor.values()))
+def markdown(rows):
+    machines = list(dict.fromkeys(row["machine"] for row in rows.values()))
+    floor = next(iter(next(iter(rows.values()))["floor"].values()))
     lines = [
-        f"Measured {result['date']} on {result['machine']}; medians of {result['runs']} runs after a warm-up, the contenders in turn; load average at the end {result['load']:.1f}.",
-        f"The project: {any_floor['wheels']} wheels, {any_floor['compressed'] / 1e6:.0f} MB, {any_floor['unpacked'] / 1e6:.0f} MB unpacked. Its floor (inflate once, hash twice): "
-        + ", ".join(f"{v['seconds']:.2f} s on {k} processor{'s' if int(k) > 1 else ''}" for k, v in floor.items()) + ".", "",
+        f"Measured on {'; '.join(machines)}. Each table is one run, the contenders in turn.",
+        f"The project: {floor['wheels']} wheels, {floor['compressed'] / 1e6:.0f} MB, {floor['unpacked'] / 1e6:.0f} MB unpacked. The floor is what it costs to inflate them once and to hash twice.", "",
         "| limit | wanted | measured | |", "| --- | ---: | ---: | --- |",
-        *(f"| {t} | {w} | {m} | {'met' if ok else '**missed**'} |" for t, w, m, ok in targets(result)), "",
+        *(f"| {t} | {w} | {m} | {'met' if ok else '**missed**'} |" for t, w, m, ok in targets(rows)), "",
     ]
-    for scenario in result["scenarios"]:
-        if result["rows"].get(scenario):
-            lines += table(result, scenario)
-    lines += ["| versions | |", "| --- | --- |", *(f"| {k} | {v} |" for k, v in result["versions"].items()), ""]
-    left_out = [(k, v) for k, v in result["failures"].items() if " " not in k]
-    lines += [f"Left out: {k}: {v.splitlines()[0]}" for k, v in left_out]
+    for scenario, row in rows.items():
+        lines += table(scenario, row)
+    lines += ["| versions | |", "| --- | --- |", *(f"| {k} | {v} |" for k, v in versions(rows))]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -120,20 +148,20 @@ def escape(text):
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("`", "")
 
 
-def plot(result, value, title, label, skip=()):
+def plot(rows, value, title, label, skip=()):
     """Horizontal bars, a panel for each scenario, each panel with a scale of its own."""
     width, left, bar, gap = 900, 300, 16, 5
     parts, y = [], 46
-    for scenario, text in result["scenarios"].items():
-        rows = {n: value(Row(r)) for n, r in result["rows"].get(scenario, {}).items() if r}
-        if scenario in skip or not rows:
+    for scenario, row in rows.items():
+        bars = {n: value(Row(r)) for n, r in row["of"].items() if r}
+        if scenario in skip or not bars:
             continue
-        parts.append(f'<text x="12" y="{y + 12}" class="h">{escape(text)}</text>')
+        parts.append(f'<text x="12" y="{y + 12}" class="h">{escape(row["text"])}</text>')
         y += 22
-        most = max(rows.values()) or 1
-        for name, v in sorted(rows.items(), key=lambda kv: kv[1]):
+        most = max(bars.values()) or 1
+        for name, v in sorted(bars.items(), key=lambda kv: kv[1]):
             length = max(1.0, (width - left - 110) * v / most)
-            parts.append(f'<text x="{left - 8}" y="{y + 12}" class="n">{escape(result["titles"][name])}</text>'
+            parts.append(f'<text x="{left - 8}" y="{y + 12}" class="n">{escape(row["titles"][name])}</text>'
                          f'<rect x="{left}" y="{y}" width="{length:.1f}" height="{bar}" fill="{BLUE if name in OURS else GREY}"/>'
                          f'<text x="{left + length + 6:.1f}" y="{y + 12}">{escape(label(v))}</text>')
             y += bar + gap
@@ -143,65 +171,78 @@ def plot(result, value, title, label, skip=()):
             f'<rect width="{width}" height="{y}" fill="#fff"/>\n<text x="12" y="24" font-size="16" class="h">{escape(title)}</text>\n' + "\n".join(parts) + "\n</svg>\n")
 
 
-def ratios(result):
+def ratios(rows):
     """What the check looks at: jubako's medians over the floor on all processors, and counts that no clock decides."""
-    floor = result["floor"][max(result["floor"], key=int)]["seconds"]
     found = {}
-    for scenario, by in result["rows"].items():
-        for name in ("jubako", "jubako-nostatic", "jubako-venv"):
-            if by.get(name):
-                r = Row(by[name])
-                found[f"{scenario} {name} time"] = r.wall / floor
+    for scenario, row in rows.items():
+        for name in OURS:
+            if row["of"].get(name):
+                r = Row(row["of"][name])
+                found[f"{scenario} {name} time"] = r.wall / floor_of(row)
                 found[f"{scenario} {name} requests"] = r.requests
-                found[f"{scenario} {name} peak over the wheels"] = r.peak / next(iter(result["floor"].values()))["compressed"]
+                found[f"{scenario} {name} peak over the wheels"] = r.peak / next(iter(row["floor"].values()))["compressed"]
     return found
 
 
-def check(result):
-    """Holds the ratios against limits.json, and says which have grown too far. Gives the exit status."""
-    limits = json.loads(LIMITS.read_text())["large" if result["large"] else "usual"]
-    status = 0
-    for name, now in sorted(ratios(result).items()):
-        if name in limits:
-            good = now <= limits[name]
-            status |= not good
-            print(f"{'ok  ' if good else 'OVER'} {name}: {now:.3g}, at most {limits[name]:.3g}")
-        else:
-            print(f"     {name}: {now:.3g}, no limit")
-    for who, why in result["failures"].items():
-        status = 1
-        print(f"OVER {who}: {why}")
-    return status
+class Results:
+    """Where the rows of a run go as they come: a folder and, where that is this one's results, BENCHMARKS.md. There a row that is measured
+    takes the place of the one that was published before, and others stay: all of them take hours."""
 
+    def __init__(self, out, large):
+        self.out, self.name = pathlib.Path(out), "large" if large else "usual"
+        self.published = self.out.resolve() == pathlib.Path(__file__).with_name("results")
+        self.new = {}
 
-def set_limits(result):
-    """Makes this run the measure: times and memory may grow by half, requests not at all."""
-    limits = json.loads(LIMITS.read_text())
-    which = limits["large" if result["large"] else "usual"]
-    which |= {name: round(v if name.endswith("requests") else 1.5 * v, 3) for name, v in ratios(result).items()}
-    LIMITS.write_text(json.dumps(limits, indent=2, sort_keys=True) + "\n")
-    return 0
+    def add(self, scenario, row):
+        """Writes all that there is, this row with it."""
+        if self.published:  # the requests one by one help to understand a run; what is published does without them
+            row = row | {"of": {name: [{k: v for k, v in r.items() if k != "log"} for r in runs] for name, runs in row["of"].items()}}
+        self.new[scenario] = row
+        kept = self.out / f"{self.name}.json"
+        rows = (json.loads(kept.read_text()) if self.published and kept.exists() else {}) | self.new
+        rows = {s: rows[s] for s in sorted(rows, key=list(SCENARIOS).index)}
+        text = markdown(rows)
+        kept.write_text(json.dumps(rows, indent=1, default=str) + "\n")
+        (self.out / f"{self.name}.md").write_text(text)
+        (self.out / f"{self.name}-time.svg").write_text(plot(rows, lambda r: r.wall, "Wall time, median", seconds))
+        (self.out / f"{self.name}-memory.svg").write_text(plot(rows, lambda r: r.peak, "Peak memory of all processes", lambda v: f"{v / 1e6:.0f} MB"))
+        (self.out / f"{self.name}-moved.svg").write_text(plot(rows, lambda r: r.up + r.down, "Bytes between builder and registry", bytes_, skip=("venv",)))
+        if self.published:
+            page = pathlib.Path(__file__).with_name("BENCHMARKS.md")
+            begin, end = f"<!-- {self.name}: begin -->", f"<!-- {self.name}: end -->"
+            before, _, rest = page.read_text().partition(begin)
+            _, _, after = rest.partition(end)
+            plots = "".join(f"![{what}](results/{self.name}-{what}.svg)\n" for what in ("time", "moved", "memory"))
+            page.write_text(before + begin + "\n\n" + text + "\n" + plots + end + after)
 
+    def finish(self, checked):
+        """Prints this run's rows and gives the exit status. checked: "1" to hold them against limits.json, "set" to make them the measure."""
+        if not self.new:
+            print("bench: nothing was measured")
+            return 1
+        print("\n" + markdown(self.new) + f"\nwritten to {self.out}")
+        return {"1": self.check, "set": self.set_limits}[checked]() if checked else 0
 
-def write(result, out, checked):
-    """Writes all of it into a folder, fills BENCHMARKS.md where that is its folder, and gives the exit status. checked: "1" or "set"."""
-    out = pathlib.Path(out)
-    name = "large" if result["large"] else "usual"
-    text = markdown(result)
-    published = out.resolve() == pathlib.Path(__file__).with_name("results")
-    # The requests one by one help to understand a run; what is published does without them.
-    rows = {s: {n: [{k: v for k, v in r.items() if k != "log"} for r in runs] for n, runs in by.items()} for s, by in result["rows"].items()}
-    (out / f"{name}.json").write_text(json.dumps(result | {"rows": rows} if published else result, indent=1, default=str) + "\n")
-    (out / f"{name}.md").write_text(text)
-    (out / f"{name}-time.svg").write_text(plot(result, lambda r: r.wall, "Wall time, median", seconds))
-    (out / f"{name}-memory.svg").write_text(plot(result, lambda r: r.peak, "Peak memory of all processes", lambda v: f"{v / 1e6:.0f} MB"))
-    (out / f"{name}-moved.svg").write_text(plot(result, lambda r: r.up + r.down, "Bytes between builder and registry", bytes_, skip=("venv",)))
-    if published:
-        page = pathlib.Path(__file__).with_name("BENCHMARKS.md")
-        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        before, _, rest = page.read_text().partition(begin)
-        _, _, after = rest.partition(end)
-        plots = "".join(f"![{what}](results/{name}-{what}.svg)\n" for what in ("time", "moved", "memory"))
-        page.write_text(before + begin + "\n\n" + text + "\n" + plots + end + after)
-    print("\n" + text + f"\nwritten to {out}")
-    return {"1": check, "set": set_limits}[checked](result) if checked else 0
+    def check(self):
+        """Holds the ratios against limits.json, and says which have grown too far. Gives the exit status."""
+        limits = json.loads(LIMITS.read_text())[self.name]
+        status = 0
+        for name, now in sorted(ratios(self.new).items()):
+            if name in limits:
+                good = now <= limits[name]
+                status |= not good
+                print(f"{'ok  ' if good else 'OVER'} {name}: {now:.3g}, at most {limits[name]:.3g}")
+            else:
+                print(f"     {name}: {now:.3g}, no limit")
+        for scenario, row in self.new.items():
+            for who, why in row["failures"].items():
+                status = 1
+                print(f"OVER {scenario} {who}: {why}")
+        return status
+
+    def set_limits(self):
+        """Makes this run the measure: times and memory may grow by half, requests not at all."""
+        limits = json.loads(LIMITS.read_text())
+        limits[self.name] |= {name: round(v if name.endswith("requests") else 1.5 * v, 3) for name, v in ratios(self.new).items()}
+        LIMITS.write_text(json.dumps(limits, indent=2, sort_keys=True) + "\n")
+        return 0

@@ -10,7 +10,8 @@
 #                      and, for SCENARIO=venv: jubako-venv venv-gzip venv-pigz venv-zstd
 #   LARGE=1            the large project: scipy, pyarrow, polars and the like
 #   CHECK=1            jubako alone; fails where a ratio to the floor has grown beyond limits.json (CHECK=set: this run sets them)
-#   PUBLISH=1          writes BENCHMARKS.md and results/ here; else the results go to OUT (a folder in the cache)
+#   PUBLISH=1          writes BENCHMARKS.md and results/ here, each scenario as soon as it is measured, in the place of what was published of it;
+#                      else the results go to OUT (a folder in the cache)
 #   BASE=ARCHIVE       an OCI archive of python:3.12-slim, where none is to be made
 #   INDEX=URL          the index's simple API (default: pip's)
 set -euo pipefail
