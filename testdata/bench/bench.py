@@ -9,6 +9,7 @@ import os
 import pathlib
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tarfile
@@ -170,14 +171,12 @@ class Bench:
         subprocess.run([self.world.crane, "push", "--insecure", layout, f"{self.world.registry}/library/python:3.12-slim"], check=True, capture_output=True)
         shutil.rmtree(layout)
 
-    def floor(self):
-        """What the wheels of the first lock cost at least, on one core and on all: by number of processors, a few runs of each."""
-        wheels = sorted(self.wheels())
-        return {str(jobs): [json.loads(contenders.output([self.world.floor, "-j", str(jobs), *wheels])) for _ in range(min(self.runs, 3) + 1)][self.runs > 0:]
-                for jobs in sorted({1, os.cpu_count()})}
+    def floor(self, jobs, *more):
+        """What everybody has to do with the wheels of the first lock, on a number of processors."""
+        return json.loads(contenders.output([self.world.floor, "-j", str(jobs), *more, *self.found]))
 
     def wheels(self):
-        """The wheels in the index's cache that uv has taken for a lock, by name."""
+        """The wheels in the index's cache that uv has taken for a lock."""
         kept = {}
         for f in sorted(glob.glob(self.world.cache + "/index/*.whl")):
             parts = os.path.basename(f).removesuffix(".whl").split("-")[1:]  # after the digest of its address
@@ -189,7 +188,7 @@ class Bench:
         found = [f for name, f in kept.items() if name in wanted]
         if len(found) != len(wanted):
             raise SystemExit(f"bench: of {len(wanted)} wheels {len(found)} are in the cache: the floor cannot be measured; missing: {wanted - set(kept)}")
-        return found
+        return sorted(found)
 
     def sweep(self):
         """Drops cold repositories and what only they refer to, so that the disk does not fill."""
@@ -214,12 +213,16 @@ class Bench:
             except (measure.Failed, subprocess.CalledProcessError) as e:
                 self.failures[c.name] = str(e)
                 say(f"{c.title}: left out: {e}")
-        before = self.floor()
+        self.found = self.wheels()
         for scenario in scenarios:
             say(f"\n{SCENARIOS[scenario]}")
             taking = [c for c in ready if (c.name in VENV_ONLY) == (scenario == "venv")]
-            runs, failures = {}, {}
+            runs, failures, own, floors = {}, {}, [], {str(jobs): [] for jobs in sorted({1, os.cpu_count()})}
             for n in range(self.runs + 1):
+                for jobs, measured in floors.items():  # in turn with the contenders: what the machine can do changes meanwhile
+                    measured.append(self.floor(jobs))
+                if scenario == "venv":
+                    own.append(self.floor(jobs, "-own")["seconds"])  # on all
                 if scenario == "base":
                     self.new_base(n)
                 for c in taking:
@@ -237,13 +240,11 @@ class Bench:
                 self.sweep()
             load = os.getloadavg()[1]
             subprocess.run(["rm", "-rf", *glob.glob(self.world.work + "/of-*/forgotten")], check=True)
-            after = self.floor()
-            floor = {jobs: sorted(before[jobs] + after[jobs], key=lambda r: r["seconds"])[len(after[jobs])] for jobs in before}
-            before = after
+            floor = {jobs: sorted(measured[self.runs > 0:], key=lambda r: r["seconds"])[self.runs // 2] for jobs, measured in floors.items()}
             absent = {name: why for name, why in self.failures.items() if (name in VENV_ONLY) == (scenario == "venv")}
             yield scenario, {
                 "text": SCENARIOS[scenario], "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "runs": self.runs, "load": load,
-                "machine": report.machine(), "floor": floor, "titles": {c.name: c.title for c in self.contenders if c in taking or c.name in absent},
+                "machine": report.machine(), "floor": floor, "own": statistics.median(own[self.runs > 0:]) if own else None, "titles": {c.name: c.title for c in self.contenders if c in taking or c.name in absent},
                 "versions": {c.title: c.about for c in taking} | {"registry": self.world.registry_version}, "failures": absent | failures, "of": runs,
             }
             if scenario in HEAVY and scenario != scenarios[-1]:
