@@ -190,6 +190,9 @@ class Bench:
             raise SystemExit(f"bench: of {len(wanted)} wheels {len(found)} are in the cache: the floor cannot be measured; missing: {wanted - set(kept)}")
         return sorted(found)
 
+    def remove_forgotten(self):
+        subprocess.run(["rm", "-rf", *glob.glob(self.world.work + "/of-*/forgotten")], check=True)
+
     def sweep(self):
         """Drops cold repositories and what only they refer to, so that the disk does not fill."""
         store = pathlib.Path(self.world.store, "docker/registry/v2")
@@ -238,8 +241,10 @@ class Bench:
                     say(f"  {n or 'warm-up':>7} {c.name:<16} {run['wall']:8.3f} s  cpu {run['cpu']:7.2f} s  up {run['up'] / 1e6:8.3f} MB  down {run['down'] / 1e6:8.3f} MB"
                         f"  {run['requests']:4} requests" + (f"  peak {run['peak'] / 1e6:.0f} MB" if not n else ""))
                 self.sweep()
+                if self.large:  # gigabytes a run, which a disk may not have
+                    self.remove_forgotten()
             load = os.getloadavg()[1]
-            subprocess.run(["rm", "-rf", *glob.glob(self.world.work + "/of-*/forgotten")], check=True)
+            self.remove_forgotten()
             floor = {jobs: sorted(measured[self.runs > 0:], key=lambda r: r["seconds"])[self.runs // 2] for jobs, measured in floors.items()}
             absent = {name: why for name, why in self.failures.items() if (name in VENV_ONLY) == (scenario == "venv")}
             yield scenario, {

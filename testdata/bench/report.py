@@ -67,6 +67,11 @@ def versions(rows):
     return [(title, "; ".join(f"{about} ({', '.join(of)})" for about, of in by.items()) if len(by) > 1 else next(iter(by))) for title, by in found.items()]
 
 
+def cause(why):
+    """The end of what a command said when it failed, without the paths before it."""
+    return why.splitlines()[-1].rpartition(": ")[2][:100]
+
+
 def table(scenario, row):
     """One scenario's contenders, the fastest first, and when it was."""
     rows = {name: Row(runs) for name, runs in row["of"].items() if runs}
@@ -86,7 +91,8 @@ def table(scenario, row):
             cells += [bytes_(r.up), bytes_(r.down), bytes_(r.index), f"{r.requests:.0f} ({r.rounds:.0f})"]
         lines.append("| " + " | ".join(cells) + " |")
     for name, why in row["failures"].items():
-        lines.append(f"| {row['titles'].get(name, name)} | failed: {why.splitlines()[-1][:100]} |" + " |" * (len(head) - 2))
+        counted = len(row["of"].get(name, [])) - 1
+        lines.append(f"| {row['titles'].get(name, name)} | failed{f' after {counted} of them' if counted > 0 else ''}: {cause(why)} |" + " |" * (len(head) - 2))
     return lines + [""]
 
 
@@ -197,8 +203,9 @@ class Results:
 
     def add(self, scenario, row):
         """Writes all that there is, this row with it."""
-        if self.published:  # the requests one by one help to understand a run; what is published does without them
-            row = row | {"of": {name: [{k: v for k, v in r.items() if k != "log"} for r in runs] for name, runs in row["of"].items()}}
+        if self.published:  # the requests one by one, and all that a failed command said, help to understand a run; what is published does without them
+            row = row | {"of": {name: [{k: v for k, v in r.items() if k != "log"} for r in runs] for name, runs in row["of"].items()},
+                         "failures": {name: cause(why) for name, why in row["failures"].items()}}
         self.new[scenario] = row
         kept = self.out / f"{self.name}.json"
         rows = (json.loads(kept.read_text()) if self.published and kept.exists() else {}) | self.new
@@ -208,14 +215,17 @@ class Results:
         (self.out / f"{self.name}.md").write_text(text)
         (self.out / f"{self.name}-time.svg").write_text(plot(rows, lambda r: r.wall, "Wall time, median", seconds))
         (self.out / f"{self.name}-memory.svg").write_text(plot(rows, lambda r: r.peak, "Peak memory of all processes", lambda v: f"{v / 1e6:.0f} MB"))
-        (self.out / f"{self.name}-moved.svg").write_text(plot(rows, lambda r: r.up + r.down, "Bytes between builder and registry", bytes_, skip=("venv",)))
+        plots = ["time", "memory"]
+        if set(rows) - {"venv"}:
+            plots.append("moved")
+            (self.out / f"{self.name}-moved.svg").write_text(plot(rows, lambda r: r.up + r.down, "Bytes between builder and registry", bytes_, skip=("venv",)))
         if self.published:
             page = pathlib.Path(__file__).with_name("BENCHMARKS.md")
             begin, end = f"<!-- {self.name}: begin -->", f"<!-- {self.name}: end -->"
             before, _, rest = page.read_text().partition(begin)
             _, _, after = rest.partition(end)
-            plots = "".join(f"![{what}](results/{self.name}-{what}.svg)\n" for what in ("time", "moved", "memory"))
-            page.write_text(before + begin + "\n\n" + text + "\n" + plots + end + after)
+            shown = "".join(f"![{what}](results/{self.name}-{what}.svg)\n" for what in plots)
+            page.write_text(before + begin + "\n\n" + text + "\n" + shown + end + after)
 
     def finish(self, checked):
         """Prints this run's rows and gives the exit status. checked: "1" to hold them against limits.json, "set" to make them the measure."""
