@@ -30,7 +30,7 @@ func (in *install) otherFormats(want map[string]node) {
 
 // check uses the environment that jubako made, at its place: uv finds nothing to do in it and nothing wrong with it,
 // Python compiles it, every module can be imported that can be imported from uv's, every program says --help.
-func (in *install) check(total counts) {
+func (in *install) check(total *counts) {
 	in.t.Helper()
 	const python = "/app/.venv/bin/python"
 	for _, args := range [][]string{
@@ -63,9 +63,9 @@ func (in *install) check(total counts) {
 	for line := range strings.Lines(ours.stdout) {
 		switch what, result, _ := strings.Cut(strings.TrimSpace(line), " "); {
 		case what == "module":
-			total["modules"]++
+			total.add("modules", 1)
 		case what == "program":
-			total["programs"]++
+			total.add("programs", 1)
 		default:
 			in.t.Errorf("use.py says %s %s", what, result)
 		}

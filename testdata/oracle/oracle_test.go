@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -128,12 +129,26 @@ func write(t testing.TB, name, text string) {
 }
 
 // counts are what a test has compared; it says so at its end.
-type counts map[string]int
+type counts struct {
+	mu sync.Mutex
+	of map[string]int
+}
 
-func (c counts) report(t testing.TB) {
+func (c *counts) add(what string, n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.of == nil {
+		c.of = make(map[string]int)
+	}
+	c.of[what] += n
+}
+
+func (c *counts) report(t testing.TB) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	var parts []string
 	for _, k := range []string{"equal", "refused by both", "to be built from source", "installs", "paths", "modules", "programs"} {
-		if n := c[k]; n > 0 {
+		if n := c.of[k]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, k))
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/pelletier/go-toml/v2"
@@ -205,7 +204,7 @@ func TestSelection(t *testing.T) {
 		t.Skipf("no locks in %s", os.Getenv("ORACLE_LOCKS"))
 	}
 	newest := later(t)
-	total, mu := counts{}, sync.Mutex{}
+	total := &counts{}
 	for _, file := range dirs {
 		l := openLock(t, filepath.Dir(file))
 		t.Run(l.name, func(t *testing.T) {
@@ -216,9 +215,7 @@ func TestSelection(t *testing.T) {
 					for _, c := range l.choicesFor(t, py) {
 						g.Go(func() error {
 							kind, diff := l.compare(t, py, machine, c)
-							mu.Lock()
-							defer mu.Unlock()
-							total[kind]++
+							total.add(kind, 1)
 							if diff != "" {
 								t.Errorf("%s, Python %s, %s: %s", c.name, py.version, machine, diff)
 							}

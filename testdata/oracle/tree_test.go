@@ -18,6 +18,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/v1/layout"
@@ -179,7 +180,7 @@ func take(h *tar.Header, r io.Reader, rel, to string) (node, error) {
 type difference struct {
 	pattern *regexp.Regexp // of "PATH", or of "CASE:PATH"
 	fields  bool           // what the files say is the same, byte for byte they are not
-	used    int
+	used    *atomic.Int32
 }
 
 // differences reads differences.txt.
@@ -198,7 +199,7 @@ func differences(t testing.TB) []*difference {
 		if len(parts) != 3 || parts[2] == "" || parts[1] != "left out" && parts[1] != "by fields" {
 			t.Fatalf("differences.txt: %q is no pattern, how it is compared, and a reason", line)
 		}
-		all = append(all, &difference{regexp.MustCompile("^(?:" + parts[0] + ")$"), parts[1] == "by fields", 0})
+		all = append(all, &difference{regexp.MustCompile("^(?:" + parts[0] + ")$"), parts[1] == "by fields", new(atomic.Int32)})
 	}
 	return all
 }
@@ -212,7 +213,7 @@ func explained(all []*difference, name, p string, a, b node) bool {
 		if d.fields && (a.kind != b.kind || a.mode != b.mode || !slices.Equal(fields(p, a.text), fields(p, b.text))) {
 			continue
 		}
-		d.used++
+		d.used.Add(1)
 		return true
 	}
 	return false
