@@ -19,7 +19,6 @@ import contenders
 import measure
 import project
 import report
-from report import SCENARIOS
 
 VENV_ONLY = ("jubako-venv", "venv-gzip", "venv-pigz", "venv-zstd")
 HEAVY = ("cold", "bump", "base")  # those that make the whole environment anew in an engine
@@ -171,9 +170,9 @@ class Bench:
         subprocess.run([self.world.crane, "push", "--insecure", layout, f"{self.world.registry}/library/python:3.12-slim"], check=True, capture_output=True)
         shutil.rmtree(layout)
 
-    def floor(self, jobs, *more):
-        """What everybody has to do with the wheels of the first lock, on a number of processors."""
-        return json.loads(contenders.output([self.world.floor, "-j", str(jobs), *more, *self.found]))
+    def floor(self, wheels, jobs, *more):
+        """What everybody has to do with some wheels, on a number of processors."""
+        return json.loads(contenders.output([self.world.floor, "-j", str(jobs), *more, *wheels]))
 
     def wheels(self):
         """The wheels in the index's cache that uv has taken for a lock."""
@@ -216,16 +215,16 @@ class Bench:
             except (measure.Failed, subprocess.CalledProcessError) as e:
                 self.failures[c.name] = str(e)
                 say(f"{c.title}: left out: {e}")
-        self.found = self.wheels()
+        wheels = self.wheels()
         for scenario in scenarios:
-            say(f"\n{SCENARIOS[scenario]}")
+            say(f"\n{report.SCENARIOS[scenario]}")
             taking = [c for c in ready if (c.name in VENV_ONLY) == (scenario == "venv")]
-            runs, failures, own, floors = {}, {}, [], {str(jobs): [] for jobs in sorted({1, os.cpu_count()})}
+            runs, failures, own, floors = {}, {}, [], {jobs: [] for jobs in sorted({1, os.cpu_count()})}
             for n in range(self.runs + 1):
                 for jobs, measured in floors.items():  # in turn with the contenders: what the machine can do changes meanwhile
-                    measured.append(self.floor(jobs))
+                    measured.append(self.floor(wheels, jobs))
                 if scenario == "venv":
-                    own.append(self.floor(jobs, "-own")["seconds"])  # on all
+                    own.append(self.floor(wheels, os.cpu_count(), "-own")["seconds"])
                 if scenario == "base":
                     self.new_base(n)
                 for c in taking:
@@ -245,11 +244,13 @@ class Bench:
                     self.remove_forgotten()
             load = os.getloadavg()[1]
             self.remove_forgotten()
-            floor = {jobs: sorted(measured[self.runs > 0:], key=lambda r: r["seconds"])[self.runs // 2] for jobs, measured in floors.items()}
+            counted = slice(self.runs > 0, None)
             absent = {name: why for name, why in self.failures.items() if (name in VENV_ONLY) == (scenario == "venv")}
             yield scenario, {
-                "text": SCENARIOS[scenario], "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "runs": self.runs, "load": load,
-                "machine": report.machine(), "floor": floor, "own": statistics.median(own[self.runs > 0:]) if own else None, "titles": {c.name: c.title for c in self.contenders if c in taking or c.name in absent},
+                "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "runs": self.runs, "load": load,
+                "machine": report.machine(), "own": statistics.median(own[counted]) if own else None,
+                "floor": {str(jobs): measured[0] | {"seconds": statistics.median(r["seconds"] for r in measured[counted])} for jobs, measured in floors.items()},
+                "titles": {c.name: c.title for c in self.contenders if c in taking or c.name in absent},
                 "versions": {c.title: c.about for c in taking} | {"registry": self.world.registry_version}, "failures": absent | failures, "of": runs,
             }
             if scenario in HEAVY and scenario != scenarios[-1]:
@@ -263,14 +264,15 @@ class Bench:
             try:
                 self.build(c, c.name)
             except measure.Failed as e:
-                say(f"  {c.name} failed after tidying: {e}")
+                self.failures[f"{c.name} after tidying"] = str(e)
+                say(f"  {c.name} failed: {e}")
 
 
 def main():
     world = World()
     names = os.environ.get("CONTENDERS", "").split() or [n for n in contenders.everyone(world)]
-    scenarios = os.environ.get("SCENARIO", "").split() or list(SCENARIOS)
-    for given, known in ((names, contenders.everyone(world)), (scenarios, SCENARIOS)):
+    scenarios = os.environ.get("SCENARIO", "").split() or list(report.SCENARIOS)
+    for given, known in ((names, contenders.everyone(world)), (scenarios, report.SCENARIOS)):
         if wrong := [g for g in given if g not in known]:
             raise SystemExit(f"bench: {wrong[0]} is none of: {' '.join(known)}")
     if "venv" not in scenarios:

@@ -48,11 +48,6 @@ def seconds(s):
     return f"{s:.1f} s" if s >= 10 else f"{s:.2f} s" if s >= 0.1 else f"{s * 1000:.0f} ms"
 
 
-def names_of(rows):
-    """The contenders of all rows by their titles."""
-    return {name: title for row in rows.values() for name, title in row["titles"].items()}
-
-
 def floor_of(row):
     """Seconds, on all processors."""
     return row["floor"][max(row["floor"], key=int)]["seconds"]
@@ -81,7 +76,8 @@ def table(scenario, row):
     floors = ", ".join(f"{v['seconds']:.2f} s on {k} processor{'s' if int(k) > 1 else ''}" for k, v in row["floor"].items())
     if row.get("own"):
         floors += f", and {row['own']:.2f} s on all of them with jubako's own decoder"
-    lines = [f"### {row['text'][0].upper()}{row['text'][1:]}", "",
+    text = SCENARIOS[scenario]
+    lines = [f"### {text[0].upper()}{text[1:]}", "",
              f"{row['date']}, medians of {row['runs']} runs after a warm-up; the floor then {floors}; load average at the end {row['load']:.1f}.", "",
              "| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
     for name, r in sorted(rows.items(), key=lambda kv: kv[1].wall):
@@ -99,7 +95,6 @@ def table(scenario, row):
 def targets(measured):
     """The limits that we have set ourselves, each with what the rows say of it: (text, wanted, measured, met)."""
     rows = {s: {n: Row(r) for n, r in row["of"].items() if r} for s, row in measured.items()}
-    titles = names_of(measured)
     found = []
 
     def add(text, wanted, measured, met):
@@ -111,7 +106,7 @@ def targets(measured):
         if us and peers:
             best = min(peers, key=lambda n: peers[n].wall)
             ratio = peers[best].wall / us.wall
-            add(f"{text} ({titles[best]})", f"≥ {factor} ×", f"{ratio:.1f} ×", ratio >= factor)
+            add(f"{text} ({measured[scenario]['titles'][best]})", f"≥ {factor} ×", f"{ratio:.1f} ×", ratio >= factor)
 
     if us := rows.get("venv", {}).get("jubako-venv"):
         floor = floor_of(measured["venv"])
@@ -164,7 +159,7 @@ def plot(rows, value, title, label, skip=()):
         bars = {n: value(Row(r)) for n, r in row["of"].items() if r}
         if scenario in skip or not bars:
             continue
-        parts.append(f'<text x="12" y="{y + 12}" class="h">{escape(row["text"])}</text>')
+        parts.append(f'<text x="12" y="{y + 12}" class="h">{escape(SCENARIOS[scenario])}</text>')
         y += 22
         most = max(bars.values()) or 1
         for name, v in sorted(bars.items(), key=lambda kv: kv[1]):

@@ -10,9 +10,9 @@ cache=${E2E_CACHE:-/var/cache/jubako-e2e}
 mkdir -p "$cache" 2>/dev/null || cache=${XDG_CACHE_HOME:-$HOME/.cache}/jubako-e2e
 mkdir -p "$cache/oracle"
 work=$(mktemp -d /var/tmp/jubako-oracle.XXXXXX)
+trap 'umount -l "$work" 2>/dev/null || chmod -R u+w "$work" 2>/dev/null || true; rm -rf --one-file-system "$work"' EXIT
 # Environments come and go by the gigabyte: in memory, where there is enough of it.
 if [ "$(id -u)" = 0 ] && [ "$(awk '/^MemAvailable:/ {print $2}' /proc/meminfo)" -gt 12000000 ]; then mount -t tmpfs -o size=8g jubako-oracle "$work" 2>/dev/null || true; fi
-trap 'umount -l "$work" 2>/dev/null || chmod -R u+w "$work" 2>/dev/null || true; rm -rf --one-file-system "$work"' EXIT
 say() { printf 'oracle: %s\n' "$*" >&2; }
 
 if [ ! -x "$cache/uv/bin/uv" ]; then
@@ -38,4 +38,4 @@ export ORACLE_PYTHONS="${pythons[*]}" ORACLE_LOCKS=${ORACLE_LOCKS:-$PWD/../share
 export UV_CACHE_DIR=$cache/oracle/uv UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy UV_NO_PROGRESS=1
 unset PYENV_VERSION VIRTUAL_ENV UV_PYTHON
 say "$("$uv" --version | cut -d'(' -f1), Pythons: ${pythons[*]}"
-go test -tags oracle -count=1 -timeout 60m -v ./testdata/oracle "$@" | sed -E "/^(=== (RUN|PAUSE|CONT|NAME)|    --- PASS)/d"
+go test -tags oracle -count=1 -parallel 2 -timeout 60m -v ./testdata/oracle "$@" | sed -E "/^(=== (RUN|PAUSE|CONT|NAME)|    --- PASS)/d"

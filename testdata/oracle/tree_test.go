@@ -180,7 +180,7 @@ func take(h *tar.Header, r io.Reader, rel, to string) (node, error) {
 type difference struct {
 	pattern *regexp.Regexp // of "PATH", or of "CASE:PATH"
 	fields  bool           // what the files say is the same, byte for byte they are not
-	used    *atomic.Int32
+	used    atomic.Int32
 }
 
 // differences reads differences.txt.
@@ -199,7 +199,7 @@ func differences(t testing.TB) []*difference {
 		if len(parts) != 3 || parts[2] == "" || parts[1] != "left out" && parts[1] != "by fields" {
 			t.Fatalf("differences.txt: %q is no pattern, how it is compared, and a reason", line)
 		}
-		all = append(all, &difference{regexp.MustCompile("^(?:" + parts[0] + ")$"), parts[1] == "by fields", new(atomic.Int32)})
+		all = append(all, &difference{pattern: regexp.MustCompile("^(?:" + parts[0] + ")$"), fields: parts[1] == "by fields"})
 	}
 	return all
 }
