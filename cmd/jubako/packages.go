@@ -40,7 +40,7 @@ func packagesOf(ctx context.Context, img *base.Image) ([]installed, error) {
 	}
 	found := make(map[string]installed) // by path
 	for _, l := range layers {
-		r, err := l.Uncompressed()
+		r, err := base.Tar(l)
 		if err != nil {
 			return nil, err
 		}

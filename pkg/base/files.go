@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -81,12 +80,7 @@ func commonLayers(lists [][]v1.Layer) (n int, err error) {
 // layers reads an image's layers from the number from on.
 func (s *scanner) layers(ctx context.Context, img *Image, list []v1.Layer, from int) error {
 	for n, l := range list {
-		r, err := l.Uncompressed()
-		if err != nil {
-			return fmt.Errorf("reading layer %d of %s: %w", from+n+1, img.Source, err)
-		}
-		err = s.layer(ctx, r)
-		if err := errors.Join(err, r.Close()); err != nil {
+		if err := s.apply(ctx, l); err != nil {
 			return fmt.Errorf("reading layer %d of %s: %w", from+n+1, img.Source, err)
 		}
 	}

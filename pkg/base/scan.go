@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/lazyre"
@@ -53,12 +55,7 @@ func (i *Image) scan(ctx context.Context, store *cas.Store) (*Facts, *Dpkg, erro
 		return nil, nil, fmt.Errorf("reading the base %s: %w", i.Source, err)
 	}
 	for n, l := range layers {
-		r, err := l.Uncompressed()
-		if err != nil {
-			return nil, nil, fmt.Errorf("reading layer %d of the base %s: %w", n+1, i.Source, err)
-		}
-		err = s.layer(ctx, r)
-		if err := errors.Join(err, r.Close()); err != nil {
+		if err := s.apply(ctx, l); err != nil {
 			return nil, nil, fmt.Errorf("reading layer %d of the base %s: %w", n+1, i.Source, err)
 		}
 	}
@@ -120,6 +117,21 @@ type scanner struct {
 
 func newScanner() *scanner {
 	return &scanner{nodes: make(map[string]node), pattern: newDpkgPattern()}
+}
+
+// apply reads a layer, and applies it to the tree. One that is not what its descriptor or the config says is reported as such, whatever its
+// bytes may look like before that is known.
+func (s *scanner) apply(ctx context.Context, l v1.Layer) error {
+	r, err := Tar(l)
+	if err != nil {
+		return err
+	}
+	if err = s.layer(ctx, r); err != nil && ctx.Err() == nil {
+		if _, damage := io.Copy(io.Discard, r); damage != nil {
+			err = damage
+		}
+	}
+	return errors.Join(err, r.Close())
 }
 
 // layer applies one layer's tar to the tree (image-spec layer.md). Whiteouts hide what lower layers have, wherever in the

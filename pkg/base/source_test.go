@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -54,13 +55,27 @@ func write(t *testing.T, files ...file) string {
 	return name
 }
 
+// configOf is the config of an image of these tars.
+func configOf(t *testing.T, tars ...[]byte) string {
+	t.Helper()
+	conf := v1.ConfigFile{OS: "linux", Architecture: "amd64", RootFS: v1.RootFS{Type: "layers"}}
+	for _, l := range tars {
+		conf.RootFS.DiffIDs = append(conf.RootFS.DiffIDs, digestOf(l))
+	}
+	b, err := json.Marshal(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
 // TestOldDockerArchive reads what `docker save` of old wrote: layers uncompressed, equal ones linked.
 func TestOldDockerArchive(t *testing.T) {
 	one, two := string(layer(t, file{name: "etc/passwd", data: "root"})), string(layer(t, file{name: "two", data: "2"}))
 	archive := write(t,
 		file{name: "a/layer.tar", data: one}, file{name: "b/layer.tar", data: two},
 		file{name: "c/layer.tar", link: "../d/layer.tar"}, file{name: "d/layer.tar", link: "../b/layer.tar"},
-		file{name: "cfg.json", data: `{"os":"linux","architecture":"amd64","rootfs":{"type":"layers"}}`},
+		file{name: "cfg.json", data: configOf(t, []byte(one), []byte(two), []byte(two))},
 		file{name: "other.json", data: `{}`},
 		file{name: "manifest.json", data: `[{"Config":"cfg.json","RepoTags":["team/app:1"],"Layers":["a/layer.tar","b/layer.tar","./c/layer.tar"]},{"Config":"other.json","RepoTags":["other:1"],"Layers":[]}]`})
 	src := Source{Kind: DockerArchive, Path: archive, Tag: "team/app:1"}
@@ -134,18 +149,18 @@ func TestDamagedArchives(t *testing.T) {
 			}
 		})
 	}
-	t.Run("layer damaged", func(t *testing.T) {
+	// One layer, whose blob and whose diffID may be other ones than they are said to be.
+	facts := func(t *testing.T, blob func(l []byte) []byte, tar func(l []byte) []byte) error {
+		t.Helper()
 		l := layer(t, file{name: "x"})
-		config := []byte(`{"os":"linux","architecture":"amd64"}`)
+		config := []byte(configOf(t, tar(l)))
 		m, err := json.Marshal(v1.Manifest{SchemaVersion: 2, Config: v1.Descriptor{Digest: digestOf(config), Size: int64(len(config))},
 			Layers: []v1.Descriptor{{Digest: digestOf(l), Size: int64(len(l)), MediaType: types.OCIUncompressedLayer}}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		bad := bytes.Clone(l)
-		bad[len(bad)-1] = 1 // in the padding behind the last entry
 		archive := write(t, file{name: "index.json", data: index(digestOf(m).String())}, file{name: "blobs/sha256/" + digestOf(m).Hex, data: string(m)},
-			file{name: "blobs/sha256/" + digestOf(config).Hex, data: string(config)}, file{name: "blobs/sha256/" + digestOf(l).Hex, data: string(bad)})
+			file{name: "blobs/sha256/" + digestOf(config).Hex, data: string(config)}, file{name: "blobs/sha256/" + digestOf(l).Hex, data: string(blob(l))})
 		o, err := Open(context.Background(), Source{Kind: OCIArchive, Path: archive}, Options{})
 		if err != nil {
 			t.Fatal(err)
@@ -155,10 +170,25 @@ func TestDamagedArchives(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := img.Facts(context.Background(), nil); err == nil || !strings.Contains(err.Error(), "damaged") {
-			t.Errorf("error %v", err)
-		}
-	})
+		_, err = img.Facts(context.Background(), nil)
+		return err
+	}
+	whole := func(l []byte) []byte { return l }
+	changed := func(l []byte) []byte {
+		bad := bytes.Clone(l)
+		bad[len(bad)-1] = 1 // in the padding behind the last entry
+		return bad
+	}
+	if err := facts(t, whole, whole); err != nil {
+		t.Errorf("a whole layer: %v", err)
+	}
+	if err := facts(t, changed, whole); err == nil || !strings.Contains(err.Error(), " is damaged: sha256:") {
+		t.Errorf("a damaged layer: %v", err)
+	}
+	var other *DiffIDError
+	if err := facts(t, whole, changed); !errors.As(err, &other) || other.Got == other.Want || !strings.Contains(err.Error(), "reading layer 1 of the base") {
+		t.Errorf("a config that means another layer: %v", err)
+	}
 }
 
 // serve holds an image in a registry, whose answers alter may change; it gives the requests that came.

@@ -3,12 +3,10 @@
 // Changes says what one view holds beyond another.
 //
 // Layers come from strangers. Nothing that a tar says makes this package write outside the tree that it fills: see
-// unpacker. It imports fstree, cas and inflate.
+// unpacker. It imports fstree, cas and decompress.
 package rootfs
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -21,10 +19,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/decompress"
 )
 
 // treeFormat is part of every tree's key. It changes with the way in which layers are unpacked.
@@ -176,13 +174,15 @@ func unpackLayer(ctx context.Context, u *unpacker, l Layer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, rc.Close()) }()
-	plain, err := decompress(rc)
+	plain, err := decompress.NewReader(rc)
 	if err != nil {
 		return err
 	}
 	defer plain.Close()
 	h := sha256.New()
-	r := io.TeeReader(&boundedReader{ctx: ctx, r: plain, left: &u.bytesLeft}, h)
+	// Files are written while what follows is decompressed and hashed.
+	r := decompress.Ahead(io.TeeReader(&boundedReader{ctx: ctx, r: plain, left: &u.bytesLeft}, h))
+	defer r.Close()
 	if err := u.layer(r); err != nil {
 		return err
 	}
@@ -193,27 +193,6 @@ func unpackLayer(ctx context.Context, u *unpacker, l Layer) (err error) {
 		return fmt.Errorf("its content is damaged: %w", &cas.DigestError{Want: l.DiffID, Got: got})
 	}
 	return nil
-}
-
-// decompress finds the compression by its magic number.
-func decompress(r io.Reader) (io.ReadCloser, error) {
-	br := bufio.NewReader(r)
-	magic, err := br.Peek(4)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	switch {
-	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
-		return newGunzip(br), nil
-	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		d, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(128<<20))
-		if err != nil {
-			return nil, err
-		}
-		return d.IOReadCloser(), nil
-	default:
-		return io.NopCloser(br), nil
-	}
 }
 
 // boundedReader ends with an error when the bytes of the group are used up, or nobody waits for them any more.

@@ -1,4 +1,4 @@
-package rootfs
+package decompress
 
 import (
 	"encoding/binary"
