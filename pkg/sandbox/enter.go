@@ -29,12 +29,14 @@ func enter(cfg config, h *host) *setupError {
 	} else if err := unix.Mount(cfg.Root, cfg.Root, "", unix.MS_BIND, ""); err != nil {
 		return newSetupError("mount", err)
 	}
+	show := showing(cfg.Shown)
 	if err := pivot(cfg.Root); err != nil {
 		return newSetupError("pivot_root", err)
 	}
 	if err := mountSystem(h, cfg.Control && cfg.OwnNetwork); err != nil {
 		return newSetupError("mount", err)
 	}
+	show()
 	if err := leaveHost(h); err != nil {
 		return newSetupError("leaving the old root", err)
 	}
@@ -185,6 +187,27 @@ func protectProc() {
 	}
 	for _, p := range []string{"/proc/kcore", "/proc/keys", "/proc/timer_list"} {
 		_ = unix.Mount("dev/null", p, "", unix.MS_BIND, "")
+	}
+}
+
+// showing opens what is to be shown while its path can still be followed, and gives what shows it, read-only, in the new root.
+// Where that is refused, the command goes without.
+func showing(s Shown) (show func()) {
+	if s.Folder == "" {
+		return func() {}
+	}
+	fd, err := unix.Open(s.Folder, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return func() {}
+	}
+	return func() {
+		defer unix.Close(fd)
+		if unix.Mount("/proc/self/fd/"+strconv.Itoa(fd), s.Path, "", unix.MS_BIND, "") != nil {
+			return
+		}
+		if unix.MountSetattr(unix.AT_FDCWD, s.Path, 0, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV}) != nil {
+			_ = unix.Unmount(s.Path, unix.MNT_DETACH)
+		}
 	}
 }
 

@@ -21,6 +21,7 @@ type config struct {
 	Root        string   // the folder that becomes "/"
 	Trees       []string // lowest first; mounted at Root when Upper is set
 	Upper, Work string
+	Shown       Shown
 	System      string // a folder for what is to be seen at /dev and /tmp, where nothing can be mounted
 	Lazy        bool   // Root is empty, and to be filled from Trees as it is looked at
 	Mounts      bool   // the process has a mount and a pid namespace of its own

@@ -155,6 +155,6 @@ func (s *step) copyTrees(ctx context.Context) (string, error) {
 }
 
 func (s *step) config(root string) config {
-	return config{Root: root, Trees: s.Trees, Argv: s.Argv, Env: s.Env, Dir: s.Dir, Writable: s.Writable,
+	return config{Root: root, Trees: s.Trees, Shown: s.Shown, Argv: s.Argv, Env: s.Env, Dir: s.Dir, Writable: s.Writable,
 		Network: s.Network, Memory: s.MemoryLimit}
 }

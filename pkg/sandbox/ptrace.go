@@ -117,6 +117,9 @@ func tracedInit(cfg config, h *host, answer *os.File) status {
 	if err := t.mountSystem(cfg.System); err != nil {
 		return status{Refused: newSetupError("making /dev", err)}
 	}
+	if err := t.show(cfg.Shown); err != nil {
+		return status{Refused: newSetupError("showing a folder", err)}
+	}
 	if failed := prepare(cfg, h, t); failed != nil {
 		return status{Failed: failed}
 	}
@@ -136,6 +139,9 @@ func tracedInit(cfg config, h *host, answer *os.File) status {
 // grants are what Landlock leaves to a step of this rung.
 func grants(cfg config) []grant {
 	g := []grant{{cfg.Root, landlockAll}, {cfg.System, landlockAll}, {procDir, landlockRead | landlockFile&^unix.LANDLOCK_ACCESS_FS_EXECUTE}}
+	if cfg.Shown.Folder != "" {
+		g = append(g, grant{cfg.Shown.Folder, landlockRead})
+	}
 	for _, name := range deviceNames() {
 		g = append(g, grant{"/dev/" + name, landlockFile &^ unix.LANDLOCK_ACCESS_FS_EXECUTE})
 	}
@@ -182,6 +188,20 @@ func (t *tree) mountSystem(system string) error {
 	for _, m := range t.mounts {
 		t.forget(m.image)
 	}
+	return nil
+}
+
+// show shows a folder of this machine in the tree.
+func (t *tree) show(s Shown) error {
+	folder, err := filepath.EvalSymlinks(s.Folder) // the name that the kernel has for it
+	if s.Folder == "" || err != nil {
+		return nil // as where it cannot be mounted
+	}
+	if err := t.mkdirAll(s.Path); err != nil {
+		return err
+	}
+	t.mounts = append(t.mounts, mount{s.Path, folder})
+	t.forget(s.Path)
 	return nil
 }
 

@@ -53,6 +53,9 @@ import (
 type Command struct {
 	// Trees are the folders that make up the root, lowest first (rootfs.Unpack). They are never written to.
 	Trees []string
+	// Shown is a folder of this machine that the command finds at a path of the trees, with what is put there while it runs. A rung
+	// without mounts cannot show it: there the command finds what the trees have.
+	Shown Shown
 	// Argv is the command; its first word is looked for in the PATH of Env, inside the trees.
 	Argv []string
 	// Env is the command's whole environment, "NAME=value" each. Nothing is inherited.
@@ -86,6 +89,13 @@ type Command struct {
 	Rung Rung
 	// TempDir makes a folder on the trees' file system; cas.Store.TempDir is such a function.
 	TempDir func(pattern string) (string, error)
+}
+
+// Shown shows a folder of this machine at an image path at which the trees have one. Whatever the command does there is no output.
+// The zero value shows nothing.
+type Shown struct {
+	Path   string // in the image, absolute and clean
+	Folder string // on this machine, absolute
 }
 
 // MinMemoryLimit is the least MemoryLimit: an interpreter hardly starts with less.
@@ -136,7 +146,7 @@ func withoutForeign(entries []fstree.Entry, foreign string) error {
 	return nil
 }
 
-// View is the whole tree as the command left it, but for what was mounted for its time alone: /proc, /dev and /tmp.
+// View is the whole tree as the command left it, but for what was there for its time alone: /proc, /dev, /tmp and what was shown.
 func (r *Result) View() rootfs.View { return r.after }
 
 // Close removes everything that the command wrote. It may be called more than once.

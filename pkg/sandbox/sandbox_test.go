@@ -212,12 +212,13 @@ var conformance = map[string]func(*world){
 	"untouched":   testUntouched,
 	"seen":        testSeen,
 	"unseen":      testUnseen,
+	"shown":       testShown,
 }
 
 // notOn are the tests that a rung does not hold. The loader says itself that an absolute path is the machine's; what it does
 // instead is tested in loader_test.go.
 var notOn = map[sandbox.Rung]map[string]bool{
-	sandbox.Loader: {"user": true, "untouched": true, "seen": true, "unseen": true, "view": true, "environment": true, "start": true, "privileges": true},
+	sandbox.Loader: {"user": true, "untouched": true, "seen": true, "unseen": true, "shown": true, "view": true, "environment": true, "start": true, "privileges": true},
 }
 
 func testOutput(w *world) {

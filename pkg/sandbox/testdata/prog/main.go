@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -55,6 +56,14 @@ func do(verb string, args []string) error {
 		b, err := os.ReadFile(args[0])
 		fmt.Print(string(b))
 		return err
+	case "await": // a file of another process's, for a while
+		for range 500 {
+			if _, err := os.Stat(args[0]); !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		return fmt.Errorf("%s does not come", args[0])
 	case "ls":
 		entries, err := os.ReadDir(args[0])
 		for _, e := range entries {
