@@ -87,7 +87,13 @@ func mountOverlay(cfg config) error {
 	}
 	// userxattr is the form of marks that every user may set, and the one in which rootfs unpacks.
 	data := "userxattr,lowerdir=" + strings.Join(lower, ":") + ",upperdir=" + dirs[1] + ",workdir=" + dirs[0]
-	return unix.Mount("overlay", cfg.Root, "overlay", unix.MS_NOSUID|unix.MS_NODEV, data)
+	// Volatile, since else the end of the mount waits until all that this machine has written to the file system is on the disk, for the
+	// sake of a folder that is about to be removed (Linux 5.10).
+	err := unix.Mount("overlay", cfg.Root, "overlay", unix.MS_NOSUID|unix.MS_NODEV, data+",volatile")
+	if errors.Is(err, unix.EINVAL) {
+		err = unix.Mount("overlay", cfg.Root, "overlay", unix.MS_NOSUID|unix.MS_NODEV, data)
+	}
+	return err
 }
 
 // pivot makes root the root, with the old one stacked upon it, still to be reached by its descriptor.
