@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/lazyre"
 	"github.com/jubako/jubako/pkg/step"
 )
 
@@ -36,18 +38,32 @@ root = settings.STATIC_ROOT
 sys.stdout.write("\n` + `\x1ejubako " + json.dumps(os.path.abspath(root) if root else "") + "\n")
 `
 
-// askStaticRoot asks Django's settings, in the sandbox, where collectstatic puts its files.
-func (l *Layer) askStaticRoot(ctx context.Context, trees []string) (string, error) {
-	argv := []string{"python", "-c", askScript, l.o.abs(l.o.Manage)}
+// copied is the last that collectstatic says, with where the files went if that is a folder: what Django's settings say, or the
+// storage.
+var copied = lazyre.New(`^[0-9]+ static files? (?:copied|symlinked) to '(/.*)'(?:, [0-9]+ unmodified)?(?:, [0-9]+ post-processed)?\.$`)
+
+// destination is where the command says that it has put the files; empty where it does not say it.
+func destination(lines []string) string {
+	for i := len(lines) - 1; i >= 0; i-- {
+		if m := copied().FindStringSubmatch(lines[i]); m != nil && path.Clean(m[1]) == m[1] {
+			return m[1]
+		}
+	}
+	return ""
+}
+
+// askStaticRoot asks Django's settings, in the sandbox, where collectstatic puts its files. The command is to be that of collectstatic,
+// but for what it asks.
+func (l *Layer) askStaticRoot(ctx context.Context, c step.Command) (string, error) {
 	// The answer may well be a value of the environment, so that nothing is struck out of stdout.
 	answer := step.NewRecorder(nil, nil)
-	c := l.command(trees, argv)
+	c.Argv = []string{"python", "-c", askScript, l.o.abs(l.o.Manage)}
 	c.Title, c.Log, c.Stdout = "python -c print(settings.STATIC_ROOT)", nil, answer
 	res, err := step.Run(ctx, c)
 	if err != nil {
 		return "", err
 	}
-	l.asked = res.Seen
+	l.looks.Ran(without(res.Seen))
 	if err := res.Close(); err != nil {
 		return "", err
 	}

@@ -25,18 +25,20 @@ func (l *Layer) modules(trees []string) (m modules) {
 	if o.Python.Path == "" {
 		return m
 	}
-	venv := ""
-	if o.Venv != "" {
-		venv = o.abs(o.Venv)
+	c := pycache.Cache{Store: o.Store, Rung: o.Rung, Python: o.Python, Below: o.StepKeys, Own: l.own,
+		Command: string(layers.KeyOf("modules", append([]string{o.Project, o.Dir, l.settings()}, o.Command...)))}
+	if o.Manage != "" {
+		c.Likely, c.Roots = l.likely, l.roots()
 	}
-	c := pycache.Cache{Store: o.Store, Rung: o.Rung, Python: o.Python, Below: o.StepKeys,
-		Command: string(layers.KeyOf("modules", append([]string{o.Project, o.Dir, l.settings()}, o.Command...))),
-		Own: func(p string) bool {
-			p = "/" + p
-			return step.Within(p, o.Workdir) && (venv == "" || !step.Within(p, venv))
-		}}
 	m.use, m.err = c.Lay(trees)
 	return m
+}
+
+// own says of an image path, without leading slash, that it is the project's.
+func (l *Layer) own(p string) bool {
+	o := &l.o
+	p = "/" + p
+	return step.Within(p, o.Workdir) && (o.Venv == "" || !step.Within(p, o.abs(o.Venv)))
 }
 
 // settings is the settings module that the command is told.
@@ -57,7 +59,22 @@ func (m *modules) trees(trees []string) []string {
 	return append(trees[:len(trees):len(trees)], m.use.Tree())
 }
 
-// compile compiles, until ctx ends, for the next run, where a processor has nothing else to do.
+// shown is what the command is to be shown.
+func (m *modules) shown() sandbox.Shown {
+	if m.use == nil {
+		return sandbox.Shown{}
+	}
+	return m.use.Shown()
+}
+
+// close removes what was for this run alone.
+func (m *modules) close() {
+	if m.use != nil {
+		m.err = errors.Join(m.err, m.use.Close())
+	}
+}
+
+// compile compiles, until ctx ends, for the command that runs and for the next, where a processor has nothing else to do.
 func (m *modules) compile(ctx context.Context) {
 	if m.use == nil || runtime.GOMAXPROCS(0) == 1 {
 		return

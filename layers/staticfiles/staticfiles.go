@@ -6,6 +6,7 @@
 package staticfiles
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -16,9 +17,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/jubako/jubako/layers"
 	"github.com/jubako/jubako/pkg/cas"
@@ -67,8 +67,8 @@ type Options struct {
 	Log io.Writer
 	// Ran is told how the command was run, when it was; nil is fine.
 	Ran func(sandbox.Choice)
-	// Bytecode is told of how many modules there was bytecode, of how many more it was compiled beside the command, for the
-	// next, and what went wrong with it; nil is fine.
+	// Bytecode is told of how many modules there was bytecode, of how many more it was compiled beside the command, and what went
+	// wrong with it; nil is fine.
 	Bytecode func(found, compiled int, err error)
 }
 
@@ -79,7 +79,6 @@ type Layer struct {
 	summary string
 	result  *step.Result
 	looks   step.Looks
-	asked   *sandbox.Seen // what the question for the output has looked at
 }
 
 var _ layers.Watched = (*Layer)(nil)
@@ -194,46 +193,39 @@ func (l *Layer) Close() error {
 	return r.Close()
 }
 
-// run runs the command, and beside it, on the other core, asks Django where the files go, if that is not known, and then
-// compiles modules for the next run.
+// run runs the command, and compiles modules beside it, on another core. Where the files go is what the command says, or what Django
+// answers when it is asked.
 func (l *Layer) run(ctx context.Context, trees []string) (output string, err error) {
-	var askErr error
-	both, stop := context.WithCancel(ctx)
-	defer stop()
-	beside, enough := context.WithCancel(both)
-	defer enough()
 	m := l.modules(trees)
+	defer m.close()
 	lower := m.trees(trees)
-	output = l.o.Output
-	var g errgroup.Group
-	g.Go(func() error {
-		if output == "" {
-			output, askErr = l.askStaticRoot(both, lower)
-		}
-		m.compile(beside)
-		return nil
-	})
-	l.result, err = step.Run(ctx, l.command(lower, l.o.Command))
+	beside, enough := context.WithCancel(ctx)
+	var compiling sync.WaitGroup
+	compiling.Go(func() { m.compile(beside) })
+	c := l.command(lower, l.o.Command)
+	c.Shown = m.shown()
+	said := step.NewRecorder(nil, nil) // nothing is struck out of it: it may well be a value of the environment
+	c.Heard = said
+	l.result, err = step.Run(ctx, c)
 	enough()
-	if err != nil {
-		stop() // the command's own words say more
-	}
-	_ = g.Wait()
+	compiling.Wait()
 	if err != nil {
 		return "", err
 	}
 	if l.o.Ran != nil {
 		l.o.Ran(l.result.Choice)
 	}
-	if askErr != nil {
-		return "", askErr
-	}
 	l.looks = step.Looks{}
 	m.remember(l.result.Seen)
 	l.looks.Ran(without(l.result.Seen))
-	if l.o.Output == "" {
-		l.looks.Ran(without(l.asked))
+	if output = cmp.Or(l.o.Output, destination(said.LastLines(answerLines))); output == "" {
+		c := l.command(lower, nil)
+		c.Shown = m.shown()
+		if output, err = l.askStaticRoot(ctx, c); err != nil {
+			return "", err
+		}
 	}
+	m.close()
 	m.tell(&l.o)
 	return output, l.o.checkOutput(output)
 }

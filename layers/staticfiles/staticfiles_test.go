@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"strings"
 	"testing"
 
@@ -103,7 +104,11 @@ func TestTree(t *testing.T) {
 
 func TestOutputElsewhere(t *testing.T) {
 	for name, set := range map[string]func(*Options){
-		"asked":      func(o *Options) { o.BuildEnv = append(o.BuildEnv, "ROOT=/public_collected") },
+		"asked": func(o *Options) { o.BuildEnv = append(o.BuildEnv, "ROOT=/public_collected") },
+		"said": func(o *Options) {
+			o.BuildEnv[0] += "; print %1 static file copied to '/public_collected'.%the last words"
+			o.BuildEnv = append(o.BuildEnv, "ROOT=/nowhere", "PLACE=/public_collected") // struck out of what is logged
+		},
 		"configured": func(o *Options) { o.BuildEnv, o.Output = append(o.BuildEnv, "ROOT=/nowhere"), "/public_collected" },
 	} {
 		o := options(t, "write /public_collected/a.css a")
@@ -115,6 +120,31 @@ func TestOutputElsewhere(t *testing.T) {
 		if d := cmp.Diff([]string{"public_collected directory 755 999:998 ", `public_collected/a.css file 644 999:998 "a"`}, describe(t, tree)); d != "" {
 			t.Errorf("%s: %s", name, d)
 		}
+	}
+}
+
+// TestDestination reads the last line of Django's collectstatic, in all its forms, and takes nothing else for it.
+func TestDestination(t *testing.T) {
+	for line, want := range map[string]string{
+		"189 static files copied to '/app/staticfiles'.":                        "/app/staticfiles",
+		"1 static file copied to '/srv/it's here'.":                             "/srv/it's here",
+		"0 static files copied to '/app/s', 189 unmodified.":                    "/app/s",
+		"2 static files symlinked to '/app/s', 1 unmodified, 3 post-processed.": "/app/s",
+		"2 static files copied to '/app/s', 3 post-processed.":                  "/app/s",
+		"2 static files copied.":                                                "",
+		"2 static files copied to 'relative'.":                                  "",
+		"2 static files copied to '/app/../etc'.":                               "",
+		"2 static files copied to '/app/'.":                                     "",
+		"it says: 2 static files copied to '/app/s'.":                           "",
+		"2 static files copied to '/app/s'. And then":                           "",
+		"2 files copied to '/app/s'.":                                           "",
+	} {
+		if got := destination([]string{"1 static file copied to '/earlier", line, "", "more"}); got != want {
+			t.Errorf("%s: %q", line, got)
+		}
+	}
+	if got := destination([]string{"1 static file copied to '/first'.", "1 static file copied to '/last'."}); got != "/last" {
+		t.Error(got)
 	}
 }
 
@@ -247,12 +277,16 @@ func FuzzAnswer(f *testing.F) {
 	f.Add("settings\n\n\x1ejubako \"/app/staticfiles\"\n")
 	f.Add("\x1ejubako null\n")
 	f.Add("\x1ejubako {")
+	f.Add("2 static files copied to '/app/staticfiles', 1 unmodified.\n")
 	f.Fuzz(func(t *testing.T, out string) {
 		r := step.NewRecorder(nil, nil)
 		_, _ = io.WriteString(r, out)
 		root, err := parseAnswer(r.LastLines(answerLines))
 		if err != nil && root != "" {
 			t.Errorf("%q beside %v", root, err)
+		}
+		if d := destination(r.LastLines(answerLines)); d != "" && (!path.IsAbs(d) || path.Clean(d) != d) {
+			t.Errorf("%q", d)
 		}
 		_ = advice("/app").Diagnose(r.LastLines(answerLines))
 	})

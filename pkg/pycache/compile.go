@@ -14,8 +14,8 @@ import (
 	"github.com/jubako/jubako/pkg/sandbox"
 )
 
-// Compile compiles, until ctx ends, what the command likely reads and what has no bytecode yet, for the runs to come, and says how many
-// modules it has compiled. What was compiled until then is kept. It is of use where a processor is idle meanwhile.
+// Compile compiles, until ctx ends, what the command likely reads and what has no bytecode yet, and says how many modules it has
+// compiled. What was compiled until then is kept. It is of use where a processor is idle meanwhile.
 func (u *Use) Compile(ctx context.Context) (compiled int, err error) {
 	if ctx.Err() != nil || u.whole() {
 		return 0, nil
@@ -26,7 +26,7 @@ func (u *Use) Compile(ctx context.Context) (compiled int, err error) {
 	}
 	defer w.Abort() // where it is not committed
 	c := &compiler{u: u, sources: newSources(u.trees), asked: make(chan entry, maxAsked), collected: collection{w: w}}
-	modules, err := c.reuse(ctx)
+	modules, err := c.reuse(ctx, u.plan(c.sources))
 	if ctx.Err() != nil {
 		return 0, nil // what there is stays
 	}
@@ -57,7 +57,7 @@ func (u *Use) Compile(ctx context.Context) (compiled int, err error) {
 // whole says whether there is nothing to be compiled.
 func (u *Use) whole() bool {
 	if len(u.read) == 0 {
-		return true
+		return u.c.Likely == nil
 	}
 	if u.kept.below != u.c.below() {
 		return false
@@ -84,10 +84,10 @@ type compiler struct {
 	failed    error
 }
 
-// reuse takes over what is kept of modules that are read and that are the same, and gives the others.
-func (c *compiler) reuse(ctx context.Context) (others []string, err error) {
-	wanted := make(map[string]bool, len(c.u.read))
-	for _, m := range c.u.read {
+// reuse takes over what is kept of modules that are the same, and gives the others.
+func (c *compiler) reuse(ctx context.Context, modules []string) (others []string, err error) {
+	wanted := make(map[string]bool, len(modules))
+	for _, m := range modules {
 		wanted[m] = true
 	}
 	if c.u.kept.blob != "" {
@@ -105,7 +105,7 @@ func (c *compiler) reuse(ctx context.Context) (others []string, err error) {
 			return nil, err
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(c.u.read), func(m string) bool { return !wanted[m] }), nil
+	return slices.DeleteFunc(modules, func(m string) bool { return !wanted[m] }), nil
 }
 
 // run starts the base's Python, and has it compile.
@@ -130,6 +130,9 @@ func (c *compiler) run(ctx context.Context, modules []string) error {
 	err = errors.Join(err, in.Close()) // so that the feeder ends, for nobody can read any more
 	<-fed
 	for _, m := range c.absent { // so that it is not asked for again
+		if c.u.c.Own(m) {
+			continue
+		}
 		err = errors.Join(err, c.collected.add(entry{module: m}))
 	}
 	if err == nil && len(c.asked) > 0 && ctx.Err() == nil {
@@ -188,10 +191,16 @@ func (c *compiler) Write(p []byte) (int, error) {
 func (c *compiler) take(pyc []byte) error {
 	select {
 	case e := <-c.asked:
+		e.pyc = pyc
 		if len(pyc) > 0 {
 			c.compiled++
+			if err := c.u.live.add(c.u.c.Python.pycOf(e.module)[len(Prefix)+1:], pyc); err != nil {
+				return err
+			}
 		}
-		e.pyc = pyc
+		if c.u.c.Own(e.module) {
+			return nil // it changes too often
+		}
 		return c.collected.add(e)
 	default:
 		return errors.New("an answer to no request")

@@ -1,15 +1,16 @@
 // Package pycache keeps the bytecode of the modules that a command of a project imports, so that Python compiles each of them
 // once, and not at every run.
 //
-// Which modules a command reads is known once it has been watched. Those of them that have no bytecode are compiled beside its next
-// run, on a processor that is idle meanwhile, for the runs after that. They are compiled by a process of their own, in which
-// nothing but the base's Python runs; sources are data to it. So what a project executes reaches no bytecode.
+// Which modules a command reads is known once it has been watched, and can be told from its sources before. Those of them that have
+// no bytecode are compiled beside its run, on a processor that is idle meanwhile: for that run, which finds what is there before it
+// comes to the module itself, and for those after it. They are compiled by a process of their own, in which nothing but the base's
+// Python runs; sources are data to it. So what a project executes reaches no bytecode.
 //
 // A command finds it by PYTHONPYCACHEPREFIX, apart from the sources, so that it sees the same files with and without. Python
 // compares each source's hash with its bytecode's (a checked hash-based pyc, PEP 552), and compiles what is not the same: bytecode
 // that belongs to something else costs time, and no more.
 //
-// It imports cas, rootfs, observed, packed and sandbox.
+// It imports cas, rootfs, observed, packed, pyimport and sandbox.
 package pycache
 
 import (
@@ -26,6 +27,7 @@ import (
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/observed"
 	"github.com/jubako/jubako/pkg/packed"
+	"github.com/jubako/jubako/pkg/pyimport"
 	"github.com/jubako/jubako/pkg/rootfs"
 	"github.com/jubako/jubako/pkg/sandbox"
 )
@@ -55,6 +57,15 @@ type Interpreter struct {
 	Env      []string // what it needs to start: LD_LIBRARY_PATH, PYTHONHOME; "NAME=value" each
 }
 
+// Library is where a Python of that version keeps its modules, below its prefix: "lib/python3.12".
+func (i Interpreter) Library() string {
+	version, _ := strings.CutPrefix(i.Tag, "cpython-")
+	if len(version) > 1 {
+		version = version[:1] + "." + version[1:]
+	}
+	return "lib/python" + version
+}
+
 // Cache is the bytecode for one command of one project.
 type Cache struct {
 	Store *cas.Store
@@ -65,8 +76,13 @@ type Cache struct {
 	// Below names the layers that the modules lie in: while they are the same, so are the modules.
 	Below []string
 	// Own says of an image path, without leading slash, that it is the project's, and changes too often for its bytecode to be kept.
-	Own  func(path string) bool
-	Rung sandbox.Rung
+	Own func(path string) bool
+	// Likely visits the modules that the command likely imports, in the order in which it does. Nil is for a command of which nothing
+	// is known before it has run once.
+	Likely func(*pyimport.Graph)
+	// Roots are the folders in which it looks for modules, as in sys.path, without leading slash.
+	Roots []string
+	Rung  sandbox.Rung
 }
 
 // Use is the bytecode for one run.
@@ -76,6 +92,7 @@ type Use struct {
 	read  []string // the modules that an earlier run has read, sorted
 	kept  kept
 	dir   string // the tree that it is laid out in
+	live  *live  // what comes to it while the command runs; nil where nothing is to be compiled
 }
 
 // kept is what the cache has for a command.
@@ -86,13 +103,16 @@ type kept struct {
 	pycs    int      // how many of them have it
 }
 
-// Lay finds the bytecode for a command that is to run in these trees, the base's first.
+// Lay finds the bytecode for a command that is to run in these trees, the base's first. It is to be closed after that.
 func (c *Cache) Lay(trees []string) (_ *Use, err error) {
 	u := &Use{c: c, trees: trees, read: c.lastRead()}
 	u.kept = u.lastKept()
 	if u.dir, err = u.lay(); errors.Is(err, cas.ErrNotFound) { // it is damaged, or gone
 		u.kept = kept{}
 		u.dir, err = u.lay()
+	}
+	if err == nil && !u.whole() {
+		u.live, err = u.newLive()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("laying out bytecode: %w", err)

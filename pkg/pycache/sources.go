@@ -13,11 +13,42 @@ import (
 type sources struct {
 	view    rootfs.View
 	folders map[string]*rootfs.Node // those that were asked for, by path; nil for what is no folder
+	sizes   map[string]int64        // of what lies in the folders that were read, in bytes
 }
 
 func newSources(trees []string) *sources {
-	return &sources{rootfs.NewView(trees...), make(map[string]*rootfs.Node)}
+	return &sources{rootfs.NewView(trees...), make(map[string]*rootfs.Node), make(map[string]int64)}
 }
+
+// ReadDir reads a folder, for a pyimport.Graph.
+func (s *sources) ReadDir(dir string) ([]fs.DirEntry, error) {
+	n := s.folder(dir)
+	if n == nil {
+		return nil, fs.ErrNotExist
+	}
+	children, err := n.Children()
+	if err != nil {
+		return nil, err
+	}
+	list := make([]fs.DirEntry, len(children))
+	for i, c := range children {
+		list[i] = fs.FileInfoToDirEntry(c.Info)
+		s.sizes[c.Path] = c.Info.Size()
+	}
+	return list, nil
+}
+
+// ReadFile reads a source, for a pyimport.Graph.
+func (s *sources) ReadFile(file string) ([]byte, error) {
+	content, ok := s.find(file)
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	return content, nil
+}
+
+// size is that of a module's source in bytes, as far as its folder was read.
+func (s *sources) size(module string) int64 { return s.sizes[module] }
 
 // folder looks for a folder once: most are asked for many times.
 func (s *sources) folder(dir string) *rootfs.Node {

@@ -6,16 +6,15 @@
 package pyimport
 
 import (
+	"io/fs"
 	"path"
 	"strings"
 )
 
-// Tree is the files in which modules are found. Paths are slash-separated, without leading slash.
+// Tree is the files in which modules are found, as of an fs.FS. What is no folder and no regular file is left alone, symlinks too.
 type Tree interface {
-	// Entries are the names in a folder, each with whether it is a folder; nil where there is no such folder.
-	Entries(dir string) map[string]bool
-	// Read gives a source; ok is false where it is none.
-	Read(file string) (source []byte, ok bool)
+	ReadDir(dir string) ([]fs.DirEntry, error)
+	ReadFile(file string) ([]byte, error)
 }
 
 // The bounds of a Graph.
@@ -39,6 +38,7 @@ type Graph struct {
 	roots   []string
 	modules map[string]module
 	visited map[string]bool
+	folders map[string]map[string]fs.FileMode // what lies in those that were asked for
 	files   []string
 	bytes   int
 }
@@ -52,7 +52,7 @@ type module struct {
 
 // NewGraph makes a graph without modules. They are looked for in the folders roots of the tree, in this order, as in sys.path.
 func NewGraph(tree Tree, roots ...string) *Graph {
-	return &Graph{tree: tree, roots: roots, modules: make(map[string]module), visited: make(map[string]bool)}
+	return &Graph{tree: tree, roots: roots, modules: make(map[string]module), visited: make(map[string]bool), folders: make(map[string]map[string]fs.FileMode)}
 }
 
 // Files are the sources of all modules that were visited, in the order in which they are read.
@@ -86,18 +86,32 @@ func (g *Graph) search(name string) (m module) {
 	inner := strings.ReplaceAll(above, ".", "/")
 	for _, root := range g.roots {
 		dir := path.Join(root, inner)
-		entries := g.tree.Entries(dir)
-		if folder := entries[last]; folder {
-			if isDir, ok := g.tree.Entries(path.Join(dir, last))["__init__.py"]; ok && !isDir {
+		entries := g.entries(dir)
+		if entries[last].IsDir() {
+			if mode, ok := g.entries(path.Join(dir, last))["__init__.py"]; ok && mode.IsRegular() {
 				return module{file: path.Join(dir, last, "__init__.py"), there: true, pkg: true}
 			}
 			m.there, m.pkg = true, true // unless a later root has it with a source
 		}
-		if isDir, ok := entries[last+".py"]; ok && !isDir {
+		if mode, ok := entries[last+".py"]; ok && mode.IsRegular() {
 			return module{file: path.Join(dir, last+".py"), there: true}
 		}
 	}
 	return m
+}
+
+// entries reads a folder once.
+func (g *Graph) entries(dir string) map[string]fs.FileMode {
+	all, known := g.folders[dir]
+	if !known {
+		list, _ := g.tree.ReadDir(dir) // where there is none, there is nothing
+		all = make(map[string]fs.FileMode, len(list))
+		for _, e := range list {
+			all[e.Name()] = e.Type()
+		}
+		g.folders[dir] = all
+	}
+	return all
 }
 
 func cutLast(name string) (above, last string, dotted bool) {
@@ -126,8 +140,8 @@ func (g *Graph) visit(name string) {
 	if m.file == "" {
 		return
 	}
-	source, ok := g.tree.Read(m.file)
-	if !ok {
+	source, err := g.tree.ReadFile(m.file)
+	if err != nil {
 		return
 	}
 	g.files = append(g.files, m.file)
@@ -166,12 +180,8 @@ func (i Import) absolute(in string, isPackage bool) (name string, ok bool) {
 	return in + "." + i.Module, true
 }
 
-// Strings are the literals in a module's source that could name another.
-func (g *Graph) Strings(name string) []string {
-	m := g.find(name)
-	if m.file == "" {
-		return nil
-	}
-	source, _ := g.tree.Read(m.file)
+// Strings are the literals in a source that could name a module.
+func (g *Graph) Strings(file string) []string {
+	source, _ := g.tree.ReadFile(file)
 	return Scan(source).Strings
 }

@@ -2,9 +2,11 @@ package pyimport
 
 import (
 	"fmt"
-	"path"
+	"io/fs"
+	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -57,31 +59,17 @@ func TestScan(t *testing.T) {
 	}
 }
 
-// memory is a Tree of these files.
-type memory map[string]string
-
-func (m memory) Entries(dir string) map[string]bool {
-	var all map[string]bool
-	for file := range m {
-		for p, isDir := file, false; p != "."; p, isDir = path.Dir(p), true {
-			if path.Dir(p) == dir {
-				if all == nil {
-					all = make(map[string]bool)
-				}
-				all[path.Base(p)] = isDir
-			}
-		}
+// of is a Tree of these files.
+func of(files map[string]string) fstest.MapFS {
+	m := fstest.MapFS{}
+	for name, content := range files {
+		m[name] = &fstest.MapFile{Data: []byte(content)}
 	}
-	return all
-}
-
-func (m memory) Read(file string) ([]byte, bool) {
-	s, ok := m[file]
-	return []byte(s), ok
+	return m
 }
 
 func TestGraph(t *testing.T) {
-	tree := memory{
+	tree := of(map[string]string{
 		"app/manage.py":                  "import sys, os\nfrom django.core import management\nimport later",
 		"app/later.py":                   "import again.sub.x\nfrom space.inner import leaf, gone",
 		"app/space/inner/leaf.py":        "",
@@ -96,13 +84,16 @@ func TestGraph(t *testing.T) {
 		"lib/again/__init__.py":          "import again.sub",
 		"lib/again/sub.py":               "import again",
 		"lib/os.py":                      "import never",
+		"app/named.py":                   "x = 'a.b'",
 		"lib/native.so":                  "",
-	}
+	})
+	tree["lib/linked.py"] = &fstest.MapFile{Data: []byte("app/later.py"), Mode: fs.ModeSymlink}
 	g := NewGraph(tree, "app", "site", "lib")
 	g.Visit("manage")
 	g.Visit("manage")
 	g.Visit("not.there")
 	g.Visit("native")
+	g.Visit("linked")
 	want := []string{"app/manage.py", "site/django/__init__.py", "site/django/utils/__init__.py", "site/django/utils/version.py", "site/django/core/__init__.py",
 		"lib/again/__init__.py", "lib/again/sub.py", "site/django/core/management.py", "app/shadow.py", "app/later.py", "app/space/inner/leaf.py"}
 	if d := cmp.Diff(want, g.Files()); d != "" {
@@ -116,6 +107,9 @@ func TestGraph(t *testing.T) {
 		}
 	}
 	if got := g.Strings("none"); got != nil {
+		t.Error(got)
+	}
+	if got := g.Strings("app/named.py"); !slices.Equal(got, []string{"a.b"}) {
 		t.Error(got)
 	}
 }
@@ -137,7 +131,7 @@ func FuzzScan(f *testing.F) {
 				t.Errorf("%q", name)
 			}
 		}
-		g := NewGraph(memory{"a/__init__.py": string(b), "a/b.py": string(b)}, ".")
+		g := NewGraph(of(map[string]string{"a/__init__.py": string(b), "a/b.py": string(b)}), ".")
 		g.Visit("a.b")
 		if len(g.Files()) > 2 {
 			t.Error(g.Files())

@@ -47,6 +47,10 @@ type Command struct {
 	Log io.Writer
 	// Stdout takes standard output in its place, with nothing struck out; nil leaves it to Log.
 	Stdout io.Writer
+	// Heard takes all that the command prints beside Log, with nothing struck out; nil is fine. It does not see what Stdout takes.
+	Heard io.Writer
+	// Shown is a folder of this machine that it finds: see sandbox.Command.
+	Shown  sandbox.Shown
 	Advice Advice
 }
 
@@ -71,8 +75,12 @@ func Run(ctx context.Context, c Command) (_ *Result, err error) {
 	}
 	r.lower = rootfs.NewView(trees...)
 	rec := NewRecorder(c.Log, c.Secrets)
-	sc := sandbox.Command{Trees: trees, Argv: c.Argv, Env: c.Env, Dir: c.Dir, Writable: c.Writable, Network: c.Network, Timeout: c.Timeout,
-		MemoryLimit: c.MemoryLimit, Watch: c.Watch, Stdout: rec, Stderr: rec, Rung: c.Rung, TempDir: c.Store.TempDir}
+	var out io.Writer = rec
+	if c.Heard != nil {
+		out = io.MultiWriter(rec, c.Heard)
+	}
+	sc := sandbox.Command{Trees: trees, Shown: c.Shown, Argv: c.Argv, Env: c.Env, Dir: c.Dir, Writable: c.Writable, Network: c.Network, Timeout: c.Timeout,
+		MemoryLimit: c.MemoryLimit, Watch: c.Watch, Stdout: out, Stderr: out, Rung: c.Rung, TempDir: c.Store.TempDir}
 	if c.Stdout != nil {
 		sc.Stdout = c.Stdout
 	}

@@ -59,6 +59,13 @@ func main() {
 			if pyc, err := os.ReadFile(os.Getenv("PYTHONPYCACHEPREFIX") + strings.TrimSuffix(f[1], ".py") + ".cpython-312.pyc"); err == nil {
 				fmt.Printf("imported %s\n", pyc)
 			}
+		case "await": // its bytecode, for a while
+			for range 300 {
+				if _, err := os.Stat(os.Getenv("PYTHONPYCACHEPREFIX") + strings.TrimSuffix(f[1], ".py") + ".cpython-312.pyc"); err == nil {
+					break
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
 		case "sleep":
 			d, err := time.ParseDuration(f[1])
 			check(err)
