@@ -49,18 +49,35 @@ func (a *ahead) made(l *lower, m madeLayer) {
 	if blob := b.blob(m); a.uploads != nil && m.Size >= smallUpload && m.compression == b.spec.Compression.For(toPush) && !b.remote.replaces(b.spec.Tags, blob.Digest) {
 		a.uploads.Push(blob)
 	}
-	// Where what a command runs in has changed, it runs. A change of the source alone may leave it as it is.
-	if l.made != nil || m.name == sourceLayer || !b.runsCommands(l) || !b.atHome(l) {
+	if !a.wanted(l, m.name) {
 		return
+	}
+	for _, group := range b.groups([]madeLayer{m}) {
+		a.unpack(group, false)
+	}
+}
+
+// wanted says whether the tree of a layer that is made will be needed. Where what a command runs in has changed, it runs; a change of
+// the source alone may leave it as it is.
+func (a *ahead) wanted(l *lower, name string) bool {
+	return l.made == nil && name != sourceLayer && a.b.runsCommands(l) && a.b.atHome(l)
+}
+
+// fill begins the tree of a layer that is about to be written, and sees to that of the base.
+func (a *ahead) fill(ctx context.Context, l *lower, name string) *rootfs.Filling {
+	if !a.wanted(l, name) {
+		return nil
 	}
 	a.base.Do(func() {
 		if group, err := groupOf(l.image); err == nil {
 			a.unpack(group, true)
 		}
 	})
-	for _, group := range b.groups([]madeLayer{m}) {
-		a.unpack(group, false)
+	f, err := rootfs.Fill(ctx, a.b.Store)
+	if err != nil {
+		return nil
 	}
+	return f
 }
 
 func (a *ahead) unpack(group rootfs.Group, lowest bool) {

@@ -105,6 +105,7 @@ func (b *builder) lowerOn(ctx context.Context, img *base.Image, facts *base.Fact
 	}
 	if b.ahead != nil {
 		l.maker.ahead = func(m madeLayer) { b.ahead.made(l, m) }
+		l.maker.fill = func(ctx context.Context, name string) *rootfs.Filling { return b.ahead.fill(ctx, l, name) }
 	}
 	l.made, err = l.maker.makeAll(ctx, list)
 	return l, err

@@ -15,6 +15,7 @@ import (
 	"github.com/jubako/jubako/layers"
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/fstree"
+	"github.com/jubako/jubako/pkg/rootfs"
 	"github.com/jubako/jubako/pkg/tarlayer"
 )
 
@@ -64,6 +65,9 @@ type maker struct {
 	remote      *remoteCache
 	// see is shown a layer's whole tree while it is written; it may be nil.
 	see func(context.Context, *fstree.Tree) error
+	// fill gives what takes the tar of the layer of that name while it is written, for commands that will run in it; it may be nil, and
+	// give nil.
+	fill func(ctx context.Context, name string) *rootfs.Filling
 	// ahead is told of a layer that was made; it may be nil.
 	ahead   func(madeLayer)
 	report  func(Event)
@@ -296,10 +300,18 @@ func (m *maker) write(ctx context.Context, l layers.Layer, tree *fstree.Tree) (d
 	counter := &progressWriter{w: w, report: func(n int64) {
 		m.report(Event{Kind: Progress, Name: l.Name(), Done: m.progress(l.Name(), n)})
 	}}
+	o := m.options(m.compression)
+	var filling *rootfs.Filling
+	if m.fill != nil {
+		if filling = m.fill(ctx, l.Name()); filling != nil {
+			defer filling.Drop()
+			o.Tar = filling
+		}
+	}
 	var res tarlayer.Result
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		res, err = tarlayer.Write(ctx, counter, tree, m.options(m.compression))
+		res, err = tarlayer.Write(ctx, counter, tree, o)
 		return err
 	})
 	if m.see != nil {
@@ -312,6 +324,7 @@ func (m *maker) write(ctx context.Context, l layers.Layer, tree *fstree.Tree) (d
 	if err != nil {
 		return descriptor{}, err
 	}
+	_ = filling.Place(res.DiffID) // else it is made of the blob
 	files, _ := tree.Files()
 	return descriptor{Digest: digest, DiffID: res.DiffID, Size: res.Size, Tar: res.Tar, Files: files, Summary: l.Summary()}, nil
 }

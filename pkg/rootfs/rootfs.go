@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"time"
@@ -128,29 +127,15 @@ func place(store *cas.Store, dir string, fill func(dir string) error) (err error
 		_ = os.Chtimes(dir, now, now) // the last use, for Prune; a read-only cache still serves
 		return nil
 	}
-	tmp, err := store.TempDir("tree-")
+	tmp, tree, err := newTree(store)
 	if err != nil {
-		return fmt.Errorf("unpacking layers: %w", err)
+		return err
 	}
 	defer func() { err = errors.Join(err, cas.RemoveTree(tmp)) }()
-	// The tree lies one level down, out of reach of others: TempDir's folder has mode 0700.
-	tree := filepath.Join(tmp, "tree")
-	if err := os.Mkdir(tree, 0o755); err != nil {
-		return fmt.Errorf("unpacking layers: %w", err)
-	}
 	if err := fill(tree); err != nil {
 		return err
 	}
-	if err := os.Chmod(tree, 0o755); err != nil { // whatever the umask was
-		return fmt.Errorf("unpacking layers: %w", err)
-	}
-	if err := os.Rename(tree, dir); err != nil {
-		if fi, statErr := os.Lstat(dir); statErr == nil && fi.IsDir() {
-			return nil // another process was quicker, with the same tree
-		}
-		return fmt.Errorf("unpacking layers: %w", err)
-	}
-	return nil
+	return settle(tree, dir)
 }
 
 // unpackGroup fills dir, which must be empty and out of reach of others, with the layers.

@@ -70,6 +70,8 @@ type Options struct {
 	// Jobs is how many members are made at once; the number of processors where it is 0.
 	Jobs        int
 	Compression Compression
+	// Tar takes the tar too, uncompressed, while it is written; nil is fine. Its error is Write's.
+	Tar io.Writer
 	// Encoders are for zstd; where it is nil, the layer has some of its own.
 	Encoders *Encoders
 }
@@ -130,24 +132,33 @@ func Write(ctx context.Context, w io.Writer, t *fstree.Tree, o Options) (Result,
 			encoders = NewEncoders(jobs)
 		}
 		f := newFramer(ctx, g, w, encoders)
-		g.Go(func() error { return frameSegments(ctx, f, ordered) })
+		g.Go(func() error { return frameSegments(ctx, f, o.Tar, ordered) })
 		if err := g.Wait(); err != nil {
 			return Result{}, err
 		}
 		return f.result(), nil
 	}
-	return writeMembers(ctx, g, w, ordered)
+	return writeMembers(ctx, g, w, o.Tar, ordered)
+}
+
+// both is a writer, and another that may be nil.
+func both(w, other io.Writer) io.Writer {
+	if other == nil {
+		return w
+	}
+	return io.MultiWriter(w, other)
 }
 
 // frameSegments feeds the tar stream to the framer.
-func frameSegments(ctx context.Context, f *framer, ordered <-chan *segment) (err error) {
+func frameSegments(ctx context.Context, f *framer, tar io.Writer, ordered <-chan *segment) (err error) {
 	defer func() {
 		if cerr := f.close(); err == nil {
 			err = cerr
 		}
 	}()
+	to := both(f, tar)
 	for s := range ordered {
-		if _, err := feedSegment(ctx, f, s); err != nil {
+		if _, err := feedSegment(ctx, to, s); err != nil {
 			return err
 		}
 	}
@@ -155,13 +166,14 @@ func frameSegments(ctx context.Context, f *framer, ordered <-chan *segment) (err
 }
 
 // writeMembers writes segments as gzip members, and waits for the group.
-func writeMembers(ctx context.Context, g *errgroup.Group, w io.Writer, ordered <-chan *segment) (Result, error) {
+func writeMembers(ctx context.Context, g *errgroup.Group, w, tar io.Writer, ordered <-chan *segment) (Result, error) {
 	var res Result
 	toHash := make(chan *segment, 2)
 	diffID := sha256.New()
 	g.Go(func() error {
+		to := both(diffID, tar)
 		for s := range toHash {
-			n, err := feedSegment(ctx, diffID, s)
+			n, err := feedSegment(ctx, to, s)
 			if err != nil {
 				return err
 			}

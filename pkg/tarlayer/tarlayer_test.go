@@ -315,6 +315,22 @@ func TestWriterFails(t *testing.T) {
 	}
 }
 
+// TestTarToo gives the tar to who wants it beside the blob.
+func TestTarToo(t *testing.T) {
+	for _, c := range []Compression{Gzip, Zstd} {
+		want, wantRes := write(t, sample(t), Options{Compression: c})
+		var tar bytes.Buffer
+		got, res := write(t, sample(t), Options{Compression: c, Tar: &tar})
+		if sum := sha256.Sum256(tar.Bytes()); !bytes.Equal(got, want) || res != wantRes || hex.EncodeToString(sum[:]) != res.DiffID {
+			t.Errorf("%s: %+v, not %+v; a tar of %x", c, res, wantRes, sum)
+		}
+		_, err := Write(context.Background(), io.Discard, sample(t), Options{Compression: c, Tar: &failingWriter{after: 100 << 10}})
+		if err == nil || !strings.HasSuffix(err.Error(), "no space left on device") {
+			t.Errorf("%s: got %v", c, err)
+		}
+	}
+}
+
 func TestCancel(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
