@@ -2,13 +2,16 @@ package assemble
 
 import (
 	"context"
+	"io"
 	"runtime"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/output"
 	"github.com/jubako/jubako/pkg/rootfs"
+	"github.com/jubako/jubako/pkg/tarlayer"
 )
 
 // ahead is what is done with layers as soon as they are made, while others still are: they are unpacked for the commands that
@@ -46,8 +49,12 @@ func (a *ahead) close() {
 // made is told of a layer that no cache held.
 func (a *ahead) made(l *lower, m madeLayer) {
 	b := a.b
-	if blob := b.blob(m); a.uploads != nil && m.Size >= smallUpload && m.compression == b.spec.Compression.For(toPush) && !b.remote.replaces(b.spec.Tags, blob.Digest) {
-		a.uploads.Push(blob)
+	if blob := b.blob(m); a.wants(m.compression) && m.Size >= smallUpload && !b.remote.replaces(b.spec.Tags, blob.Digest) {
+		if m.up != nil {
+			m.up.Whole(blob)
+		} else {
+			a.uploads.Push(blob)
+		}
 	}
 	if !a.wanted(l, m.name) {
 		return
@@ -78,6 +85,21 @@ func (a *ahead) fill(ctx context.Context, l *lower, name string) *rootfs.Filling
 		return nil
 	}
 	return f
+}
+
+// wants says whether layers in this form go up.
+func (a *ahead) wants(c tarlayer.Compression) bool {
+	return a.uploads != nil && c == a.b.spec.Compression.For(toPush)
+}
+
+// along lets a layer go up while it is written, where an image that was built before is known and has it not: then the registry most
+// likely wants it. Where none is known, or none was looked at (--no-cache), the registry may well have the layer, and is asked about
+// it once its digest is known.
+func (a *ahead) along(w *cas.Writer) *output.Stream {
+	if a.b.spec.NoCache || len(a.b.remote.images()) == 0 {
+		return nil
+	}
+	return a.uploads.Stream(func() (io.ReadCloser, error) { return w.Follow() })
 }
 
 func (a *ahead) unpack(group rootfs.Group, lowest bool) {

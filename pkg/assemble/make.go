@@ -15,6 +15,7 @@ import (
 	"github.com/jubako/jubako/layers"
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/fstree"
+	"github.com/jubako/jubako/pkg/output"
 	"github.com/jubako/jubako/pkg/rootfs"
 	"github.com/jubako/jubako/pkg/tarlayer"
 )
@@ -46,6 +47,8 @@ type madeLayer struct {
 	compression tarlayer.Compression
 	// stepKey is that of a layer that a command makes: see watched.go.
 	stepKey layers.Key
+	// up is set where the blob has gone up while it was written, or goes up still.
+	up *output.Stream
 }
 
 // maker turns layers into blobs.
@@ -69,7 +72,9 @@ type maker struct {
 	// give nil.
 	fill func(ctx context.Context, name string) *rootfs.Filling
 	// ahead is told of a layer that was made; it may be nil.
-	ahead   func(madeLayer)
+	ahead func(madeLayer)
+	// along brings a layer to where it will be wanted while it is written; it may be nil, as may what it gives.
+	along   func(*cas.Writer) *output.Stream
 	report  func(Event)
 	now     func() time.Time
 	written sync.Map // by layer's name: *atomic.Int64, bytes so far
@@ -108,6 +113,7 @@ func (m *maker) makeOver(ctx context.Context, l layers.Layer, o *overSource) (ma
 		if err = errors.Join(err, l.Close()); err == nil && made.state == Made && m.ahead != nil {
 			m.ahead(made)
 		}
+		made.up.Drop()
 	}()
 	start := m.now()
 	made = madeLayer{name: l.Name(), key: m.key(l), stepKey: o.key(m), compression: m.compression}
@@ -158,7 +164,7 @@ func (m *maker) makeOver(ctx context.Context, l layers.Layer, o *overSource) (ma
 	if err != nil {
 		return made, fmt.Errorf("making the %s layer: %w", made.name, err)
 	}
-	if made.descriptor, err = m.write(ctx, l, tree); err != nil {
+	if made.descriptor, made.up, err = m.write(ctx, l, tree); err != nil {
 		return made, fmt.Errorf("making the %s layer: %w", made.name, err)
 	}
 	if err := m.keep(ctx, l, o, made); err != nil {
@@ -290,15 +296,27 @@ func (m *maker) finished(all ...madeLayer) {
 	m.report(e)
 }
 
-// write writes the tree into the cache.
-func (m *maker) write(ctx context.Context, l layers.Layer, tree *fstree.Tree) (descriptor, error) {
+// streamFrom is how many bytes of a layer are there when it begins to go up: a small one is whole before a registry has answered.
+const streamFrom = 4 << 20
+
+// write writes the tree into the cache, and gives the stream in which it goes up meanwhile, if it does.
+func (m *maker) write(ctx context.Context, l layers.Layer, tree *fstree.Tree) (d descriptor, up *output.Stream, err error) {
 	w, err := m.store.NewWriter()
 	if err != nil {
-		return descriptor{}, err
+		return d, nil, err
 	}
-	defer w.Abort()
+	defer func() {
+		w.Abort()
+		if err != nil {
+			up.Drop()
+		}
+	}()
+	asked := false
 	counter := &progressWriter{w: w, report: func(n int64) {
 		m.report(Event{Kind: Progress, Name: l.Name(), Done: m.progress(l.Name(), n)})
+		if !asked && m.along != nil && w.Size() >= streamFrom {
+			up, asked = m.along(w), true
+		}
 	}}
 	o := m.options(m.compression)
 	var filling *rootfs.Filling
@@ -318,15 +336,15 @@ func (m *maker) write(ctx context.Context, l layers.Layer, tree *fstree.Tree) (d
 		g.Go(func() error { return m.see(ctx, tree) })
 	}
 	if err := g.Wait(); err != nil {
-		return descriptor{}, err
+		return d, up, err
 	}
 	digest, err := w.Commit("")
 	if err != nil {
-		return descriptor{}, err
+		return d, up, err
 	}
 	_ = filling.Place(res.DiffID) // else it is made of the blob
 	files, _ := tree.Files()
-	return descriptor{Digest: digest, DiffID: res.DiffID, Size: res.Size, Tar: res.Tar, Files: files, Summary: l.Summary()}, nil
+	return descriptor{Digest: digest, DiffID: res.DiffID, Size: res.Size, Tar: res.Tar, Files: files, Summary: l.Summary()}, up, nil
 }
 
 func (m *maker) options(c tarlayer.Compression) tarlayer.Options {

@@ -139,6 +139,7 @@ type Writer struct {
 	h     hash.Hash // nil where the bytes are verified on their way here
 	n     int64
 	done  bool
+	along *followed // nil where nobody reads along
 }
 
 // NewWriter starts a blob.
@@ -159,6 +160,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	if err != nil {
 		return n, fmt.Errorf("writing to the cache: %w", err)
 	}
+	w.along.grow(w.n, nil)
 	return n, nil
 }
 
@@ -200,6 +202,7 @@ func (w *Writer) commit(digest string) error {
 	}
 	w.store.written(digest, fi)
 	w.done = true
+	w.along.grow(w.n, io.EOF)
 	return nil
 }
 
@@ -209,6 +212,7 @@ func (w *Writer) Abort() {
 		return
 	}
 	w.done = true
+	w.along.grow(w.n, errGivenUp)
 	_ = w.f.Close()
 	_ = os.Remove(w.f.Name())
 }

@@ -57,6 +57,7 @@ func (w *Writer) Keep(name string) error {
 		return fmt.Errorf("keeping a download in the cache: %w", err)
 	}
 	w.done = true
+	w.along.grow(w.n, errGivenUp)
 	return nil
 }
 

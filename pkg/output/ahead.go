@@ -40,29 +40,38 @@ func NewAhead(ctx context.Context, o PushOptions, refs []name.Reference) *Ahead 
 // Push begins to bring a blob, and does not wait for it. One that can be mounted is left to the other Push.
 func (a *Ahead) Push(b Blob) {
 	for _, p := range a.pushers {
-		a.uploads.Go(func() {
-			if a.turns.Acquire(a.ctx, 1) != nil {
-				return
-			}
-			defer a.turns.Release(1)
-			a.once.Do(func() { a.connect(b) })
-			if p.client == nil || p.mountable(b) != nil || p.tryBlob(a.ctx, b) != nil {
-				return
-			}
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.ahead[b.Digest] = true
-		})
+		a.uploads.Go(func() { a.push(p, b) })
 	}
 }
 
-func (a *Ahead) connect(first Blob) {
-	var all sync.WaitGroup
-	for _, p := range a.pushers {
-		all.Go(func() { _ = p.connect(a.ctx, []Blob{first}) })
+func (a *Ahead) push(p *pusher, b Blob) {
+	if a.turns.Acquire(a.ctx, 1) != nil {
+		return
 	}
-	all.Wait()
-	a.spoken.Store(true)
+	defer a.turns.Release(1)
+	a.connect()
+	if p.client != nil && p.mountable(b) == nil && p.tryBlob(a.ctx, b) == nil {
+		p.arrived(b)
+	}
+}
+
+// arrived notes that a blob has gone up.
+func (p *pusher) arrived(b Blob) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ahead[b.Digest] = true
+}
+
+// connect finds out, once, how the registries want to be spoken to. Those that do not answer have no client after it.
+func (a *Ahead) connect() {
+	a.once.Do(func() {
+		var all sync.WaitGroup
+		for _, p := range a.pushers {
+			all.Go(func() { _ = p.connect(a.ctx, nil) })
+		}
+		all.Wait()
+		a.spoken.Store(true)
+	})
 }
 
 // Stop breaks off what is under way, and waits until nothing is.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -194,7 +195,8 @@ type pusher struct {
 	// known are the blobs that an image in the repository is made of: they are there.
 	known map[v1.Hash]bool
 	// ahead are those of known that have gone up before, and are counted.
-	ahead map[v1.Hash]bool
+	ahead     map[v1.Hash]bool
+	wantsSize atomic.Bool // the registry takes no blob of which the size is not known yet
 
 	mu  sync.Mutex
 	res PushResult

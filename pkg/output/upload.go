@@ -75,17 +75,13 @@ func (p *pusher) tryBlob(ctx context.Context, b Blob) error {
 		}
 		// Some registries refuse a mount that others answer with an upload, where the other repository is not readable.
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, p.url("/blobs/%s", b.Digest).String(), nil)
+	held, err := p.holds(ctx, b)
 	if err != nil {
 		return err
 	}
-	resp, err := p.do(req, http.StatusOK)
-	if err == nil {
+	if held {
 		p.count(func(r *PushResult) { r.Present++ }) // an upload that was begun lapses
 		return nil
-	}
-	if resp == nil || resp.StatusCode != http.StatusNotFound {
-		return err
 	}
 	if begun == nil {
 		if begun, err = p.start(ctx, start); err != nil {
@@ -93,6 +89,19 @@ func (p *pusher) tryBlob(ctx context.Context, b Blob) error {
 		}
 	}
 	return p.upload(ctx, b, begun)
+}
+
+// holds asks whether the repository holds a blob.
+func (p *pusher) holds(ctx context.Context, b Blob) (bool, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, p.url("/blobs/%s", b.Digest).String(), nil)
+	if err != nil {
+		return false, err
+	}
+	resp, err := p.do(req, http.StatusOK)
+	if resp != nil && resp.StatusCode == http.StatusNotFound {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // start begins an upload, or mounts.
@@ -106,13 +115,10 @@ func (p *pusher) start(ctx context.Context, at *url.URL) (*http.Response, error)
 
 // upload sends the whole blob to the place that the registry has given (distribution-spec, "Pushing a blob monolithically").
 func (p *pusher) upload(ctx context.Context, b Blob, started *http.Response) error {
-	at, err := started.Request.URL.Parse(started.Header.Get("Location"))
+	at, err := location(started)
 	if err != nil {
-		return fmt.Errorf("reading the place that the registry gives for an upload: %w", err)
+		return err
 	}
-	q := at.Query()
-	q.Set("digest", b.Digest.String())
-	at.RawQuery = q.Encode()
 	body, err := b.verified(ctx)
 	if err != nil {
 		return &blobError{err}
@@ -123,7 +129,7 @@ func (p *pusher) upload(ctx context.Context, b Blob, started *http.Response) err
 			p.o.Progress(b, n)
 		}
 	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, at.String(), reader)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, closing(at, b.Digest), reader)
 	if err != nil {
 		return err
 	}
@@ -146,6 +152,24 @@ func (p *pusher) upload(ctx context.Context, b Blob, started *http.Response) err
 	}
 	p.count(func(r *PushResult) { r.Pushed++; r.Bytes += b.Size })
 	return nil
+}
+
+// location is where an upload goes on, which each answer says anew.
+func location(resp *http.Response) (*url.URL, error) {
+	at, err := resp.Request.URL.Parse(resp.Header.Get("Location"))
+	if err != nil {
+		return nil, fmt.Errorf("reading the place that the registry gives for an upload: %w", err)
+	}
+	return at, nil
+}
+
+// closing is where an upload becomes the blob with a digest.
+func closing(at *url.URL, digest v1.Hash) string {
+	q := at.Query()
+	q.Set("digest", digest.String())
+	last := *at
+	last.RawQuery = q.Encode()
+	return last.String()
 }
 
 // sameDigest refuses a registry that has stored something else than what it was sent.
