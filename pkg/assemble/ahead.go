@@ -14,7 +14,7 @@ import (
 	"github.com/jubako/jubako/pkg/tarlayer"
 )
 
-// ahead is what is done with layers as soon as they are made, while others still are: they are unpacked for the commands that
+// ahead is what is done with layers while they are made and as soon as they are, while others still are made: they are unpacked for the commands that
 // will run in them, and go up to the registry. Nothing depends on it. What fails here is done again where it is needed, and
 // then it is said.
 type ahead struct {
