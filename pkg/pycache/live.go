@@ -2,10 +2,8 @@ package pycache
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/sandbox"
@@ -26,29 +24,13 @@ func (u *Use) newLive() (*live, error) {
 	l := &live{dir: dir}
 	l.root, err = os.OpenRoot(dir)
 	if err == nil && u.kept.pycs > 0 {
-		err = linkAll(u.dir+Prefix, dir)
+		// No links: on a rung without mounts the command can reach them, and what it does to them is to end with it.
+		err = os.CopyFS(dir, os.DirFS(u.dir+Prefix))
 	}
 	if err != nil {
 		return nil, errors.Join(err, l.close())
 	}
 	return l, nil
-}
-
-// linkAll makes a folder hold the files of another, which are never written to.
-func linkAll(from, to string) error {
-	return filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(from, p)
-		if err != nil || rel == "." {
-			return err
-		}
-		if d.IsDir() {
-			return os.Mkdir(filepath.Join(to, rel), 0o755)
-		}
-		return os.Link(p, filepath.Join(to, rel))
-	})
 }
 
 // add puts a pyc where Python looks for it below Prefix, whole or not at all.

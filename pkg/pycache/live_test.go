@@ -53,11 +53,25 @@ func TestLive(t *testing.T) {
 	if diff := cmp.Diff(want, w.pycs(u.Shown().Folder)); diff != "" {
 		t.Error(diff)
 	}
+	// What the command does to one of them, where it can reach it, reaches no other run.
+	at := site + "a.cpython-312.pyc"
+	before := want[at]
+	if err := os.WriteFile(u.Shown().Folder+"/"+at, []byte("harm"), 0o644); err != nil || w.pycs(u.Tree() + Prefix)[at] != before {
+		t.Errorf("%s, %v", w.pycs(u.Tree() + Prefix)[at], err)
+	}
+	want[at] = "harm"
 	n, err = u.Compile(t.Context())
 	want[site+"e.cpython-312.pyc"] = "pyc of /" + site + "e.py: E"
 	want["app/settings.cpython-312.pyc"] = "pyc of /app/settings.py: SETTINGS"
 	if diff := cmp.Diff(want, w.pycs(u.Shown().Folder)); diff != "" || n != 2 || err != nil {
 		t.Error(n, err, diff)
+	}
+	want[at] = before
+	delete(want, site+"c.cpython-312.pyc") // it was not read
+	delete(want, site+"d.cpython-312.pyc")
+	delete(want, "app/settings.cpython-312.pyc")
+	if diff := cmp.Diff(want, w.laid()); diff != "" {
+		t.Error(diff)
 	}
 	// With all of it, nothing is to come.
 	if u := w.use(); !u.whole() || u.Found() != 3 || u.Shown() != (sandbox.Shown{}) {
