@@ -143,6 +143,7 @@ func (c *compiler) run(ctx context.Context, modules []string) error {
 
 // feed sends the sources, as long as anybody reads them.
 func (c *compiler) feed(ctx context.Context, to io.Writer, modules []string) {
+	var request []byte
 	for _, m := range modules {
 		content, ok := c.sources.find(m)
 		if !ok {
@@ -154,7 +155,8 @@ func (c *compiler) feed(ctx context.Context, to io.Writer, modules []string) {
 		case <-ctx.Done():
 			return
 		}
-		if _, err := to.Write(frame(frame(nil, []byte("/"+m)), content)); err != nil {
+		request = frame(frame(request[:0], []byte("/"+m)), content)
+		if _, err := to.Write(request); err != nil {
 			return
 		}
 	}
@@ -170,20 +172,22 @@ func (c *compiler) Write(p []byte) (int, error) {
 		return 0, c.failed
 	}
 	c.partial = append(c.partial, p...)
-	for len(c.partial) >= 4 {
-		n := int(binary.LittleEndian.Uint32(c.partial))
+	rest := c.partial
+	for len(rest) >= 4 {
+		n := int(binary.LittleEndian.Uint32(rest))
 		if n > maxPyc {
 			c.failed = fmt.Errorf("an answer of %d bytes", n)
 			return 0, c.failed
 		}
-		if len(c.partial) < 4+n {
+		if len(rest) < 4+n {
 			break
 		}
-		if c.failed = c.take(c.partial[4 : 4+n]); c.failed != nil {
+		if c.failed = c.take(rest[4 : 4+n]); c.failed != nil {
 			return 0, c.failed
 		}
-		c.partial = c.partial[4+n:]
+		rest = rest[4+n:]
 	}
+	c.partial = append(c.partial[:0], rest...)
 	return len(p), nil
 }
 

@@ -14,10 +14,11 @@ type sources struct {
 	view    rootfs.View
 	folders map[string]*rootfs.Node // those that were asked for, by path; nil for what is no folder
 	sizes   map[string]int64        // of what lies in the folders that were read, in bytes
+	buf     []byte                  // of the source that was read last
 }
 
 func newSources(trees []string) *sources {
-	return &sources{rootfs.NewView(trees...), make(map[string]*rootfs.Node), make(map[string]int64)}
+	return &sources{view: rootfs.NewView(trees...), folders: make(map[string]*rootfs.Node), sizes: make(map[string]int64)}
 }
 
 // ReadDir reads a folder, for a pyimport.Graph.
@@ -75,7 +76,7 @@ func (s *sources) lookup(p string) (rootfs.Node, error) {
 	return dir.Lookup(path.Base(p))
 }
 
-// find reads a module's source; ok is false where there is none to be compiled here.
+// find reads a module's source, which is there until the next is read; ok is false where there is none to be compiled here.
 func (s *sources) find(module string) (content []byte, ok bool) {
 	if !fs.ValidPath(module) {
 		return nil, false
@@ -88,7 +89,10 @@ func (s *sources) find(module string) (content []byte, ok bool) {
 	if err != nil {
 		return nil, false
 	}
-	content = make([]byte, n.Info.Size())
+	if n.Info.Size() > int64(len(s.buf)) {
+		s.buf = make([]byte, max(n.Info.Size(), 64<<10))
+	}
+	content = s.buf[:n.Info.Size()]
 	_, err = io.ReadFull(f, content)
 	return content, errors.Join(err, f.Close()) == nil
 }

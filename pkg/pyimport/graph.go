@@ -14,6 +14,7 @@ import (
 // Tree is the files in which modules are found, as of an fs.FS. What is no folder and no regular file is left alone, symlinks too.
 type Tree interface {
 	ReadDir(dir string) ([]fs.DirEntry, error)
+	// ReadFile gives what is used until the next call.
 	ReadFile(file string) ([]byte, error)
 }
 
