@@ -52,10 +52,9 @@ func (l *Layer) appsIn(g *pyimport.Graph) (apps []string) {
 			continue
 		}
 		for _, name := range g.Strings(file) {
-			if module, _, ok := cutClass(name); ok {
-				if app, isConfig := strings.CutSuffix(module, ".apps"); isConfig {
-					name = app
-				}
+			module := strings.TrimSuffix(name, path.Ext(name)) // that of a class
+			if app, isConfig := strings.CutSuffix(module, ".apps"); isConfig {
+				name = app
 			}
 			if _, isPackage, ok := g.Find(name); ok && isPackage && !known[name] {
 				known[name] = true
@@ -64,15 +63,6 @@ func (l *Layer) appsIn(g *pyimport.Graph) (apps []string) {
 		}
 	}
 	return apps
-}
-
-// cutClass takes the last name off a dotted one.
-func cutClass(name string) (module, class string, ok bool) {
-	i := strings.LastIndexByte(name, '.')
-	if i < 0 {
-		return "", name, false
-	}
-	return name[:i], name[i+1:], true
 }
 
 // roots are the folders in which the command's Python looks for modules: where manage.py lies, what PYTHONPATH says, the standard
