@@ -40,12 +40,8 @@ func packagesOf(ctx context.Context, img *base.Image) ([]installed, error) {
 	}
 	found := make(map[string]installed) // by path
 	for _, l := range layers {
-		r, err := base.Tar(l)
+		err := base.ReadTar(ctx, l, func(r io.Reader) error { return readPackages(r, found) })
 		if err != nil {
-			return nil, err
-		}
-		err = readPackages(ctxReader{ctx, r}, found)
-		if err := errors.Join(err, r.Close()); err != nil {
 			digest, _ := l.Digest()
 			return nil, hint.Check(fmt.Errorf("reading the layer %s: %w", digest, err))
 		}

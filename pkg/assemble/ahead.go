@@ -3,11 +3,13 @@ package assemble
 import (
 	"context"
 	"io"
+	"os"
 	"runtime"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/output"
 	"github.com/jubako/jubako/pkg/rootfs"
@@ -67,7 +69,36 @@ func (a *ahead) made(l *lower, m madeLayer) {
 // wanted says whether the tree of a layer that is made will be needed. Where what a command runs in has changed, it runs; a change of
 // the source alone may leave it as it is.
 func (a *ahead) wanted(l *lower, name string) bool {
-	return l.made == nil && name != sourceLayer && a.b.runsCommands(l) && a.b.atHome(l)
+	return l.made == nil && name != sourceLayer && a.b.runsCommands(l.layout) && a.b.atHome(l.image)
+}
+
+// readFacts gives a base's facts. Where its layers have to be read for them, and commands are likely to run in it, the tree of them is made
+// meanwhile. Which packages there will be is not known yet, so that whoever has a manage.py is taken to have Django.
+func (b *builder) readFacts(ctx context.Context, img *base.Image) (*base.Facts, error) {
+	p := b.spec.Project
+	if b.ahead == nil || !b.atHome(img) || !b.runsCommands(p.Look(os.DirFS(p.SourceDir()), map[string]bool{"django": true})) {
+		return img.Facts(ctx, b.Store)
+	}
+	group, err := groupOf(img)
+	if err != nil {
+		return nil, err
+	}
+	var tree *rootfs.Filling
+	defer func() { tree.Drop() }()
+	begun := false
+	facts, err := img.FactsAlong(ctx, b.Store, func() io.Writer {
+		if begun {
+			tree.Next()
+		} else {
+			tree, _ = rootfs.Fill(ctx, b.Store, true) // else nil, which takes nothing
+		}
+		begun = true
+		return tree
+	})
+	if err == nil {
+		_ = tree.Place(group) // else it is made of the blobs
+	}
+	return facts, err
 }
 
 // fill begins the tree of a layer that is about to be written, and sees to that of the base.
@@ -80,7 +111,7 @@ func (a *ahead) fill(ctx context.Context, l *lower, name string) *rootfs.Filling
 			a.unpack(group, true)
 		}
 	})
-	f, err := rootfs.Fill(ctx, a.b.Store)
+	f, err := rootfs.Fill(ctx, a.b.Store, false)
 	if err != nil {
 		return nil
 	}

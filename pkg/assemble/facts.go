@@ -25,7 +25,7 @@ func (b *builder) factsOf(ctx context.Context, img *base.Image) (f *base.Facts, 
 	if !ok && img.Repository != nil && !b.spec.NoCache {
 		whole := func(ctx context.Context) (*base.Facts, error) {
 			b.debug("the summary of %s does not tell everything: its layers are read", img.Source)
-			return img.Facts(ctx, b.Store)
+			return b.readFacts(ctx, img)
 		}
 		raw = b.borrow(ctx, factsName(img), func(raw []byte) (err error) {
 			f, err = base.ParseSummary(raw, img.Digest, whole)
@@ -38,7 +38,7 @@ func (b *builder) factsOf(ctx context.Context, img *base.Image) (f *base.Facts, 
 		b.debug("no summary of %s travels with an earlier image: its layers are read", img.Source)
 	}
 	if !ok {
-		if f, err = img.Facts(ctx, b.Store); err != nil {
+		if f, err = b.readFacts(ctx, img); err != nil {
 			return nil, nil, err
 		}
 		_, raw, _ = img.Summary(b.Store)

@@ -342,7 +342,7 @@ func (m *maker) write(ctx context.Context, l layers.Layer, tree *fstree.Tree) (d
 	if err != nil {
 		return d, up, err
 	}
-	_ = filling.Place(res.DiffID) // else it is made of the blob
+	_ = filling.Place(rootfs.Group{{DiffID: res.DiffID}}) // else it is made of the blob
 	files, _ := tree.Files()
 	return descriptor{Digest: digest, DiffID: res.DiffID, Size: res.Size, Tar: res.Tar, Files: files, Summary: l.Summary()}, up, nil
 }

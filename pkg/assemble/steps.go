@@ -33,7 +33,7 @@ func (b *builder) withCommands(ctx context.Context, l *lower) ([]madeLayer, erro
 	}
 	s := &stage{b: b, at: l, host: l, made: slices.Clone(l.made), below: l.made}
 	c := b.spec.Project.Config
-	if b.runsCommands(l) {
+	if b.runsCommands(l.layout) {
 		if err := s.settle(ctx); err != nil {
 			return nil, err
 		}
@@ -43,7 +43,7 @@ func (b *builder) withCommands(ctx context.Context, l *lower) ([]madeLayer, erro
 			return nil, err
 		}
 	}
-	if b.collects(l) {
+	if b.collects(l.layout) {
 		if err := s.add(ctx, "collectstatic", func() (layers.Watched, error) { return b.staticLayer(s) }); err != nil {
 			return nil, err
 		}
@@ -58,19 +58,19 @@ func (b *builder) withCommands(ctx context.Context, l *lower) ([]madeLayer, erro
 }
 
 // collects says whether the static files are collected.
-func (b *builder) collects(l *lower) bool {
+func (b *builder) collects(l project.Layout) bool {
 	c := b.spec.Project.Config.Staticfiles
-	return !c.Off && (l.layout.Django || c.Set)
+	return !c.Off && (l.Django || c.Set)
 }
 
-func (b *builder) runsCommands(l *lower) bool {
+func (b *builder) runsCommands(l project.Layout) bool {
 	c := b.spec.Project.Config
 	return len(c.Steps) > 0 || c.Bytecode || b.collects(l)
 }
 
 // atHome says whether this machine can run what is in an image.
-func (b *builder) atHome(l *lower) bool {
-	p := l.image.Platform
+func (b *builder) atHome(img *base.Image) bool {
+	p := img.Platform
 	return p.Architecture == b.Host.Architecture && p.OS == b.Host.OS
 }
 
@@ -90,7 +90,7 @@ type stage struct {
 // base for this machine, since what a step makes does not depend on the architecture.
 func (s *stage) settle(ctx context.Context) error {
 	b := s.b
-	if !b.atHome(s.at) {
+	if !b.atHome(s.at.image) {
 		host, err := b.lower(ctx, v1.Platform{OS: b.Host.OS, Architecture: b.Host.Architecture})
 		if err != nil {
 			return hint.Wrap(fmt.Errorf("the commands for %s run on the base for this machine (%s): %w", s.at.image.Platform, b.Host, err),

@@ -109,7 +109,7 @@ func scan(t testing.TB, config string, layers ...[]byte) (*Facts, error) {
 	t.Helper()
 	s := scanner{nodes: make(map[string]node), pattern: newDpkgPattern()}
 	for _, l := range layers {
-		if err := s.layer(context.Background(), bytes.NewReader(l)); err != nil {
+		if err := s.layer(bytes.NewReader(l)); err != nil {
 			return nil, err
 		}
 	}

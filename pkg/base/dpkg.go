@@ -77,7 +77,7 @@ func (i *Image) Dpkg(ctx context.Context, store *cas.Store) (*Dpkg, error) {
 			return d, nil
 		}
 	}
-	_, d, err := i.scan(ctx, store)
+	_, d, err := i.scan(ctx, store, nil)
 	return d, err
 }
 

@@ -2,7 +2,6 @@ package base
 
 import (
 	"bytes"
-	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -21,7 +20,7 @@ func TestDpkg(t *testing.T) {
 	upper := layer(t, file{name: dpkg + "info/.wh.gone.list"}, file{name: dpkg + "status", data: "Package: b\nStatus: install ok installed\nVersion: 2\nArchitecture: all\n"})
 	s := scanner{nodes: make(map[string]node), pattern: newDpkgPattern()}
 	for _, l := range [][]byte{lower, upper} {
-		if err := s.layer(context.Background(), bytes.NewReader(l)); err != nil {
+		if err := s.layer(bytes.NewReader(l)); err != nil {
 			t.Fatal(err)
 		}
 	}

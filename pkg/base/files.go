@@ -80,7 +80,7 @@ func commonLayers(lists [][]v1.Layer) (n int, err error) {
 // layers reads an image's layers from the number from on.
 func (s *scanner) layers(ctx context.Context, img *Image, list []v1.Layer, from int) error {
 	for n, l := range list {
-		if err := s.apply(ctx, l); err != nil {
+		if err := ReadTar(ctx, l, s.layer); err != nil {
 			return fmt.Errorf("reading layer %d of %s: %w", from+n+1, img.Source, err)
 		}
 	}

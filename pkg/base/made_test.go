@@ -102,7 +102,7 @@ func TestScanTree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.layer(context.Background(), r); err != nil {
+	if err := s.layer(r); err != nil {
 		t.Fatal(err)
 	}
 	facts, dpkg, err := s.conclude(nil, &Image{Digest: digestOf([]byte("{}")), Config: config})

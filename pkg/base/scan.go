@@ -15,8 +15,6 @@ import (
 	"slices"
 	"strings"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/lazyre"
@@ -36,26 +34,36 @@ const (
 
 // Facts gives what the image's files say. They are read once for a manifest and kept in the store, which may be nil.
 func (i *Image) Facts(ctx context.Context, store *cas.Store) (*Facts, error) {
+	return i.FactsAlong(ctx, store, nil)
+}
+
+// FactsAlong is Facts. Where the layers have to be read for it, next is called before each, from the lowest on, and the layer's tar is
+// written to what it gives. They were what the manifest and the config say if no error comes back.
+func (i *Image) FactsAlong(ctx context.Context, store *cas.Store, next func() io.Writer) (*Facts, error) {
 	if store != nil {
 		if f, ok := record[Facts](store, factRecords, i.factsKey()); ok {
 			return f, nil
 		}
 	}
-	f, _, err := i.scan(ctx, store)
+	f, _, err := i.scan(ctx, store, next)
 	return f, err
 }
 
 func (i *Image) factsKey() string { return fmt.Sprintf("%d %s", factsVersion, i.Digest) }
 
-// scan reads the layers once, for the facts and for what is kept of the packages.
-func (i *Image) scan(ctx context.Context, store *cas.Store) (*Facts, *Dpkg, error) {
+// scan reads the layers once, for the facts and for what is kept of the packages, and for next, which may be nil.
+func (i *Image) scan(ctx context.Context, store *cas.Store, next func() io.Writer) (*Facts, *Dpkg, error) {
 	s := newScanner()
 	layers, err := i.Layers()
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the base %s: %w", i.Source, err)
 	}
 	for n, l := range layers {
-		if err := s.apply(ctx, l); err != nil {
+		read := s.layer
+		if next != nil {
+			read = s.layerAlso(next())
+		}
+		if err := ReadTar(ctx, l, read); err != nil {
 			return nil, nil, fmt.Errorf("reading layer %d of the base %s: %w", n+1, i.Source, err)
 		}
 	}
@@ -64,6 +72,18 @@ func (i *Image) scan(ctx context.Context, store *cas.Store) (*Facts, *Dpkg, erro
 		return nil, nil, fmt.Errorf("reading the base %s: %w", i.Source, err)
 	}
 	return f, d, nil
+}
+
+// layerAlso is layer for a tar that is written to w, too, to its end.
+func (s *scanner) layerAlso(w io.Writer) func(io.Reader) error {
+	return func(tar io.Reader) error {
+		r := io.TeeReader(tar, w)
+		if err := s.layer(r); err != nil {
+			return err
+		}
+		_, err := io.Copy(io.Discard, r)
+		return err
+	}
 }
 
 // conclude says what the files of the image mean, and keeps it in the store, which may be nil. Of the image it needs the digest
@@ -119,38 +139,18 @@ func newScanner() *scanner {
 	return &scanner{nodes: make(map[string]node), pattern: newDpkgPattern()}
 }
 
-// apply reads a layer, and applies it to the tree. One that is not what its descriptor or the config says is reported as such, whatever its
-// bytes may look like before that is known.
-func (s *scanner) apply(ctx context.Context, l v1.Layer) error {
-	r, err := Tar(l)
-	if err != nil {
-		return err
-	}
-	if err = s.layer(ctx, r); err != nil && ctx.Err() == nil {
-		if _, damage := io.Copy(io.Discard, r); damage != nil {
-			err = damage
-		}
-	}
-	return errors.Join(err, r.Close())
-}
-
 // layer applies one layer's tar to the tree (image-spec layer.md). Whiteouts hide what lower layers have, wherever in the
 // layer they stand; so they are gathered, and applied in one pass at its end.
-func (s *scanner) layer(ctx context.Context, r io.Reader) error {
+func (s *scanner) layer(r io.Reader) error {
 	s.fresh, s.below = make(map[string]bool), make(map[string]bool)
 	for t := tar.NewReader(r); ; {
 		h, err := t.Next()
 		if errors.Is(err, io.EOF) {
 			s.hide()
-			// What pads the archive is read too, since the blob's digest is compared at its end.
-			_, err := io.Copy(io.Discard, r)
-			return err
+			return nil
 		}
 		if err != nil {
 			return err
-		}
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
 		}
 		if err := s.entry(h, t); err != nil {
 			return fmt.Errorf("entry %q: %w", h.Name, err)

@@ -133,7 +133,7 @@ func TestManyWhiteouts(t *testing.T) {
 	defer cancel()
 	s := scanner{nodes: make(map[string]node), pattern: newDpkgPattern()}
 	for _, l := range [][]byte{a, b} {
-		if err := s.layer(ctx, bytes.NewReader(l)); err != nil {
+		if err := s.layer(untilDone{ctx, bytes.NewReader(l)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -143,7 +143,7 @@ func TestManyWhiteouts(t *testing.T) {
 	ended, stop := context.WithCancelCause(context.Background())
 	why := errors.New("enough")
 	stop(why)
-	if err := s.layer(ended, bytes.NewReader(a)); !errors.Is(err, why) {
+	if err := s.layer(untilDone{ended, bytes.NewReader(a)}); !errors.Is(err, why) {
 		t.Errorf("cancelled: error %v", err)
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/decompress"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/regclient"
 )
@@ -185,7 +186,7 @@ func TestDamagedArchives(t *testing.T) {
 	if err := facts(t, changed, whole); err == nil || !strings.Contains(err.Error(), " is damaged: sha256:") {
 		t.Errorf("a damaged layer: %v", err)
 	}
-	var other *DiffIDError
+	var other *decompress.DiffIDError
 	if err := facts(t, whole, changed); !errors.As(err, &other) || other.Got == other.Want || !strings.Contains(err.Error(), "reading layer 1 of the base") {
 		t.Errorf("a config that means another layer: %v", err)
 	}

@@ -7,44 +7,73 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/jubako/jubako/pkg/cas"
 )
 
-// Filling makes the tree of a layer while the layer's tar is written to it, so that nobody has to decompress and to hash that once
-// more. Nothing depends on it: where it does not come to its end, Unpack makes the tree of the layer's blob.
+// Filling makes the tree of a group while its layers' tars are written to it, lowest first, so that nobody has to decompress and to hash
+// them once more. Nothing depends on it: where it does not come to its end, Unpack makes the tree of the layers' blobs.
 //
 // It is of one goroutine. A nil one takes nothing.
 type Filling struct {
-	store *cas.Store
-	tmp   string // holds the tree
-	pipe  *io.PipeWriter
-	ended chan struct{}
-	err   error // of unpacking, once ended is closed
+	store  *cas.Store
+	tmp    string // holds the tree
+	lowest bool
+	layers chan<- *io.PipeReader // what is written of each
+	pipe   *io.PipeWriter        // of the layer that is being written
+	ended  chan struct{}
+	err    error  // of unpacking, once ended is closed
+	end    func() // says that no more layers come, and waits for that
 }
 
-// Fill begins a tree that will lie upon others. With ctx it comes to an end.
-func Fill(ctx context.Context, store *cas.Store) (*Filling, error) {
+// Fill begins a tree that will be the lowest or lie upon others, with its first layer. With ctx it comes to an end.
+func Fill(ctx context.Context, store *cas.Store, lowest bool) (*Filling, error) {
 	tmp, tree, err := newTree(store)
 	if err != nil {
 		return nil, err
 	}
-	u, err := newUnpacker(tree, false, DefaultLimits)
+	u, err := newUnpacker(tree, lowest, DefaultLimits)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("unpacking layers: %w", err), cas.RemoveTree(tmp))
 	}
-	r, w := io.Pipe()
-	f := &Filling{store: store, tmp: tmp, pipe: w, ended: make(chan struct{})}
+	layers := make(chan *io.PipeReader)
+	f := &Filling{store: store, tmp: tmp, lowest: lowest, layers: layers, ended: make(chan struct{})}
+	f.end = sync.OnceFunc(func() {
+		close(layers)
+		<-f.ended
+	})
 	go func() {
 		defer close(f.ended)
-		bounded := &boundedReader{ctx: ctx, r: r, left: &u.bytesLeft}
-		f.err = u.layer(bounded)
-		if f.err == nil {
-			_, f.err = io.Copy(io.Discard, bounded) // what pads the tar
+		for r := range layers {
+			f.err = u.whole(ctx, r)
+			if f.err = errors.Join(f.err, r.CloseWithError(io.ErrClosedPipe)); f.err != nil {
+				break
+			}
 		}
-		f.err = errors.Join(f.err, u.close(), r.CloseWithError(io.ErrClosedPipe))
+		f.err = errors.Join(f.err, u.close())
 	}()
+	f.begin()
 	return f, nil
+}
+
+// begin goes on to a layer.
+func (f *Filling) begin() {
+	var r *io.PipeReader
+	r, f.pipe = io.Pipe()
+	select {
+	case f.layers <- r:
+	case <-f.ended:
+		_ = r.CloseWithError(io.ErrClosedPipe) // nobody reads it
+	}
+}
+
+// Next says that a layer was written whole, and that another one follows.
+func (f *Filling) Next() {
+	if f != nil {
+		_ = f.pipe.Close() // it has none to give
+		f.begin()
+	}
 }
 
 // Write takes the next bytes of the tar. It never fails, so that nothing ends with it.
@@ -55,19 +84,19 @@ func (f *Filling) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Place puts the tree where Unpack finds it, once the whole tar was written: diffID is what whoever wrote it has found its SHA-256
-// to be.
-func (f *Filling) Place(diffID string) error {
+// Place puts the tree where Unpack finds it, once all layers were written whole: they are those of the group, whose diffIDs whoever wrote
+// them has found their SHA-256 to be.
+func (f *Filling) Place(g Group) error {
 	if f == nil {
 		return nil
 	}
 	defer f.Drop()
 	_ = f.pipe.Close() // it has none to give
-	<-f.ended
+	f.end()
 	if f.err != nil {
 		return f.err
 	}
-	key, err := treeKey(Group{{DiffID: diffID}}, false)
+	key, err := treeKey(g, f.lowest)
 	if err != nil {
 		return err
 	}
@@ -80,7 +109,7 @@ func (f *Filling) Drop() {
 		return
 	}
 	_ = f.pipe.CloseWithError(context.Canceled)
-	<-f.ended
+	f.end()
 	_ = cas.RemoveTree(f.tmp) // a later run does that, where it fails
 	f.tmp = ""
 }

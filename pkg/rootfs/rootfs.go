@@ -153,31 +153,26 @@ func unpackGroup(ctx context.Context, dir string, g Group, lowest bool, limits L
 	return nil
 }
 
-func unpackLayer(ctx context.Context, u *unpacker, l Layer) (err error) {
-	rc, err := l.Open()
+func unpackLayer(ctx context.Context, u *unpacker, l Layer) error {
+	blob, err := l.Open()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, rc.Close()) }()
-	plain, err := decompress.NewReader(rc)
+	r, err := decompress.Tar(blob, l.DiffID)
 	if err != nil {
 		return err
 	}
-	defer plain.Close()
-	h := sha256.New()
-	// Files are written while what follows is decompressed and hashed.
-	r := decompress.Ahead(io.TeeReader(&boundedReader{ctx: ctx, r: plain, left: &u.bytesLeft}, h))
-	defer r.Close()
+	return errors.Join(u.whole(ctx, r), r.Close())
+}
+
+// whole unpacks one tar, and reads what follows its end, which is part of the diffID.
+func (u *unpacker) whole(ctx context.Context, tar io.Reader) error {
+	r := &boundedReader{ctx: ctx, r: tar, left: &u.bytesLeft}
 	if err := u.layer(r); err != nil {
 		return err
 	}
-	if _, err := io.Copy(io.Discard, r); err != nil { // what follows the tar's end is part of the diffID
-		return err
-	}
-	if got := hex.EncodeToString(h.Sum(nil)); got != l.DiffID {
-		return fmt.Errorf("its content is damaged: %w", &cas.DigestError{Want: l.DiffID, Got: got})
-	}
-	return nil
+	_, err := io.Copy(io.Discard, r)
+	return err
 }
 
 // boundedReader ends with an error when the bytes of the group are used up, or nobody waits for them any more.

@@ -24,6 +24,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/decompress"
 )
 
 // archive makes a tar of entries, each in short: "dir/", "file=content", "link -> target", "hard => target", "dev!".
@@ -338,7 +339,7 @@ func TestDamaged(t *testing.T) {
 	l := layer(archive(t, "a=1"))
 	l.Open = layer(archive(t, "a=2")).Open
 	_, err := Unpack(t.Context(), store, []Group{{l}}, Limits{})
-	if _, ok := errors.AsType[*cas.DigestError](err); !ok {
+	if _, ok := errors.AsType[*decompress.DiffIDError](err); !ok {
 		t.Errorf("%v", err)
 	}
 	empty(t, store)

@@ -1,0 +1,116 @@
+package assemble
+
+import (
+	"errors"
+	"io"
+	"path/filepath"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+
+	"github.com/jubako/jubako/pkg/base"
+	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/project"
+	"github.com/jubako/jubako/pkg/rootfs"
+)
+
+// TestTreeOfTheBase: who reads a base for its facts makes the tree that commands run in meanwhile, where commands run on this machine.
+func TestTreeOfTheBase(t *testing.T) {
+	img, err := random.Image(1000, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := v1.Platform{OS: "linux", Architecture: "amd64"}
+	if img, err = mutate.ConfigFile(img, must(t, func() (*v1.ConfigFile, error) {
+		c, err := img.ConfigFile()
+		c.OS, c.Architecture = host.OS, host.Architecture
+		return c, err
+	})); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "base")
+	path, err := layout.Write(dir, must(t, func() (v1.ImageIndex, error) { return random.Index(1, 1, 0) }))
+	if err == nil {
+		err = path.AppendImage(img)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		host  v1.Platform
+		steps []project.Step
+		tree  bool
+	}{
+		"with a command":        {host, []project.Step{{Name: "x"}}, true},
+		"without one":           {host, nil, false},
+		"for another's machine": {v1.Platform{OS: "linux", Architecture: "arm64"}, []project.Step{{Name: "x"}}, false},
+	} {
+		store, other := openStore(t), openStore(t)
+		opened, err := base.Open(t.Context(), base.Source{Kind: base.Layout, Path: dir}, base.Options{})
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		from, err := opened.Image(t.Context(), host)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		p := &project.Project{Dir: t.TempDir(), Config: &project.Config{Steps: c.steps}}
+		b := newBuilder(Tools{Store: store, Host: c.host}, Spec{Project: p})
+		b.ahead = b.lookAhead(t.Context())
+		facts, err := b.readFacts(t.Context(), from)
+		if err != nil || len(facts.Files) < 3 {
+			t.Errorf("%s: %v, %v", name, facts, err)
+		}
+		group, err := groupOf(from)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		want, err := rootfs.Unpack(t.Context(), other, []rootfs.Group{group}, rootfs.Limits{})
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		opens := errors.New("a layer is opened again")
+		for i := range group {
+			group[i].Open = func() (io.ReadCloser, error) { return nil, opens }
+		}
+		got, err := rootfs.Unpack(t.Context(), store, []rootfs.Group{group}, rootfs.Limits{})
+		if c.tree && err != nil || !c.tree && !errors.Is(err, opens) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if c.tree {
+			if changes, err := rootfs.Changes(rootfs.NewView(want...), rootfs.NewView(got...), "."); err != nil || len(changes) > 0 {
+				t.Errorf("%s: another tree than that of the blobs: %v, %v", name, changes, err)
+			}
+		}
+		b.ahead.close()
+		if err := opened.Close(); err != nil {
+			t.Error(name, err)
+		}
+	}
+}
+
+func openStore(t *testing.T) *cas.Store {
+	t.Helper()
+	s, err := cas.Open(filepath.Join(t.TempDir(), "cache"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(s.Close(), cas.RemoveTree(s.Dir())); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func must[T any](t *testing.T, f func() (T, error)) T {
+	t.Helper()
+	v, err := f()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
