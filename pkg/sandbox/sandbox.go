@@ -215,7 +215,7 @@ func Run(ctx context.Context, c Command) (_ *Result, err error) {
 }
 
 // manyBytes is how much of this process's memory is worth the time that it takes to find out what of it is garbage.
-const manyBytes = 32 << 20
+const manyBytes = 16 << 20
 
 // giveBack returns the memory that this process has no use for: a command needs some of its own. The collector would do so too, but
 // within minutes.

@@ -42,10 +42,10 @@ def say(text):
 
 
 class Bench:
-    def __init__(self, world, names, runs):
+    def __init__(self, world, names, runs, bumps):
         self.world, self.runs, self.counter = world, runs, 0
         self.large = os.environ.get("LARGE") == "1"
-        self.locks = self.make_locks()
+        self.locks = self.make_locks(bumps)
         self.failures = {}
         self.contenders = []
         for name in names:
@@ -57,12 +57,12 @@ class Bench:
                 self.failures[name] = f"not here: {e}"
                 say(f"{name}: left out: {e}")
 
-    def make_locks(self):
-        """The project in work/template, and its lock for each version of Django that a run bumps to."""
+    def make_locks(self, bumps):
+        """The project in work/template, and its lock as it begins and for each version of Django that a run bumps to."""
         template = self.world.work + "/template"
         project.generate(template, self.large)
         locks = []
-        for version in project.BUMPED[: self.runs + 2]:
+        for version in project.BUMPED[: bumps + 1]:
             project.rewrite(template + "/pyproject.toml", project.pyproject(version, self.large))
             subprocess.run([self.world.uv, "lock", "-q", "--no-python-downloads", "--python", self.world.python], cwd=template, check=True,
                            env=os.environ | {"UV_CACHE_DIR": self.world.cache + "/uv-lock"})
@@ -282,7 +282,7 @@ def main():
     runs = int(os.environ.get("RUNS", "5"))
     if os.environ.get("PUBLISH") == "1" and runs < 5:
         raise SystemExit(f"bench: what is published is of five runs at least, and RUNS is {runs}")
-    b = Bench(world, names, runs)
+    b = Bench(world, names, runs, runs + 1 if "bump" in scenarios else 0)
     results = report.Results(world.out, b.large)
     for scenario, row in b.run(scenarios):
         results.add(scenario, row)  # at once: what was measured is not lost where a later scenario fails, or somebody has no more time
