@@ -90,6 +90,7 @@ func TestRunUnhealthy(t *testing.T) {
 			[]string{"it was not healthy within 45", "the health check printed:", "Connection refused", "the service printed last:", "Uvicorn running on http://127.0.0.1:8001"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // most of it is waiting
 			out, log, err := runs(t, "root", append([]string{"--health"}, test.args...)...).try(t)
 			exit, ok := err.(*exec.ExitError)
 			if !ok || exit.ExitCode() != 1 || out != "" {

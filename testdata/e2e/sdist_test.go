@@ -67,6 +67,7 @@ func uvWithPython(t *testing.T) cmd {
 func TestSdists(t *testing.T) {
 	for _, tt := range fromSource {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel() // a compiler takes one processor
 			dir := filepath.Join(t.TempDir(), "app")
 			text := fmt.Sprintf("[project]\nname = \"app\"\nversion = \"1.0\"\nrequires-python = \">=3.12\"\ndependencies = %s\n\n[tool.uv]\nno-binary-package = %s\n%s\n[tool.jubako]\nstaticfiles = false\ncmd = [\"python\"]\npackages = %s\nbuild-packages = %s\n",
 				quoted(tt.dependencies), quoted(tt.build), tt.tool, quoted(tt.packages), quoted(tt.buildPackages))
