@@ -4,11 +4,15 @@ import (
 	"archive/tar"
 	"bytes"
 	"encoding/json"
+	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
 )
 
 // TestInspectPackages lists what the venv layer holds.
@@ -35,6 +39,26 @@ func TestInspectPackages(t *testing.T) {
 	}
 	if _, stdout, _ := w.jubako("inspect", "oci:"+out); strings.Contains(stdout, "django") {
 		t.Error("packages are listed without being asked for")
+	}
+}
+
+// TestPackagesOfDamaged: a layer that is damaged where its tar has ended lists nothing.
+func TestPackagesOfDamaged(t *testing.T) {
+	w := newWorld(t)
+	dir := makeImage(t, []entry{{name: "usr/lib/python3/x-1.dist-info/METADATA", data: []byte("Metadata-Version: 2.1\nName: x\nVersion: 1\n"), mode: 0o644}}, runtime.GOARCH, v1.Config{})
+	if code, stdout, stderr := w.jubako("inspect", "--packages", "oci:"+dir); code != 0 || !strings.Contains(stdout, "python       x 1\n") {
+		t.Fatalf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+	index := must(layout.ImageIndexFromPath(dir))
+	img := must(index.Image(must(index.IndexManifest()).Manifests[0].Digest))
+	blob := filepath.Join(dir, "blobs", "sha256", must(must(img.Layers())[0].Digest()).Hex)
+	b := must(os.ReadFile(blob))
+	b[len(b)-5] ^= 1 // in the gzip member's checksum, which nobody looks at
+	if err := os.WriteFile(blob, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if code, stdout, stderr := w.jubako("inspect", "--packages", "oci:"+dir); code != 4 || stdout != "" || !strings.Contains(stderr, "is damaged") {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}
 }
 
