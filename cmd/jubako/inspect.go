@@ -21,6 +21,7 @@ import (
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/imageconf"
 	"github.com/jubako/jubako/pkg/output"
+	"github.com/jubako/jubako/pkg/patience"
 )
 
 func (a *app) inspectCmd() *cobra.Command {
@@ -274,7 +275,7 @@ func verifyLayer(ctx context.Context, l v1.Layer, want string) (size int64, err 
 	}
 	defer r.Close()
 	h := sha256.New()
-	if _, err := io.Copy(h, ctxReader{ctx, r}); err != nil {
+	if _, err := io.Copy(h, patience.Reader(ctx, r)); err != nil {
 		return 0, hint.Check(err)
 	}
 	if got := "sha256:" + hexOf(h); got != want {
@@ -285,18 +286,6 @@ func verifyLayer(ctx context.Context, l v1.Layer, want string) (size int64, err 
 }
 
 func hexOf(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }
-
-type ctxReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c ctxReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
-}
 
 // verifyRebuilt builds the project and compares digests.
 func (a *app) verifyRebuilt(ctx context.Context, opened *base.Opened, o *buildOptions, dir string) error {

@@ -40,8 +40,7 @@ func packagesOf(ctx context.Context, img *base.Image) ([]installed, error) {
 	}
 	found := make(map[string]installed) // by path
 	for _, l := range layers {
-		err := base.ReadTar(ctx, l, func(r io.Reader) error { return readPackages(r, found) })
-		if err != nil {
+		if err := base.ReadTar(ctx, l, func(r io.Reader) error { return readPackages(r, found) }); err != nil {
 			digest, _ := l.Digest()
 			return nil, hint.Check(fmt.Errorf("reading the layer %s: %w", digest, err))
 		}

@@ -111,10 +111,7 @@ func (a *ahead) fill(ctx context.Context, l *lower, name string) *rootfs.Filling
 			a.unpack(group, true)
 		}
 	})
-	f, err := rootfs.Fill(ctx, a.b.Store, false)
-	if err != nil {
-		return nil
-	}
+	f, _ := rootfs.Fill(ctx, a.b.Store, false) // else nil, which takes nothing
 	return f
 }
 

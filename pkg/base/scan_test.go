@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/jubako/jubako/pkg/patience"
 )
 
 // paths lists what a tree holds, each path with its kind and link.
@@ -133,7 +135,7 @@ func TestManyWhiteouts(t *testing.T) {
 	defer cancel()
 	s := scanner{nodes: make(map[string]node), pattern: newDpkgPattern()}
 	for _, l := range [][]byte{a, b} {
-		if err := s.layer(untilDone{ctx, bytes.NewReader(l)}); err != nil {
+		if err := s.layer(patience.Reader(ctx, bytes.NewReader(l))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -143,7 +145,7 @@ func TestManyWhiteouts(t *testing.T) {
 	ended, stop := context.WithCancelCause(context.Background())
 	why := errors.New("enough")
 	stop(why)
-	if err := s.layer(untilDone{ended, bytes.NewReader(a)}); !errors.Is(err, why) {
+	if err := s.layer(patience.Reader(ended, bytes.NewReader(a))); !errors.Is(err, why) {
 		t.Errorf("cancelled: error %v", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/jubako/jubako/pkg/decompress"
+	"github.com/jubako/jubako/pkg/patience"
 )
 
 // ReadTar has a layer's tar read, whatever it is compressed with, and then reads the rest of it. One that is not what its descriptor or the
@@ -25,23 +26,10 @@ func ReadTar(ctx context.Context, l v1.Layer, read func(tar io.Reader) error) er
 	if err != nil {
 		return err
 	}
-	r := untilDone{ctx, tar}
+	r := patience.Reader(ctx, tar)
 	err = read(r)
 	if _, damage := io.Copy(io.Discard, r); damage != nil {
 		err = damage
 	}
 	return errors.Join(err, tar.Close())
-}
-
-// untilDone reads while somebody waits for it.
-type untilDone struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (u untilDone) Read(p []byte) (int, error) {
-	if u.ctx.Err() != nil {
-		return 0, context.Cause(u.ctx)
-	}
-	return u.r.Read(p)
 }

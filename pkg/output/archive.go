@@ -16,6 +16,7 @@ import (
 
 	"github.com/jubako/jubako/pkg/atomicfile"
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/patience"
 )
 
 // WriteOCIArchive writes an OCI layout as a tar file: one that skopeo, podman, containerd and Docker load. For Docker, an
@@ -154,6 +155,6 @@ func (t *archive) blob(ctx context.Context, name string, b Blob) error {
 	if err := t.WriteHeader(header(name, b.Size)); err != nil {
 		return err
 	}
-	_, err = io.Copy(t, contextReader{ctx, r})
+	_, err = io.Copy(t, patience.Reader(ctx, r))
 	return err
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/jubako/jubako/pkg/atomicfile"
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/patience"
 )
 
 // Annotations on an index's entries, by which clients find an image in a layout.
@@ -133,20 +134,7 @@ func writeBlob(ctx context.Context, name string, b Blob) error {
 	}
 	defer r.Close()
 	return atomicfile.Write(name, 0o644, func(f io.Writer) error {
-		_, err := io.Copy(f, contextReader{ctx, r})
+		_, err := io.Copy(f, patience.Reader(ctx, r))
 		return err
 	})
-}
-
-// contextReader stops reading when its context ends.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, context.Cause(c.ctx)
-	}
-	return c.r.Read(p)
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/jubako/jubako/pkg/patience"
 )
 
 // The constants of format 3 for zstd. To change one is to change every digest. A frame's window is its size, well below
@@ -192,24 +194,11 @@ func WriteTar(ctx context.Context, w io.Writer, tar io.Reader, o Options) (Resul
 				err = cerr
 			}
 		}()
-		_, err = io.CopyBuffer(f, readerOf{ctx, tar}, make([]byte, chunkSize))
+		_, err = io.CopyBuffer(f, patience.Reader(ctx, tar), make([]byte, chunkSize))
 		return err
 	})
 	if err := g.Wait(); err != nil {
 		return Result{}, err
 	}
 	return f.result(), nil
-}
-
-// readerOf reads until its context ends.
-type readerOf struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r readerOf) Read(p []byte) (int, error) {
-	if r.ctx.Err() != nil {
-		return 0, context.Cause(r.ctx)
-	}
-	return r.r.Read(p)
 }
