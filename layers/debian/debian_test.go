@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/jubako/jubako/pkg/base"
-	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/cas/castest"
 	"github.com/jubako/jubako/pkg/debfile/debfiletest"
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/tarlayer"
@@ -30,11 +30,7 @@ type world struct {
 // content that begins with "-> " a link.
 func newWorld(t *testing.T, files map[string]string) *world {
 	t.Helper()
-	store, err := cas.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = store.Close() })
+	store := castest.Open(t)
 	w := &world{t: t}
 	w.o = Options{Arch: "amd64", Store: store, Warn: func(s string) { w.said = append(w.said, s) },
 		Facts: &base.Facts{Files: make(map[string]base.Stat), Passwd: []byte("root:x:0:0::/root:/bin/sh\n"), Group: []byte("root:x:0:\nmail:x:8:\n")},

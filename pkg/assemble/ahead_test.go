@@ -7,12 +7,13 @@ import (
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 
 	"github.com/jubako/jubako/pkg/base"
-	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/cas/castest"
 	"github.com/jubako/jubako/pkg/project"
 	"github.com/jubako/jubako/pkg/rootfs"
 )
@@ -23,16 +24,17 @@ func TestTreeOfTheBase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
 	host := v1.Platform{OS: "linux", Architecture: "amd64"}
-	if img, err = mutate.ConfigFile(img, must(t, func() (*v1.ConfigFile, error) {
-		c, err := img.ConfigFile()
-		c.OS, c.Architecture = host.OS, host.Architecture
-		return c, err
-	})); err != nil {
+	config.OS, config.Architecture = host.OS, host.Architecture
+	if img, err = mutate.ConfigFile(img, config); err != nil {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "base")
-	path, err := layout.Write(dir, must(t, func() (v1.ImageIndex, error) { return random.Index(1, 1, 0) }))
+	path, err := layout.Write(dir, empty.Index)
 	if err == nil {
 		err = path.AppendImage(img)
 	}
@@ -48,7 +50,7 @@ func TestTreeOfTheBase(t *testing.T) {
 		"without one":           {host, nil, false},
 		"for another's machine": {v1.Platform{OS: "linux", Architecture: "arm64"}, []project.Step{{Name: "x"}}, false},
 	} {
-		store, other := openStore(t), openStore(t)
+		store, other := castest.Open(t), castest.Open(t)
 		opened, err := base.Open(t.Context(), base.Source{Kind: base.Layout, Path: dir}, base.Options{})
 		if err != nil {
 			t.Fatal(name, err)
@@ -90,27 +92,4 @@ func TestTreeOfTheBase(t *testing.T) {
 			t.Error(name, err)
 		}
 	}
-}
-
-func openStore(t *testing.T) *cas.Store {
-	t.Helper()
-	s, err := cas.Open(filepath.Join(t.TempDir(), "cache"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := errors.Join(s.Close(), cas.RemoveTree(s.Dir())); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
-}
-
-func must[T any](t *testing.T, f func() (T, error)) T {
-	t.Helper()
-	v, err := f()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v
 }

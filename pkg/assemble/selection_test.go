@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/cas/castest"
 	"github.com/jubako/jubako/pkg/locked"
 	"github.com/jubako/jubako/pkg/project"
 	"github.com/jubako/jubako/pkg/uvlock"
@@ -44,11 +44,7 @@ wheels = [{ url = "https://files.example/other-2.0-py3-none-any.whl", hash = "sh
 
 // TestSelectionIsRemembered: a lock is parsed again only where something else is asked, or something else asks.
 func TestSelectionIsRemembered(t *testing.T) {
-	store, err := cas.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
+	store := castest.Open(t)
 	type asked struct {
 		program, python, lock string
 		target                wheel.Target

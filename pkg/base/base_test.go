@@ -26,7 +26,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
-	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/cas/castest"
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/regclient"
 )
@@ -343,11 +343,7 @@ func TestRegistry(t *testing.T) {
 	if err := remote.WriteIndex(ref, idx); err != nil {
 		t.Fatal(err)
 	}
-	store, err := cas.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
+	store := castest.Open(t)
 	o := Options{Client: regclient.New(regclient.Options{}), Store: store}
 	read := func(ref string) (*Facts, *Opened) {
 		t.Helper()
@@ -388,11 +384,7 @@ func TestRegistry(t *testing.T) {
 }
 
 func TestFactsAreKept(t *testing.T) {
-	store, err := cas.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
+	store := castest.Open(t)
 	img := &Image{Image: image(t, "amd64"), Digest: v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("a", 64)}}
 	first, err := img.Facts(context.Background(), store)
 	if err != nil {

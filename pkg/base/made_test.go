@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/cas/castest"
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/ldcache"
 	"github.com/jubako/jubako/pkg/tarlayer"
@@ -84,11 +84,7 @@ func TestScanTree(t *testing.T) {
 	if never != 0 {
 		t.Errorf("what says nothing was opened %d times", never)
 	}
-	store, err := cas.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
+	store := castest.Open(t)
 	if err := scan.Keep(store, []byte("{}"), config); err != nil {
 		t.Fatal(err)
 	}

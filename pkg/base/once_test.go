@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/cas/castest"
 	"github.com/jubako/jubako/pkg/regclient"
 )
 
@@ -14,7 +15,7 @@ import (
 func TestHashedOnce(t *testing.T) {
 	repo, _, stop := serve(t, image(t, "amd64"), nil)
 	defer stop()
-	for name, store := range map[string]*cas.Store{"registry": nil, "registry, on its way into the store": openStore(t)} {
+	for name, store := range map[string]*cas.Store{"registry": nil, "registry, on its way into the store": castest.Open(t)} {
 		opened, err := Open(context.Background(), Source{Kind: Registry, Ref: repo + ":1"}, Options{Client: regclient.New(regclient.Options{Sleep: noWait}), Store: store})
 		if err != nil {
 			t.Fatal(err)

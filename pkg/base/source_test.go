@@ -21,7 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/cas/castest"
 	"github.com/jubako/jubako/pkg/decompress"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/regclient"
@@ -235,16 +235,6 @@ func serve(t *testing.T, img v1.Image, alter func(http.ResponseWriter, *http.Req
 	}, s.Close
 }
 
-func openStore(t *testing.T) *cas.Store {
-	t.Helper()
-	store, err := cas.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = store.Close() })
-	return store
-}
-
 func noWait(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 
 // facts opens a reference and reads the image's files.
@@ -264,7 +254,7 @@ func facts(ref string, o Options) (*Image, error) {
 // TestBlobsComeOnce: what the store has is not pulled again, what is damaged in it is, and a gone registry does not matter.
 func TestBlobsComeOnce(t *testing.T) {
 	repo, count, stop := serve(t, image(t, "amd64"), nil)
-	o := Options{Client: regclient.New(regclient.Options{Sleep: noWait}), Store: openStore(t)}
+	o := Options{Client: regclient.New(regclient.Options{Sleep: noWait}), Store: castest.Open(t)}
 	img, err := facts(repo+":1", o)
 	if err != nil {
 		t.Fatal(err)
@@ -338,7 +328,7 @@ func TestWrongBytes(t *testing.T) {
 				}
 				return w
 			})
-			o := Options{Client: regclient.New(regclient.Options{Sleep: noWait}), Store: openStore(t)}
+			o := Options{Client: regclient.New(regclient.Options{Sleep: noWait}), Store: castest.Open(t)}
 			if _, err := facts(repo+tt.ref, o); err == nil {
 				t.Fatal("no error")
 			}

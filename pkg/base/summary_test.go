@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/jubako/jubako/pkg/cas/castest"
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/regclient"
 )
@@ -235,7 +236,7 @@ func TestSummaryRefusals(t *testing.T) {
 
 // TestSummaryIsKept: what a machine has read of a base itself, it has as a summary too, also where the facts are older.
 func TestSummaryIsKept(t *testing.T) {
-	store := openStore(t)
+	store := castest.Open(t)
 	repo, _, stop := serve(t, image(t, "amd64"), nil)
 	defer stop()
 	img, err := facts(repo+":1", Options{Client: regclient.New(regclient.Options{Sleep: noWait}), Store: store})

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/cas/castest"
 	"github.com/jubako/jubako/pkg/hint"
 )
 
@@ -49,16 +49,6 @@ func repo(t *testing.T) (dir, first string) {
 	return dir, first
 }
 
-func store(t *testing.T) *cas.Store {
-	t.Helper()
-	s, err := cas.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	return s
-}
-
 func TestGet(t *testing.T) {
 	t.Setenv("GIT_DIR", "/nowhere") // as in a hook of another repository
 	if err := os.Unsetenv("GIT_DIR"); err != nil {
@@ -66,7 +56,7 @@ func TestGet(t *testing.T) {
 	}
 	dir, first := repo(t)
 	t.Setenv("GIT_DIR", "/nowhere")
-	s := store(t)
+	s := castest.Open(t)
 	c := Commit{Package: "a", URL: "file://" + dir, ID: first}
 	if _, err := Get(t.Context(), c, Options{Store: s, Offline: true}); hint.KindOf(err) != hint.KindNetwork || !strings.Contains(err.Error(), "--offline") {
 		t.Errorf("offline: %v", err)
@@ -95,7 +85,7 @@ func TestSubmodule(t *testing.T) {
 	t.Setenv("GIT_CONFIG_COUNT", "1")
 	t.Setenv("GIT_CONFIG_KEY_0", "protocol.file.allow")
 	t.Setenv("GIT_CONFIG_VALUE_0", "always")
-	at, err := Get(t.Context(), Commit{Package: "a", URL: "file://" + outer, ID: git(t, outer, "rev-parse", "HEAD")}, Options{Store: store(t)})
+	at, err := Get(t.Context(), Commit{Package: "a", URL: "file://" + outer, ID: git(t, outer, "rev-parse", "HEAD")}, Options{Store: castest.Open(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +107,7 @@ func TestRefused(t *testing.T) {
 		"a password":         {Package: "a", URL: "http://user:secret@127.0.0.1:1/x", ID: first},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := store(t)
+			s := castest.Open(t)
 			at, err := Get(t.Context(), c, Options{Store: s})
 			if err == nil || hint.KindOf(err) != hint.KindNetwork || !strings.Contains(err.Error(), "git ") || hint.Of(err) == "" {
 				t.Errorf("%q, %v", at, err)
@@ -133,7 +123,7 @@ func TestRefused(t *testing.T) {
 	}
 	t.Run("no git", func(t *testing.T) {
 		t.Setenv("PATH", t.TempDir())
-		_, err := Get(t.Context(), Commit{Package: "a", URL: "file://" + dir, ID: first}, Options{Store: store(t)})
+		_, err := Get(t.Context(), Commit{Package: "a", URL: "file://" + dir, ID: first}, Options{Store: castest.Open(t)})
 		if err == nil || hint.KindOf(err) != hint.KindUsage || !strings.Contains(err.Error(), "no git") {
 			t.Errorf("%v", err)
 		}
@@ -143,7 +133,7 @@ func TestRefused(t *testing.T) {
 		defer srv.Close()
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := Get(ctx, Commit{Package: "a", URL: srv.URL, ID: first}, Options{Store: store(t)}); err == nil {
+		if _, err := Get(ctx, Commit{Package: "a", URL: srv.URL, ID: first}, Options{Store: castest.Open(t)}); err == nil {
 			t.Error("no error")
 		}
 	})

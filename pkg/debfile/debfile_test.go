@@ -14,21 +14,12 @@ import (
 	"testing"
 
 	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/cas/castest"
 	"github.com/jubako/jubako/pkg/debfile/debfiletest"
 	"github.com/jubako/jubako/pkg/fstree"
 )
 
 type entry = debfiletest.Entry
-
-func store(t testing.TB) *cas.Store {
-	t.Helper()
-	s, err := cas.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	return s
-}
 
 // open reads a package's bytes; opened counts how often they were asked for.
 func open(t testing.TB, s *cas.Store, b []byte, l Limits) (*Package, int, error) {
@@ -58,7 +49,7 @@ func TestOpen(t *testing.T) {
 	var first string
 	for _, compression := range []string{"", "gz", "xz", "zst"} {
 		b := sample(compression).Bytes(t)
-		s := store(t)
+		s := castest.Open(t)
 		p, opened, err := open(t, s, b, Limits{})
 		if err != nil || opened != 1 {
 			t.Fatalf("%q: opened %d times, %v", compression, opened, err)
@@ -116,7 +107,7 @@ func TestOpen(t *testing.T) {
 
 // TestDamagedCache: what the disk has spoilt is not used.
 func TestDamagedCache(t *testing.T) {
-	s := store(t)
+	s := castest.Open(t)
 	b := sample("gz").Bytes(t)
 	p, _, err := open(t, s, b, Limits{})
 	if err != nil {
@@ -203,7 +194,7 @@ func TestRefused(t *testing.T) {
 		"xz dictionary":       {big, "it asks for a dictionary of"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := store(t)
+			s := castest.Open(t)
 			_, _, err := open(t, s, tc.deb, Limits{Base: 1 << 20, Ratio: 100})
 			if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), "reading x.deb") {
 				t.Errorf("%v\nlacks %q", err, tc.want)
@@ -218,7 +209,7 @@ func TestRefused(t *testing.T) {
 
 func TestAnotherPackage(t *testing.T) {
 	b := sample("").Bytes(t)
-	_, err := Open(context.Background(), store(t), Source{Name: "x.deb", SHA256: strings.Repeat("0", 64), Open: func(context.Context) (io.ReadCloser, error) {
+	_, err := Open(context.Background(), castest.Open(t), Source{Name: "x.deb", SHA256: strings.Repeat("0", 64), Open: func(context.Context) (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(b)), nil
 	}}, Limits{})
 	if _, ok := errors.AsType[*cas.DigestError](err); !ok {
@@ -226,7 +217,7 @@ func TestAnotherPackage(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err = Open(ctx, store(t), Source{Name: "x.deb", SHA256: debfiletest.SHA256(b), Open: func(context.Context) (io.ReadCloser, error) {
+	_, err = Open(ctx, castest.Open(t), Source{Name: "x.deb", SHA256: debfiletest.SHA256(b), Open: func(context.Context) (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(b)), nil
 	}}, Limits{})
 	if !errors.Is(err, context.Canceled) {
@@ -239,7 +230,7 @@ func FuzzDeb(f *testing.F) {
 		f.Add(sample(c).Bytes(f))
 	}
 	f.Add([]byte("!<arch>\n"))
-	s := store(f)
+	s := castest.Open(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := Open(context.Background(), s, Source{Name: "x", SHA256: debfiletest.SHA256(b), Open: func(context.Context) (io.ReadCloser, error) {
 			return io.NopCloser(bytes.NewReader(b)), nil

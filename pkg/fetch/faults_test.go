@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/cas/castest"
 	"github.com/jubako/jubako/pkg/filehash"
 	"github.com/jubako/jubako/pkg/hint"
 )
@@ -40,15 +41,7 @@ func newFixture(t *testing.T, o Options) *fixture {
 	t.Helper()
 	f := &fixture{store: o.Store}
 	if f.store == nil {
-		var err error
-		if f.store, err = cas.Open(t.TempDir()); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := f.store.Close(); err != nil {
-				t.Error(err)
-			}
-		})
+		f.store = castest.Open(t)
 	}
 	o.Store = f.store
 	o.Sleep = func(ctx context.Context, d time.Duration) error {

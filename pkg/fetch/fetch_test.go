@@ -20,7 +20,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/cas/castest"
 	"github.com/jubako/jubako/pkg/filehash"
 	"github.com/jubako/jubako/pkg/hint"
 )
@@ -35,15 +35,11 @@ func sum(b []byte) filehash.Hash {
 
 func client(t *testing.T, o Options) *Client {
 	t.Helper()
-	s, err := cas.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := castest.Open(t)
 	t.Cleanup(func() {
 		if left, _ := filepath.Glob(filepath.Join(s.Dir(), "tmp/*")); len(left) != 0 {
 			t.Errorf("left behind: %v", left)
 		}
-		_ = s.Close()
 	})
 	o.Store = s
 	if o.Sleep == nil {

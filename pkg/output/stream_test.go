@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/cas/castest"
 )
 
 // growing writes a blob into a cache, some of it at first.
@@ -24,11 +25,7 @@ type growing struct {
 
 func grow(t *testing.T, b Blob, first int) *growing {
 	t.Helper()
-	s, err := cas.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
+	s := castest.Open(t)
 	w, err := s.NewWriter()
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/cas/castest"
 )
 
 // fill writes a tar in parts.
@@ -50,11 +51,11 @@ func TestFilling(t *testing.T) {
 	base := Group{layer(archive(t, "a/x=1", "b/y=2", "c=3"))}
 	tarball := archive(t, "a/.wh.x", ".wh.c", "b/.wh..wh..opq", "b/z=4", "d/e/f=5", "d/s -> e/f", "d/h => d/e/f", "big="+strings.Repeat("x", 3<<20))
 	top := layer(tarball)
-	want, err := Unpack(t.Context(), openStore(t), []Group{base, {top}}, Limits{})
+	want, err := Unpack(t.Context(), castest.Open(t), []Group{base, {top}}, Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	store := openStore(t)
+	store := castest.Open(t)
 	f := fill(t, t.Context(), store, tarball)
 	if err := f.Place(Group{top}); err != nil {
 		t.Fatal(err)
@@ -87,11 +88,11 @@ func TestFillingOfGroup(t *testing.T) {
 	for _, b := range tars {
 		group = append(group, layer(b))
 	}
-	want, err := Unpack(t.Context(), openStore(t), []Group{group}, Limits{})
+	want, err := Unpack(t.Context(), castest.Open(t), []Group{group}, Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	store := openStore(t)
+	store := castest.Open(t)
 	f, err := Fill(t.Context(), store, true)
 	if err != nil {
 		t.Fatal(err)
@@ -138,7 +139,7 @@ func TestFillingOfGroup(t *testing.T) {
 }
 
 func TestFillingThatEnds(t *testing.T) {
-	store := openStore(t)
+	store := castest.Open(t)
 	diffID := strings.Repeat("a", 64)
 	for want, entries := range hostile {
 		if strings.HasPrefix(want, "it holds more") {

@@ -24,6 +24,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/cas/castest"
 	"github.com/jubako/jubako/pkg/decompress"
 )
 
@@ -65,20 +66,6 @@ func layer(tarball []byte) Layer {
 	return Layer{DiffID: hex.EncodeToString(sum[:]), Open: func() (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(tarball)), nil
 	}}
-}
-
-func openStore(t testing.TB) *cas.Store {
-	t.Helper()
-	s, err := cas.Open(filepath.Join(t.TempDir(), "cache"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := errors.Join(s.Close(), cas.RemoveTree(s.Dir())); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
 }
 
 // list says what a view holds, in the notation of archive.
@@ -158,7 +145,7 @@ func TestUnpack(t *testing.T) {
 				}
 				groups = append(groups, group)
 			}
-			trees, err := Unpack(t.Context(), openStore(t), groups, Limits{})
+			trees, err := Unpack(t.Context(), castest.Open(t), groups, Limits{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -306,7 +293,7 @@ func TestCompression(t *testing.T) {
 	for name, b := range map[string][]byte{"gzip": append(zw(plain[:700]), zw(plain[700:])...), "zstd": enc.EncodeAll(plain, nil)} {
 		l := layer(plain)
 		l.Open = layer(b).Open
-		store := openStore(t)
+		store := castest.Open(t)
 		trees, err := Unpack(t.Context(), store, []Group{{l}}, Limits{})
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
@@ -316,7 +303,7 @@ func TestCompression(t *testing.T) {
 		}
 		// A stream that is cut leaves nothing.
 		l.Open = layer(b[:len(b)-12]).Open
-		store = openStore(t)
+		store = castest.Open(t)
 		if _, err := Unpack(t.Context(), store, []Group{{l}}, Limits{}); err == nil {
 			t.Errorf("%s: a cut stream was taken", name)
 		}
@@ -335,7 +322,7 @@ func empty(t *testing.T, store *cas.Store) {
 }
 
 func TestDamaged(t *testing.T) {
-	store := openStore(t)
+	store := castest.Open(t)
 	l := layer(archive(t, "a=1"))
 	l.Open = layer(archive(t, "a=2")).Open
 	_, err := Unpack(t.Context(), store, []Group{{l}}, Limits{})
@@ -356,7 +343,7 @@ func TestDamaged(t *testing.T) {
 
 // TestConcurrent unpacks the same layers many times at once; all must get the one tree.
 func TestConcurrent(t *testing.T) {
-	store := openStore(t)
+	store := castest.Open(t)
 	groups := []Group{{layer(archive(t, "a/x=1", "a/y=2"))}, {layer(archive(t, "a/.wh.x"))}}
 	var wg sync.WaitGroup
 	for range 8 {
@@ -380,7 +367,7 @@ func TestConcurrent(t *testing.T) {
 
 // TestModes: nothing is setuid, everything can be read and removed, times are kept.
 func TestModes(t *testing.T) {
-	trees, err := Unpack(t.Context(), openStore(t), []Group{{layer(archive(t, "d/", "d/f=1"))}}, Limits{})
+	trees, err := Unpack(t.Context(), castest.Open(t), []Group{{layer(archive(t, "d/", "d/f=1"))}}, Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -424,11 +411,7 @@ func TestOrdinaryUser(t *testing.T) {
 
 // TestPlace makes a tree once, and leaves nothing of one that fails.
 func TestPlace(t *testing.T) {
-	store, err := cas.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
+	store := castest.Open(t)
 	made := 0
 	fill := func(dir string) error {
 		made++

@@ -17,6 +17,7 @@ import (
 	"github.com/moby/patternmatcher"
 
 	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/cas/castest"
 	"github.com/jubako/jubako/pkg/hint"
 )
 
@@ -325,11 +326,7 @@ func TestDigest(t *testing.T) {
 
 // TestStatCache: an unchanged tree is not read again, and a change in the same tick of the clock is not missed.
 func TestStatCache(t *testing.T) {
-	store, err := cas.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
+	store := castest.Open(t)
 	dir := lay(t, "a")
 	file := filepath.Join(dir, "a")
 	later := time.Now().Add(time.Hour)

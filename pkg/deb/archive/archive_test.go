@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/cas/castest"
 	"github.com/jubako/jubako/pkg/deb"
 	"github.com/jubako/jubako/pkg/deb/archive"
 	"github.com/jubako/jubako/pkg/deb/debtest"
@@ -30,11 +31,7 @@ type bench struct {
 // newBench publishes one suite, and makes a client for it.
 func newBench(t *testing.T, change func(*debtest.Suite)) *bench {
 	t.Helper()
-	store, err := cas.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = store.Close() })
+	store := castest.Open(t)
 	b := &bench{Archive: debtest.Serve(t), key: debtest.NewKey(t, now.AddDate(-1, 0, 0), 0)}
 	b.client = &archive.Client{Fetch: b.fetch(store, false), Now: func() time.Time { return now }}
 	s := debtest.Suite{Name: "trixie", Date: now.Add(-time.Hour), Packages: []debtest.Package{{Control: hello}}, Keys: []debtest.Key{b.key}}
@@ -100,11 +97,7 @@ func TestArmoredRing(t *testing.T) {
 // TestOffline takes what was there last.
 func TestOffline(t *testing.T) {
 	b := newBench(t, nil)
-	store, err := cas.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
+	store := castest.Open(t)
 	b.client.Fetch = b.fetch(store, true)
 	if _, _, err := b.list(); hint.KindOf(err) != hint.KindNetwork || !strings.Contains(err.Error(), "--offline") {
 		t.Errorf("nothing is there: %v", err)
