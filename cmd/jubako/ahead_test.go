@@ -80,7 +80,12 @@ func TestUploadsWhileALayerIsWritten(t *testing.T) {
 	tag := w.inRegistry()
 	var mu sync.Mutex
 	sent := make(map[string]int64) // bytes of blobs, by method
+	begun := make(chan struct{})   // with the first chunk
+	begin := sync.OnceFunc(func() { close(begun) })
 	w.refuse = func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPatch {
+			begin()
+		}
 		if strings.Contains(r.URL.Path, "/blobs/uploads/") {
 			r.Body = &counted{ReadCloser: r.Body, add: func(n int) {
 				mu.Lock()
@@ -95,7 +100,7 @@ func TestUploadsWhileALayerIsWritten(t *testing.T) {
 		random := rand.NewChaCha8([32]byte([]byte(fmt.Sprintf("%32s", version))))
 		large := make([]byte, 6<<20)
 		_, _ = random.Read(large)
-		w.lock(wheeltest.Wheel{Name: "django", Version: "5.2", Files: []wheeltest.File{{Name: "django/__init__.py", Data: "VERSION = 5\n"}}},
+		w.lock(wheeltest.Wheel{Name: "django", Version: "5." + version, Files: []wheeltest.File{{Name: "django/__init__.py", Data: "VERSION = 5\n"}}},
 			wheeltest.Wheel{Name: "uvicorn", Version: version, Files: []wheeltest.File{{Name: "uvicorn/__init__.py", Data: string(large)}}})
 		clear(sent)
 		stdout, _ := w.build(append(args, "--push")...)
@@ -104,6 +109,16 @@ func TestUploadsWhileALayerIsWritten(t *testing.T) {
 	const large = 6 << 20
 	if _, sent := build("1", "-t", tag); sent[http.MethodPatch] != 0 || sent[http.MethodPut] < large {
 		t.Errorf("with no image before it: %v", sent)
+	}
+	// A build that ends before the registry has said anything streams nothing: this one has a small wheel to wait for.
+	w.serve = func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.Contains(r.URL.Path, "/django-") {
+			select {
+			case <-begun:
+			case <-time.After(20 * time.Second):
+			}
+		}
+		return false
 	}
 	second, sent2 := build("2", "-t", tag)
 	if sent2[http.MethodPatch] < large || sent2[http.MethodPut] > large {

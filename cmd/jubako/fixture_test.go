@@ -178,8 +178,8 @@ func (w *world) lock(all ...wheeltest.Wheel) {
 	for _, x := range all {
 		name, data := wheeltest.Build(x)
 		w.wheels[name] = data
-		fmt.Fprintf(&b, "\n[[package]]\nname = %q\nversion = %q\nsource = { registry = \"https://index.example/simple\" }\nwheels = [{ url = \"%s/%s\", hash = \"sha256:%x\" }]\n",
-			x.Name, x.Version, w.index.URL, name, sha256.Sum256(data))
+		fmt.Fprintf(&b, "\n[[package]]\nname = %q\nversion = %q\nsource = { registry = \"https://index.example/simple\" }\nwheels = [{ url = \"%s/%s\", hash = \"sha256:%x\", size = %d }]\n",
+			x.Name, x.Version, w.index.URL, name, sha256.Sum256(data), len(data))
 	}
 	w.write("uv.lock", b.String())
 }
