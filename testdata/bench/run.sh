@@ -22,24 +22,13 @@ root=$([ "$(id -u)" = 0 ] && echo 1 || echo 0)
 cache=${XDG_CACHE_HOME:+$XDG_CACHE_HOME/jubako-bench}
 cache=${cache:-$([ "$root" = 1 ] && echo /var/cache/jubako-bench || echo "$HOME/.cache/jubako-bench")}
 mkdir -p "$cache"/{bin,index}
-work=$(mktemp -d "${BENCH_TMP:-/var/tmp}/jubako-bench.XXXXXX")
+. "$top/testdata/ci/work.sh"
+new_work "${BENCH_TMP:-/var/tmp}" jubako-bench
+trap 'end_work "$work" "${pids[@]}"' EXIT
+trap 'exit 130' INT TERM
 say() { printf 'bench: %s\n' "$*" >&2; }
 free=$(df -k --output=avail "$work" | tail -n 1)
 [ -n "${CONTENDERS:-}${CHECK:-}" ] || [ "$free" -gt 30000000 ] || say "the engines keep up to 25 GB of what they make, and $work has $((free / 1000000)) GB: choose with CONTENDERS, or set BENCH_TMP"
-
-pids=()
-stop() {
-  local pid i
-  for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
-    pid=${pids[i]}
-    kill "$pid" 2>/dev/null || continue
-    timeout 20 tail --pid="$pid" -f /dev/null 2>/dev/null || kill -9 "$pid" 2>/dev/null || true
-  done
-  grep -o -E "$work[^ ]*" /proc/self/mounts | sort -r | xargs -r -n1 umount -l 2>/dev/null || true
-  rm -rf --one-file-system "$work" 2>/dev/null || { chmod -R u+w "$work"; rm -rf --one-file-system "$work"; }
-}
-trap stop EXIT
-trap 'exit 130' INT TERM
 
 # Programs. A contender that cannot be had is left out by bench.py, which says so.
 if [ "$root" = 1 ]; then

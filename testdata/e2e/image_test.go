@@ -116,6 +116,12 @@ func TestRunsInDocker(t *testing.T) {
 		strings.Count(got, "app:app") != 5 {
 		t.Errorf("writable folders and owners: %q", got)
 	}
+	healthy(t, container)
+}
+
+// healthy waits for what Docker says of the container by its image's Healthcheck.
+func healthy(t *testing.T, container string) {
+	t.Helper()
 	eventually(t, "health status", 90*time.Second, func() error {
 		if got := docker("inspect", "-f", "{{.State.Health.Status}}", container).run(t); got != "healthy" {
 			return errors.New(got)
@@ -343,4 +349,5 @@ func TestDevProfile(t *testing.T) {
 	if strings.Contains(got, "staticfiles") {
 		t.Errorf("%s holds static files: %s", ref, got)
 	}
+	healthy(t, container)
 }

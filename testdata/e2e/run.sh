@@ -11,22 +11,16 @@ cd "$(dirname "$0")/../.."
 [ "$(id -u)" = 0 ] || { echo "e2e: needs root, to start Docker and containerd of its own" >&2; exit 1; }
 cache=${E2E_CACHE:-/var/cache/jubako-e2e}
 mkdir -p "$cache"
-work=$(mktemp -d /var/tmp/jubako-e2e.XXXXXX)
-pids=()
-stop() {
-  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-  for pid in "${pids[@]}"; do timeout 20 tail --pid="$pid" -f /dev/null 2>/dev/null || kill -9 "$pid" 2>/dev/null || true; done
-  grep -o -E "$work[^ ]*" /proc/self/mounts | sort -r | xargs -r -n1 umount -l 2>/dev/null || true
-  rm -rf --one-file-system "$work"
-}
-trap stop EXIT
+. testdata/ci/work.sh
+new_work /var/tmp jubako-e2e
+trap 'end_work "$work" "${pids[@]}"' EXIT
 
 say() { printf 'e2e: %s\n' "$*" >&2; }
 
 # What the tests need, by the program that shows it is there.
 declare -A packages=(
   [dockerd]=docker.io [containerd]=containerd [runc]=runc [podman]=podman [buildah]=buildah [skopeo]=skopeo [umoci]=umoci
-  [docker-registry]=docker-registry [crun]=crun [iptables]=iptables [pigz]=pigz [curl]=curl [python3]=python3 [jq]=jq [setpriv]=util-linux
+  [docker-registry]=docker-registry [crun]=crun [iptables]=iptables [ip]=iproute2 [pigz]=pigz [curl]=curl [python3]=python3 [jq]=jq [setpriv]=util-linux
 )
 missing=()
 for program in "${!packages[@]}"; do command -v "$program" >/dev/null || missing+=("${packages[$program]}"); done
@@ -86,7 +80,8 @@ X
 containerd -c "$work/containerd.toml" >"$work/containerd.log" 2>&1 & pids+=($!)
 wait_for containerd ctr -a "$work/containerd.sock" version
 
-dockerd --data-root "$work/docker" --exec-root "$work/docker-exec" --pidfile "$work/docker.pid" --containerd "$work/containerd.sock" \
+new_bridge
+dockerd --bridge "$bridge" --data-root "$work/docker" --exec-root "$work/docker-exec" --pidfile "$work/docker.pid" --containerd "$work/containerd.sock" \
   -H "unix://$work/docker.sock" --storage-driver overlay2 >"$work/dockerd.log" 2>&1 & pids+=($!)
 wait_for registry curl -fsS "http://$registry/v2/"
 wait_for dockerd docker -H "unix://$work/docker.sock" version

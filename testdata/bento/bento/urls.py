@@ -1,5 +1,6 @@
 """Where requests go."""
 
+from django.apps import apps
 from django.contrib import admin
 from django.http import JsonResponse
 from django.urls import include, path
@@ -16,3 +17,8 @@ urlpatterns = [
     path("schema/", SpectacularAPIView.as_view()),
     path("", include("menu.urls")),
 ]
+
+if apps.is_installed("debug_toolbar"):
+    from debug_toolbar.toolbar import debug_toolbar_urls
+
+    urlpatterns += debug_toolbar_urls()
