@@ -29,6 +29,12 @@ type ahead struct {
 	uploads *output.Ahead // nil where nothing is pushed
 }
 
+// beside is what a maker does with the layers over one base while it makes them. Nil does nothing.
+type beside struct {
+	*ahead
+	lower *lower
+}
+
 // smallUpload is what a push at the end has brought before a registry has said how it wants to be spoken to.
 const smallUpload = 1 << 20
 
@@ -49,7 +55,10 @@ func (a *ahead) close() {
 }
 
 // made is told of a layer that no cache held.
-func (a *ahead) made(l *lower, m madeLayer) {
+func (a *beside) made(m madeLayer) {
+	if a == nil {
+		return
+	}
 	b := a.b
 	if blob := b.blob(m); a.wants(m.compression) && m.Size >= smallUpload && !b.remote.replaces(b.spec.Tags, blob.Digest) {
 		if m.up != nil {
@@ -58,7 +67,7 @@ func (a *ahead) made(l *lower, m madeLayer) {
 			a.uploads.Push(blob)
 		}
 	}
-	if !a.wanted(l, m.name) {
+	if !a.wanted(m.name) {
 		return
 	}
 	for _, group := range b.groups([]madeLayer{m}) {
@@ -68,8 +77,8 @@ func (a *ahead) made(l *lower, m madeLayer) {
 
 // wanted says whether the tree of a layer that is made will be needed. Where what a command runs in has changed, it runs; a change of
 // the source alone may leave it as it is.
-func (a *ahead) wanted(l *lower, name string) bool {
-	return l.made == nil && name != sourceLayer && a.b.runsCommands(l.layout) && a.b.atHome(l.image)
+func (a *beside) wanted(name string) bool {
+	return a.lower.made == nil && name != sourceLayer && a.b.runsCommands(a.lower.layout) && a.b.atHome(a.lower.image)
 }
 
 // readFacts gives a base's facts. Where its layers have to be read for them, and commands are likely to run in it, the tree of them is made
@@ -101,13 +110,14 @@ func (b *builder) readFacts(ctx context.Context, img *base.Image) (*base.Facts, 
 	return facts, err
 }
 
-// fill begins the tree of a layer that is about to be written, and sees to that of the base.
-func (a *ahead) fill(ctx context.Context, l *lower, name string) *rootfs.Filling {
-	if !a.wanted(l, name) {
+// fill begins the tree of the layer of that name, which is about to be written, for commands that will run in it, and sees to that of
+// the base. It may give nil.
+func (a *beside) fill(ctx context.Context, name string) *rootfs.Filling {
+	if a == nil || !a.wanted(name) {
 		return nil
 	}
 	a.base.Do(func() {
-		if group, err := groupOf(l.image); err == nil {
+		if group, err := groupOf(a.lower.image); err == nil {
 			a.unpack(group, true)
 		}
 	})
@@ -122,9 +132,9 @@ func (a *ahead) wants(c tarlayer.Compression) bool {
 
 // along lets a layer go up while it is written, where an image that was built before is known and has it not: then the registry most
 // likely wants it. Where none is known, or none was looked at (--no-cache), the registry may well have the layer, and is asked about
-// it once its digest is known.
-func (a *ahead) along(w *cas.Writer) *output.Stream {
-	if a.b.spec.NoCache || len(a.b.remote.images()) == 0 {
+// it once its digest is known. It may give nil.
+func (a *beside) along(c tarlayer.Compression, w *cas.Writer) *output.Stream {
+	if a == nil || !a.wants(c) || a.b.spec.NoCache || len(a.b.remote.images()) == 0 {
 		return nil
 	}
 	return a.uploads.Stream(func() (io.ReadCloser, error) { return w.Follow() })

@@ -104,11 +104,7 @@ func (b *builder) lowerOn(ctx context.Context, img *base.Image, facts *base.Fact
 		return nil, err
 	}
 	if b.ahead != nil {
-		l.maker.ahead = func(m madeLayer) { b.ahead.made(l, m) }
-		l.maker.fill = func(ctx context.Context, name string) *rootfs.Filling { return b.ahead.fill(ctx, l, name) }
-		if b.ahead.wants(l.maker.compression) {
-			l.maker.along = b.ahead.along
-		}
+		l.maker.beside = &beside{b.ahead, l}
 	}
 	l.made, err = l.maker.makeAll(ctx, list)
 	return l, err

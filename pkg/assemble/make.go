@@ -67,14 +67,8 @@ type maker struct {
 	encoders    *tarlayer.Encoders
 	remote      *remoteCache
 	// see is shown a layer's whole tree while it is written; it may be nil.
-	see func(context.Context, *fstree.Tree) error
-	// fill gives what takes the tar of the layer of that name while it is written, for commands that will run in it; it may be nil, and
-	// give nil.
-	fill func(ctx context.Context, name string) *rootfs.Filling
-	// ahead is told of a layer that was made; it may be nil.
-	ahead func(madeLayer)
-	// along brings a layer to where it will be wanted while it is written; it may be nil, as may what it gives.
-	along   func(*cas.Writer) *output.Stream
+	see     func(context.Context, *fstree.Tree) error
+	beside  *beside // what is done with layers meanwhile; it may be nil
 	report  func(Event)
 	now     func() time.Time
 	written sync.Map // by layer's name: *atomic.Int64, bytes so far
@@ -110,8 +104,8 @@ func (m *maker) make(ctx context.Context, l layers.Layer) (madeLayer, error) {
 // makeOver is make for a layer that a command makes, over a source; nil for any other.
 func (m *maker) makeOver(ctx context.Context, l layers.Layer, o *overSource) (made madeLayer, err error) {
 	defer func() {
-		if err = errors.Join(err, l.Close()); err == nil && made.state == Made && m.ahead != nil {
-			m.ahead(made)
+		if err = errors.Join(err, l.Close()); err == nil && made.state == Made {
+			m.beside.made(made)
 		}
 		made.up.Drop()
 	}()
@@ -314,17 +308,15 @@ func (m *maker) write(ctx context.Context, l layers.Layer, tree *fstree.Tree) (d
 	asked := false
 	counter := &progressWriter{w: w, report: func(n int64) {
 		m.report(Event{Kind: Progress, Name: l.Name(), Done: m.progress(l.Name(), n)})
-		if !asked && m.along != nil && w.Size() >= streamFrom {
-			up, asked = m.along(w), true
+		if !asked && w.Size() >= streamFrom {
+			up, asked = m.beside.along(m.compression, w), true
 		}
 	}}
 	o := m.options(m.compression)
-	var filling *rootfs.Filling
-	if m.fill != nil {
-		if filling = m.fill(ctx, l.Name()); filling != nil {
-			defer filling.Drop()
-			o.Tar = filling
-		}
+	filling := m.beside.fill(ctx, l.Name())
+	if filling != nil {
+		defer filling.Drop()
+		o.Tar = filling
 	}
 	var res tarlayer.Result
 	g, ctx := errgroup.WithContext(ctx)
