@@ -231,9 +231,9 @@ func TestDebianResolver(t *testing.T) {
 		wg.Go(func() {
 			for set := range jobs {
 				want, werr := c.install(t, strings.Fields(set))
+				mu.Lock() // a universe is not safe for concurrent use
 				got, gerr := m.install(strings.Fields(set))
 				same := (werr == nil) == (gerr == nil) && (werr != nil || slices.Equal(want, got))
-				mu.Lock()
 				switch reason, known := differs[set]; {
 				case same && known:
 					t.Errorf("%s: is equal by now, and deb-sets.golden says %q", set, reason)

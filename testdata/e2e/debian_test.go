@@ -43,6 +43,7 @@ var debianSets = map[string][]string{
 
 // TestDebianLayerIsApts installs by apt in a chroot of the base, and by the debian layer over it, and compares the trees.
 func TestDebianLayerIsApts(t *testing.T) {
+	t.Parallel()
 	for set, packages := range debianSets {
 		t.Run(set, func(t *testing.T) {
 			work := t.TempDir()

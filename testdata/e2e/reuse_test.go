@@ -20,8 +20,10 @@ func staticState(log string) string {
 // TestViewRunsNothing: collectstatic of a real Django project runs again for its settings and its static files, and for no view,
 // URL or template: on every rung that traces, and on a machine with an empty disk by what went with the image.
 func TestViewRunsNothing(t *testing.T) {
+	t.Parallel()
 	for _, rung := range []string{"userns", "chroot", "ptrace"} {
 		t.Run(rung, func(t *testing.T) {
+			t.Parallel()
 			dir, cache := project(t), t.TempDir()
 			ref := must(t, "E2E_REGISTRY") + "/team/reuse-" + rung + ":1"
 			build := func(args ...string) (digest, log string) {

@@ -91,7 +91,7 @@ E2E_DOCKER_BUILD=docker; [ ! -x /usr/bin/docker ] || E2E_DOCKER_BUILD=/usr/bin/d
 export E2E_DOCKER_BUILD
 export E2E_CONTAINERD=$work/containerd.sock DOCKER_HOST=unix://$work/docker.sock
 say "docker $(docker version -f '{{.Server.Version}}'), containerd $(containerd --version | cut -d' ' -f3), $(podman --version), $(skopeo --version), $(umoci --version), $("$E2E_UV" --version | cut -d'(' -f1)"
-go test -tags e2e -count=1 -timeout 60m -v ./testdata/e2e "$@"
+go test -tags e2e -count=1 -parallel 3 -timeout 60m -v ./testdata/e2e "$@"
 
 # uv as the oracle, unless only some of the tests above were wanted.
 [ $# != 0 ] || E2E_CACHE=$cache testdata/oracle/run.sh

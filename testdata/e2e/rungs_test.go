@@ -84,6 +84,7 @@ func TestEveryRung(t *testing.T) {
 // TestCompilerOnEveryRung has a step compile and run a program with Debian's gcc, which goes through many programs, pipes
 // and temporary files: one digest, without a namespace too.
 func TestCompilerOnEveryRung(t *testing.T) {
+	t.Parallel()
 	work := must(t, "E2E_WORK")
 	dir, err := os.MkdirTemp(work, "compiler-")
 	if err != nil {

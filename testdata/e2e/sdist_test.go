@@ -65,6 +65,7 @@ func uvWithPython(t *testing.T) cmd {
 // mounts and changes of root are refused. It compares the two with one another, and what is installed with what uv
 // installs. The image then runs in Docker.
 func TestSdists(t *testing.T) {
+	t.Parallel()
 	for _, tt := range fromSource {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel() // a compiler takes one processor
@@ -227,6 +228,7 @@ func venvFiles(t *testing.T, layout, below string) map[string]string {
 
 // TestSdistLinked: an image without a library that a built extension is linked with is not made.
 func TestSdistLinked(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "app")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)

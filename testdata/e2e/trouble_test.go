@@ -110,6 +110,7 @@ func TestMissingSetting(t *testing.T) {
 
 // TestRegistryGone pushes to a registry that dies once the first blob is there.
 func TestRegistryGone(t *testing.T) {
+	t.Parallel()
 	dir := project(t)
 	target, err := url.Parse("http://" + must(t, "E2E_REGISTRY"))
 	if err != nil {
