@@ -24,8 +24,6 @@ cache=${cache:-$([ "$root" = 1 ] && echo /var/cache/jubako-bench || echo "$HOME/
 mkdir -p "$cache"/{bin,index}
 . "$top/testdata/ci/work.sh"
 new_work "${BENCH_TMP:-/var/tmp}" jubako-bench
-trap 'end_work "$work" "${pids[@]}"' EXIT
-trap 'exit 130' INT TERM
 say() { printf 'bench: %s\n' "$*" >&2; }
 free=$(df -k --output=avail "$work" | tail -n 1)
 [ -n "${CONTENDERS:-}${CHECK:-}" ] || [ "$free" -gt 30000000 ] || say "the engines keep up to 25 GB of what they make, and $work has $((free / 1000000)) GB: choose with CONTENDERS, or set BENCH_TMP"
@@ -77,13 +75,6 @@ if [ -z "$archive" ]; then
 fi
 mkdir "$work/base" && tar -C "$work/base" -xf "${archive#oci-archive:}"
 
-free_port() { "$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-wait_for() { # NAME COMMAND…
-  local name=$1; shift
-  for _ in $(seq 150); do "$@" >/dev/null 2>&1 && return; sleep 0.2; done
-  say "$name did not start; its log ends with:"; tail -n 20 "$work/$name.log" >&2; return 1
-}
-
 # The registry, and the line in front of it and of the index.
 registry=127.0.0.1:$(free_port)
 store=$work/registry
@@ -119,10 +110,8 @@ if [ "$root" = 1 ] && [ -x "$cache/bin/buildkitd" ]; then
   if wanted buildkit-tuned; then start_buildkit buildkitd-tuned && buildkit_tuned=${pids[-1]}; fi
 fi
 if [ "$root" = 1 ] && wanted docker && command -v dockerd >/dev/null; then
-  mkdir -p "$work/containerd"
-  printf 'version = 2\nroot = "%s/containerd/root"\nstate = "%s/containerd/state"\n[grpc]\naddress = "%s/containerd.sock"\n' "$work" "$work" "$work" >"$work/containerd.toml"
-  containerd -c "$work/containerd.toml" >"$work/containerd.log" 2>&1 & pids+=($!); containerd=$!
-  wait_for containerd ctr -a "$work/containerd.sock" version
+  start_containerd
+  containerd=${pids[-1]}
   dockerd --data-root "$work/docker" --exec-root "$work/docker-exec" --pidfile "$work/docker.pid" --containerd "$work/containerd.sock" --bridge none --iptables=false \
     -H "unix://$work/docker.sock" --storage-driver overlay2 >"$work/dockerd.log" 2>&1 & pids+=($!); dockerd=$!
   docker=$([ -x /usr/bin/docker ] && echo /usr/bin/docker || command -v docker) # Debian's client has BuildKit built in

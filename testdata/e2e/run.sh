@@ -13,7 +13,6 @@ cache=${E2E_CACHE:-/var/cache/jubako-e2e}
 mkdir -p "$cache"
 . testdata/ci/work.sh
 new_work /var/tmp jubako-e2e
-trap 'end_work "$work" "${pids[@]}"' EXIT
 
 say() { printf 'e2e: %s\n' "$*" >&2; }
 
@@ -54,13 +53,6 @@ if [ ! -f "$base" ]; then
   mv "$base.tmp" "$base"
 fi
 
-wait_for() { # NAME COMMAND…
-  local name=$1; shift
-  for _ in $(seq 150); do "$@" >/dev/null 2>&1 && return; sleep 0.2; done
-  echo "e2e: $name did not start; its log ends with:" >&2; tail -n 20 "$work/$name.log" >&2; exit 1
-}
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-
 registry=127.0.0.1:$(free_port)
 cat >"$work/registry.yml" <<X
 version: 0.1
@@ -69,17 +61,7 @@ http: {addr: $registry}
 X
 docker-registry serve "$work/registry.yml" >"$work/registry.log" 2>&1 & pids+=($!)
 
-mkdir -p "$work/containerd"
-cat >"$work/containerd.toml" <<X
-version = 2
-root = "$work/containerd/root"
-state = "$work/containerd/state"
-[grpc]
-address = "$work/containerd.sock"
-X
-containerd -c "$work/containerd.toml" >"$work/containerd.log" 2>&1 & pids+=($!)
-wait_for containerd ctr -a "$work/containerd.sock" version
-
+start_containerd
 new_bridge
 dockerd --bridge "$bridge" --data-root "$work/docker" --exec-root "$work/docker-exec" --pidfile "$work/docker.pid" --containerd "$work/containerd.sock" \
   -H "unix://$work/docker.sock" --storage-driver overlay2 >"$work/dockerd.log" 2>&1 & pids+=($!)
