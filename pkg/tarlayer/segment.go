@@ -22,7 +22,7 @@ const wholeMax = chunkSize - 64
 // piece is a part of the tar stream that goes into a run: bytes at hand, or a range of a file's content.
 type piece struct {
 	data    []byte
-	entry   *fstree.Entry
+	entry   *fstree.Entry // whose content it is; nil for what stands around contents
 	off, n  int64
 	verdict bool // this piece ends its content: the reader must end there too
 }
@@ -75,7 +75,7 @@ func (w *worker) workRun(ctx context.Context, s *segment) error {
 	buf := getBuffer(s.size)[:s.size]
 	at := buf
 	for _, p := range s.pieces {
-		if p.entry == nil {
+		if p.data != nil {
 			at = at[copy(at, p.data):]
 			continue
 		}
@@ -189,13 +189,17 @@ func streamEnded(r io.Reader) bool {
 	return n == 0 && errors.Is(err, io.EOF)
 }
 
+// reading says in an error whose content it is about.
+func reading(e *fstree.Entry, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("reading /%s of %s: %w", e.Path, e.Producer, err)
+}
+
 // readRange fills buf with a range of a file's content.
 func readRange(p piece, buf []byte) (err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("reading /%s of %s: %w", p.entry.Path, p.entry.Producer, err)
-		}
-	}()
+	defer func() { err = reading(p.entry, err) }()
 	r, err := p.entry.Content.Open()
 	if err != nil {
 		return err
@@ -212,15 +216,26 @@ func readRange(p piece, buf []byte) (err error) {
 		}
 	}
 	if n, err := io.ReadFull(r, buf); err != nil {
-		return fmt.Errorf("it ends at byte %d, and %d are declared: %w", p.off+int64(n), p.entry.Content.Size(), noEOF(err))
+		return cut(p.off+int64(n), p.entry.Content.Size(), err)
 	}
 	if p.verdict {
-		var one [1]byte
-		if n, err := r.Read(one[:]); n > 0 {
-			return fmt.Errorf("it is longer than the %d bytes declared", p.entry.Content.Size())
-		} else if err != nil && !errors.Is(err, io.EOF) {
-			return err
-		}
+		return atEnd(r, p.entry.Content.Size())
+	}
+	return nil
+}
+
+// cut is the error of a content that was to have more bytes.
+func cut(at, size int64, err error) error {
+	return fmt.Errorf("it ends at byte %d, and %d are declared: %w", at, size, noEOF(err))
+}
+
+// atEnd reads on where a content is to end, and gives the verdict that its reader has there.
+func atEnd(r io.Reader, size int64) error {
+	var one [1]byte
+	if n, err := io.ReadFull(r, one[:]); n > 0 {
+		return fmt.Errorf("it is longer than the %d bytes declared", size)
+	} else if !errors.Is(err, io.EOF) {
+		return err
 	}
 	return nil
 }

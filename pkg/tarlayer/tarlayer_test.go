@@ -3,6 +3,7 @@ package tarlayer
 import (
 	"archive/tar"
 	"bytes"
+	stdcmp "cmp"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
@@ -14,6 +15,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/flate"
@@ -281,6 +283,41 @@ func TestContentOfAnotherSize(t *testing.T) {
 		_, err := Write(context.Background(), io.Discard, tree(t, fstree.Entry{Path: "f", Kind: fstree.File, Content: c, Producer: "the source tree"}), Options{})
 		if err == nil || !strings.Contains(err.Error(), "declared") {
 			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+// once is content that cannot seek, and counts how often it is opened. Where it is a liar, it says so at its end alone.
+type once struct {
+	fstree.Bytes
+	opened *int
+	lie    error
+}
+
+func (c once) Open() (io.ReadCloser, error) {
+	*c.opened++
+	return io.NopCloser(io.MultiReader(bytes.NewReader(c.Bytes), iotest.ErrReader(stdcmp.Or(c.lie, io.EOF)))), nil
+}
+
+// TestContentThatCannotSeek is read once in all, however many runs it has a part in, and to its end, where it is found out.
+func TestContentThatCannotSeek(t *testing.T) {
+	content := text(5, 5<<20+9)
+	for _, compression := range []Compression{Gzip, Zstd} {
+		opened := 0
+		build := func(c fstree.Content) *fstree.Tree {
+			return tree(t, fstree.Entry{Path: "a", Kind: fstree.File, Mode: 0o644, Content: fstree.Bytes("first")}, fstree.Entry{Path: "b", Kind: fstree.File, Mode: 0o644, Content: c})
+		}
+		blob, _ := write(t, build(once{Bytes: content, opened: &opened}), Options{Compression: compression})
+		want, _ := write(t, build(fstree.Bytes(content)), Options{Compression: compression})
+		if !bytes.Equal(blob, want) || opened != 1 {
+			t.Errorf("%s: the same bytes as of content that seeks: %t; opened %d times", compression, bytes.Equal(blob, want), opened)
+		}
+		lie := errors.New("its CRC-32 is another")
+		for _, size := range []int{0, 10, len(content)} {
+			_, err := Write(context.Background(), io.Discard, build(once{Bytes: content[:size], opened: &opened, lie: lie}), Options{Compression: compression})
+			if !errors.Is(err, lie) || !strings.Contains(err.Error(), "/b") {
+				t.Errorf("%s, %d bytes that are not what they are said to be: %v", compression, size, err)
+			}
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/jubako/jubako/pkg/patience"
 )
 
-// The constants of format 3 for zstd. To change one is to change every digest. A frame's window is its size, well below
+// The constants since format 3 for zstd. To change one is to change every digest. A frame's window is its size, well below
 // the 8 MiB that every decoder has to take (RFC 8878, section 3.1.1.1.2).
 const (
 	frameSize = 1 << 20 // bytes of tar in a frame; the last has what is left

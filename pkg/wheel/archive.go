@@ -37,7 +37,7 @@ type Source interface {
 // Limits bound what an archive may hold. A zero field means the default, which 1 GB wheels and a venv of 2.5 GB keep
 // well within.
 type Limits struct {
-	Entries   int   // 200 000
+	Entries   int   // 200 000, the folders among them that only paths tell of
 	Directory int64 // bytes of the central directory: 64 MiB
 	FileSize  int64 // bytes of one file, inflated: 8 GiB
 	TotalSize int64 // bytes of all files, inflated: 16 GiB
@@ -101,7 +101,7 @@ func OpenWithin(r io.ReaderAt, size int64, name string, limits Limits) (*Archive
 	if err != nil {
 		return nil, a.named(err)
 	}
-	if err := a.fill(entries); err != nil {
+	if err := a.fill(entries, limits.withDefaults()); err != nil {
 		return nil, a.named(err)
 	}
 	return a, nil
@@ -122,8 +122,9 @@ func (a *Archive) Filename() Filename { return a.filename }
 // Files yields everything in the wheel, sorted bytewise by path, each path once.
 func (a *Archive) Files() []File { return a.files }
 
-// fill makes the files of the entries, and settles which paths are claimed twice.
-func (a *Archive) fill(entries []*entry) error {
+// fill makes the files of the entries, and settles which paths are claimed twice. Folders that only the paths of others tell of
+// count as entries: a path of 4 kB may tell of two thousand.
+func (a *Archive) fill(entries []*entry, limits Limits) error {
 	seen := make(map[string]*entry, len(entries))
 	for _, e := range entries {
 		p, err := entryPath(e.name)
@@ -143,18 +144,25 @@ func (a *Archive) fill(entries []*entry) error {
 		seen[p] = e
 		a.files = append(a.files, File{Path: p, Dir: e.dir, Executable: e.mode&0o111 != 0, Content: e.content()})
 	}
+	implied := make(map[string]bool)
 	for _, f := range a.files {
-		for dir := path.Dir(f.Path); dir != "."; dir = path.Dir(dir) {
-			if parent, ok := seen[dir]; ok && !parent.dir {
+		for dir := parent(f.Path); dir != "" && !implied[dir]; dir = parent(dir) {
+			if e, ok := seen[dir]; ok && !e.dir {
 				return seen[f.Path].fault(fmt.Errorf("it lies in %q, which is a file", dir))
 			} else if ok {
 				break
+			}
+			if implied[dir] = true; len(entries)+len(implied) > limits.Entries {
+				return seen[f.Path].fault(fmt.Errorf("with the folders that paths tell of there are more than the %d entries allowed", limits.Entries))
 			}
 		}
 	}
 	slices.SortFunc(a.files, func(x, y File) int { return strings.Compare(x.Path, y.Path) })
 	return nil
 }
+
+// parent is the path of the folder that a clean, relative path lies in; "" for the root.
+func parent(p string) string { return p[:max(strings.LastIndexByte(p, '/'), 0)] }
 
 // entryPath makes a path of an entry's name: "./", "//" and inner ".." go, and what leaves the root is refused.
 func entryPath(name string) (string, error) {

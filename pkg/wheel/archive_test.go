@@ -143,11 +143,11 @@ func TestContentForms(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if _, err := r.(io.Seeker).Seek(2, io.SeekStart); err != nil {
-		t.Fatal(err)
+	if _, ok := r.(io.Seeker); ok {
+		t.Error("a stored entry lets its reader pass over bytes, whose CRC-32 then nobody checks")
 	}
-	if b, err := io.ReadAll(r); string(b) != "ored" || err != nil {
-		t.Errorf("after Seek came %q, %v", b, err)
+	if b, err := io.ReadAll(r); string(b) != "stored" || err != nil {
+		t.Errorf("it holds %q, %v", b, err)
 	}
 }
 
@@ -176,6 +176,7 @@ func hostile() map[string]struct {
 		data []byte
 		want string
 	}{
+		"empty, with a CRC-32":        {one(file{Name: "x", Central: put32(16, 7), Local: put32(14, 7)}), "it is empty, and its CRC-32"},
 		"case 42: above the root":     {one(file{Name: "../evil"}), `entry "../evil", at byte 0: its path leaves`},
 		"case 42: above, from within": {one(file{Name: "a/../../evil"}), "leaves the wheel"},
 		"case 42: absolute":           {one(file{Name: "/etc/x"}), `entry "/etc/x", at byte 0: its path is absolute`},
@@ -240,6 +241,7 @@ func TestOpenRefuses(t *testing.T) {
 func TestLimits(t *testing.T) {
 	bomb := wheeltest.Zip([]wheeltest.File{{Name: "a", Data: strings.Repeat("\x00", 70<<20)}})
 	small := wheeltest.Zip([]wheeltest.File{{Name: "a", Data: "12345"}, {Name: "b", Data: "12345"}})
+	deep := wheeltest.Zip([]wheeltest.File{{Name: strings.Repeat("a/", 10) + "f"}, {Name: strings.Repeat("a/", 10) + "b/f"}, {Name: "c/f"}})
 	for _, tt := range []struct {
 		name   string
 		data   []byte
@@ -251,11 +253,15 @@ func TestLimits(t *testing.T) {
 		{"file size", small, Limits{FileSize: 4}, "at most 4"},
 		{"total size", small, Limits{TotalSize: 9}, "more than the 9 bytes"},
 		{"ratio", bomb, Limits{}, "times allowed"},
+		{"folders of paths", deep, Limits{Entries: 14}, "more than the 14 entries"},
 	} {
 		_, err := OpenWithin(bytes.NewReader(tt.data), int64(len(tt.data)), testName, tt.limits)
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: the error is %v, and should say %q", tt.name, err, tt.want)
 		}
+	}
+	if _, err := OpenWithin(bytes.NewReader(deep), int64(len(deep)), testName, Limits{Entries: 15}); err != nil {
+		t.Errorf("three files in twelve folders: %v", err)
 	}
 	if _, err := OpenWithin(bytes.NewReader(bomb), int64(len(bomb)), testName, Limits{Ratio: 2000}); err != nil {
 		t.Errorf("with a higher ratio: %v", err)

@@ -1,6 +1,7 @@
 package wheel
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -48,39 +49,24 @@ type stored struct{ *entry }
 // Size is the number of bytes.
 func (s stored) Size() int64 { return s.size }
 
-// Open yields the bytes; the reader is an io.Seeker. Who reads from start to end has them checked.
+// Open yields the bytes, and checks their CRC-32 at the end. The reader is no io.Seeker: who left out a part could not check.
 func (s stored) Open() (io.ReadCloser, error) { return &storedReader{entry: s.entry, r: s.raw()}, nil }
 
 type storedReader struct {
 	entry *entry
 	r     *io.SectionReader
-	n     int64 // bytes read so far in one go from the start; -1 once the reader has been moved
+	n     int64
 	crc   uint32
 }
 
 func (r *storedReader) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p)
-	if r.n >= 0 {
-		r.n += int64(n)
-		r.crc = crc32.Update(r.crc, crc32.IEEETable, p[:n])
-		if errors.Is(err, io.EOF) {
-			if v := r.entry.verdict(r.n, r.crc); v != nil {
-				return n, v
-			}
-		}
+	r.n += int64(n)
+	r.crc = crc32.Update(r.crc, crc32.IEEETable, p[:n])
+	if errors.Is(err, io.EOF) {
+		err = cmp.Or(r.entry.verdict(r.n, r.crc), err)
 	}
 	return n, err
-}
-
-func (r *storedReader) Seek(offset int64, whence int) (int64, error) {
-	at, err := r.r.Seek(offset, whence)
-	if err == nil && at != r.n {
-		r.n, r.crc = -1, 0
-		if at == 0 {
-			r.n = 0
-		}
-	}
-	return at, err
 }
 
 func (r *storedReader) Close() error { return nil }

@@ -194,11 +194,11 @@ func (in *installation) placeFiles() error {
 // put places a file or folder of the wheel at a path below the environment, unless the environment needs that place for
 // itself.
 func (in *installation) put(to string, f File, executable bool) error {
+	if in.venv.protected(to, f.Dir) {
+		return in.hostile(fmt.Errorf("%s would overwrite %s of the virtual environment", f.Path, to))
+	}
 	if f.Dir {
 		return in.place.dir(to)
-	}
-	if in.venv.protected(to) {
-		return in.hostile(fmt.Errorf("%s would overwrite %s of the virtual environment", f.Path, to))
 	}
 	if dir, name := path.Split(to); dir == "bin/" && isReservedScript(name) {
 		return in.hostile(fmt.Errorf("%s would overwrite an interpreter of the virtual environment", f.Path))

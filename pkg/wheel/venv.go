@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/jubako/jubako/pkg/fstree"
@@ -119,18 +120,19 @@ hash -r 2>/dev/null || :
 `
 }
 
-// protected says whether a path below the environment is one that it cannot work without, and that no wheel may bring.
-func (v Venv) protected(p string) bool {
-	if p == "pyvenv.cfg" || p == "bin/activate" {
+// protected says whether a file (or a folder) at a path below the environment would take the place of what it cannot work
+// without. No wheel may bring that, in whichever layer it is: an upper layer hides what a lower one has there.
+func (v Venv) protected(p string, dir bool) bool {
+	if !dir && (p == "bin" || p == v.sitePackages() || strings.HasPrefix(v.sitePackages(), p+"/")) {
 		return true
 	}
-	if p != "lib64" && !strings.HasPrefix(p, "bin/") {
-		return false
-	}
-	for _, l := range v.links() {
-		if p == l.Path {
-			return true
-		}
+	top, below, _ := strings.Cut(p, "/")
+	switch top {
+	case "pyvenv.cfg", "lib64":
+		return true
+	case "bin":
+		name, _, _ := strings.Cut(below, "/")
+		return name == "activate" || slices.ContainsFunc(v.links(), func(l fstree.Entry) bool { return l.Path == "bin/"+name })
 	}
 	return false
 }

@@ -189,6 +189,8 @@ func (e *entry) check(limits Limits) error {
 		return fmt.Errorf("it has %d bytes, and at most %d are allowed", e.size, limits.FileSize)
 	case e.flags&flagUTF8 == 0 && !isASCII(e.name):
 		return errors.New("its name is not ASCII and not flagged as UTF-8")
+	case e.size == 0 && e.crc != 0:
+		return fmt.Errorf("it is empty, and its CRC-32 is declared to be %08x", e.crc)
 	case e.dir && (e.size != 0 || e.crc != 0 || e.packed > 2):
 		return errors.New("it is a directory with content")
 	}
