@@ -14,8 +14,9 @@ import (
 )
 
 // Format names the exact bytes that jubako writes: entry order, tar headers, gzip framing, the compressor and its
-// level. It is part of every key. A change of any byte for the same input needs a new number.
-const Format = 3
+// level. It is part of every key. A change of any byte for the same input needs a new number. Format 4 is format 3 but for
+// wheels that were packed badly (wheel.Archive.Repack).
+const Format = 4
 
 // Layer describes one layer of an image. It does not write tar.
 type Layer interface {

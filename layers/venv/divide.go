@@ -13,6 +13,7 @@ const (
 	aloneMin  = 1 << 20   // bytes of a wheel from which on it has a layer of its own
 	groupMax  = 512 << 10 // bytes of the wheels that share a layer, unless it is one package's
 	maxLayers = 60
+	maxSize   = 8 << 30 // bytes; a lock that says more of a wheel is wrong, and twice of it must be a number yet
 )
 
 // Weighed is a package as Divide sees it.
@@ -30,14 +31,17 @@ type Weighed struct {
 // families together (opentelemetry-*, opencv-python and opencv-python-headless), whose members are bumped together and are
 // those that bring the same paths: within a layer the dependent's file is taken, between layers the upper one's.
 //
-// Where that makes too many layers, both limits are doubled until it does not. For nineteen real locks of 34 to 154 packages
+// Where that makes more than most layers (maxLayers where most is 0 or more than that), both limits are doubled until it does not. For nineteen real locks of 34 to 154 packages
 // it comes to 38 layers in the mean, of which a bump moves 2.1 % of the environment's bytes, 2.3 times the wheel's own in
 // the median, where a single layer moves all. With half the limits it would be 51 layers and 1.8 %, with twice 30 layers and
 // 2.7 %. `go run ./testdata/bench/divide ../shared/locks/*/uv.lock` prints a row for each lock.
-func Divide(packages []Weighed) [][]string {
+func Divide(packages []Weighed, most int) [][]string {
+	if most <= 0 || most > maxLayers {
+		most = maxLayers
+	}
 	alone, group := int64(aloneMin), int64(groupMax)
 	for {
-		if d := divide(packages, alone, group); len(d) <= maxLayers {
+		if d := divide(packages, alone, group); len(d) <= most {
 			return d
 		}
 		alone, group = 2*alone, 2*group
@@ -48,13 +52,13 @@ func Divide(packages []Weighed) [][]string {
 func divide(packages []Weighed, alone, group int64) (all [][]string) {
 	var small []hashed
 	for _, p := range packages {
-		name := pep508.Normalize(p.Name)
-		if p.Size >= alone {
+		name, size := pep508.Normalize(p.Name), min(max(p.Size, 0), maxSize)
+		if size >= alone {
 			all = append(all, []string{name})
 			continue
 		}
 		family, _, _ := strings.Cut(name, "-")
-		small = append(small, hashed{name: name, size: p.Size, bits: [2][sha256.Size]byte{sha256.Sum256([]byte(family)), sha256.Sum256([]byte(name))}})
+		small = append(small, hashed{name: name, size: size, bits: [2][sha256.Size]byte{sha256.Sum256([]byte(family)), sha256.Sum256([]byte(name))}})
 	}
 	slices.SortFunc(all, func(a, b []string) int { return strings.Compare(a[0], b[0]) })
 	return append(all, split(small, 0, group)...)

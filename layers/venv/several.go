@@ -3,6 +3,7 @@ package venv
 import (
 	"fmt"
 	"hash/maphash"
+	"slices"
 	"sync"
 
 	"github.com/jubako/jubako/pkg/fstree"
@@ -20,7 +21,7 @@ func Layers(o Options) ([]*Layer, error) {
 		weighed[i] = Weighed{p.Name, p.Size}
 		byName[pep508.Normalize(p.Name)] = p
 	}
-	groups := Divide(weighed)
+	groups := Divide(weighed, o.Most)
 	if len(groups) < 2 || len(byName) < len(o.Packages) { // New says which package is there twice
 		l, err := New(o)
 		return []*Layer{l}, err
@@ -33,12 +34,15 @@ func Layers(o Options) ([]*Layer, error) {
 	if err != nil {
 		return nil, err
 	}
+	needs := needed(o.Packages)
 	all := []*Layer{first}
 	for i, names := range groups {
 		part := o
 		part.NoSkeleton, part.Packages, part.rank = true, nil, i+1
 		for _, name := range names {
-			part.Packages = append(part.Packages, byName[name])
+			p := byName[name]
+			p.Requires = needs[name] // also over packages of other layers
+			part.Packages = append(part.Packages, p)
 		}
 		l, err := New(part)
 		if err != nil {
@@ -47,6 +51,29 @@ func Layers(o Options) ([]*Layer, error) {
 		all = append(all, l)
 	}
 	return all, nil
+}
+
+// needed gives for each package, by its normalized name, the packages that it needs, over whatever others.
+func needed(packages []Package) map[string][]string {
+	direct := make(map[string][]string, len(packages))
+	for _, p := range packages {
+		name := pep508.Normalize(p.Name)
+		for _, r := range p.Requires {
+			direct[name] = append(direct[name], pep508.Normalize(r))
+		}
+	}
+	all := make(map[string][]string, len(packages))
+	for name := range direct {
+		seen := map[string]bool{name: true}
+		for queue := direct[name]; len(queue) > 0; queue = queue[1:] {
+			if r := queue[0]; !seen[r] {
+				seen[r] = true
+				all[name] = append(all[name], r)
+				queue = append(slices.Clip(queue), direct[r]...)
+			}
+		}
+	}
+	return all
 }
 
 // claims notes which layer of an environment brings which path, so that what two layers bring is said. It knows only the
@@ -73,10 +100,11 @@ func (c *claims) take(rank int, tree *fstree.Tree, warn func(string)) error {
 	defer c.mu.Unlock()
 	for e := range tree.All() {
 		now := claim{rank: rank, kind: e.Kind, producer: e.Producer}
-		if d, ok := e.Content.(fstree.Deflated); ok && e.Kind == fstree.File {
-			now.size, now.crc = d.Size(), d.CRC32()
-		} else if e.Kind == fstree.File {
+		if e.Kind == fstree.File {
 			now.size = e.Content.Size()
+			if c, ok := e.Content.(interface{ CRC32() uint32 }); ok {
+				now.crc = c.CRC32()
+			}
 		}
 		at := maphash.String(c.seed, e.Path)
 		old, taken := c.of[at]

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -43,7 +44,7 @@ func layerOf(groups [][]string) map[string]string {
 func TestDivide(t *testing.T) {
 	for _, n := range []int{0, 1, 2, 30, 90, 400, 2000} {
 		all := manyPackages(n)
-		groups := Divide(all)
+		groups := Divide(all, 0)
 		if len(groups) > maxLayers {
 			t.Errorf("%d packages: %d layers", n, len(groups))
 		}
@@ -66,18 +67,34 @@ func TestDivide(t *testing.T) {
 			t.Errorf("%d packages: %d are in layers, %d times", n, got, seen)
 		}
 		rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-		if diff := cmp.Diff(groups, Divide(all)); diff != "" {
+		if diff := cmp.Diff(groups, Divide(all, 0)); diff != "" {
 			t.Errorf("%d packages: their order matters: %s", n, diff)
 		}
+	}
+}
+
+// TestDivideWithin: the layers are as few as a base of many leaves room for, and a lock's wildest sizes come to an end.
+func TestDivideWithin(t *testing.T) {
+	all := manyPackages(90)
+	for _, most := range []int{1, 2, 7, 40} {
+		if n := len(Divide(all, most)); n > most {
+			t.Errorf("%d layers, where %d are allowed", n, most)
+		}
+	}
+	for i := range all {
+		all[i].Size = math.MaxInt64 - int64(i)
+	}
+	if n := len(Divide(all, 0)); n > maxLayers {
+		t.Errorf("of endless wheels: %d layers", n)
 	}
 }
 
 // TestDivideIsStable: a package that comes touches one layer, which it joins or cuts.
 func TestDivideIsStable(t *testing.T) {
 	all := manyPackages(90)
-	before := layerOf(Divide(all))
+	before := layerOf(Divide(all, 0))
 	for i := range 50 {
-		now := layerOf(Divide(append(slices.Clone(all), Weighed{fmt.Sprintf("newcomer%d", i), 100 << 10})))
+		now := layerOf(Divide(append(slices.Clone(all), Weighed{fmt.Sprintf("newcomer%d", i), 100 << 10}), 0))
 		touched := make(map[string]bool)
 		for name, layer := range before {
 			if now[name] != layer {
@@ -175,6 +192,28 @@ func TestLayers(t *testing.T) {
 	}
 }
 
+// TestDependentWinsOverLayers: of two packages in one layer the one that needs the other has its way, though what lies between them is in another
+// layer, and for its size alone.
+func TestDependentWinsOverLayers(t *testing.T) {
+	for _, size := range []int64{100, 2 << 20} {
+		s := &store{}
+		tool := func(name, data string, requires ...string) Package {
+			p := s.pkg(simple(name, wheeltest.File{Name: "ns/__init__.py", Data: data}), requires...)
+			p.Size = 100 << 10
+			return p
+		}
+		middle, large := s.pkg(simple("middle"), "fam-b"), s.pkg(simple("zzz"))
+		middle.Size, large.Size = size, 2<<20
+		all, trees, _ := several(t, options(tool("fam-a", "of a", "middle"), middle, tool("fam-b", "of b"), large))
+		if len(all) < 3 {
+			t.Fatalf("%d layers", len(all))
+		}
+		if got := files(t, trees...)[site+"ns/__init__.py"]; !strings.HasSuffix(got, "of a") {
+			t.Errorf("with %d bytes between them the file is %q", size, got)
+		}
+	}
+}
+
 // TestClashesOfLayers: of two layers that bring one path the upper one's file is seen, and it is said.
 func TestClashesOfLayers(t *testing.T) {
 	s := &store{}
@@ -211,7 +250,7 @@ func TestClashesOfLayers(t *testing.T) {
 	if len(errs) != 1 || !strings.Contains(errs[0], site+"x is a") {
 		t.Errorf("a file over a folder: %q", errs)
 	}
-	if got := slices.Collect(maps.Keys(layerOf(Divide([]Weighed{{"A_b", 1}})))); !slices.Equal(got, []string{"a-b"}) {
+	if got := slices.Collect(maps.Keys(layerOf(Divide([]Weighed{{"A_b", 1}}, 0)))); !slices.Equal(got, []string{"a-b"}) {
 		t.Errorf("names are not normalized: %q", got)
 	}
 }

@@ -40,6 +40,8 @@ type Options struct {
 	// NoSkeleton leaves out the environment itself: the layer is packages for one that another layer holds.
 	NoSkeleton bool
 	Packages   []Package
+	// Most is how many layers Layers may make of the packages: for an image of a base that has many. 0 is as many as it likes, which is maxLayers.
+	Most int
 	// Jobs is how many wheels are fetched and opened at once; the number of processors where it is 0.
 	Jobs int
 	// Warn is told, in one line, what a person should know of the result. It may be nil.
@@ -303,6 +305,9 @@ func (l *Layer) install(ctx context.Context, i int) (*fstree.Tree, error) {
 	}
 	archive, err := wheel.Open(opened, opened.Size, filename)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := archive.Repack(); err != nil {
 		return nil, err
 	}
 	if p.AskWheel {

@@ -170,6 +170,9 @@ func (b *builder) image(ctx context.Context, p v1.Platform, images map[tarlayer.
 			}
 		}
 	}
+	if n := len(baseBlobs) + len(made); n > stackedLayers {
+		b.warn(fmt.Sprintf("the image has %d layers, %d of them its base's: Docker's overlay driver takes %d", n, len(baseBlobs), stackedLayers))
+	}
 	if w := output.PodmanWarning(config, b.spec.Format); w != "" && b.delivers() {
 		b.warn(w)
 	}

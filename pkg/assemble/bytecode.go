@@ -15,9 +15,6 @@ import (
 	"github.com/jubako/jubako/pkg/sandbox"
 )
 
-// mostLayers is how many layers an image may have with its bytecode: Docker's overlay driver stacks 127.
-const mostLayers = 110
-
 // bytecode adds what the Python of the image compiles: a layer of bytecode for each layer that holds sources, so that a change
 // of one is a change of one. Where that makes too many, one is for several.
 func (s *stage) bytecode(ctx context.Context) error {

@@ -124,11 +124,22 @@ func (b *builder) venv(ctx context.Context, l *lower, tags wheel.Tags, build loc
 	if err := errors.Join(append([]error{g.Wait()}, errs...)...); err != nil {
 		return nil, err
 	}
+	base, err := l.image.Layers()
+	if err != nil {
+		return nil, err
+	}
 	uid, gid := b.owner(l.user)
 	return venv.Layers(venv.Options{
-		Path: b.venvAt(l).Path, Python: l.facts.Python, UID: uid, GID: gid, Packages: pkgs, Jobs: b.spec.Jobs, Warn: b.warn,
+		Path: b.venvAt(l).Path, Python: l.facts.Python, UID: uid, GID: gid, Packages: pkgs, Most: max(1, mostLayers-otherLayers-len(base)), Jobs: b.spec.Jobs, Warn: b.warn,
 	})
 }
+
+// How many layers an image may have, those of its base among them.
+const (
+	stackedLayers = 127 // what Docker's overlay driver takes
+	mostLayers    = 110 // what environment and bytecode are divided for
+	otherLayers   = 20  // of them, what is kept for all that is neither base nor environment
+)
 
 // chosen is a wheel, and how it is had.
 type chosen struct {

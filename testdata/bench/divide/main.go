@@ -76,7 +76,7 @@ func measure(file string) (row, bool) {
 	}
 	r := row{name: filepath.Base(filepath.Dir(file)), packages: len(all)}
 	var ratios []float64
-	for _, group := range venv.Divide(all) {
+	for _, group := range venv.Divide(all, 0) {
 		r.layers++
 		var sum int64
 		for _, name := range group {
