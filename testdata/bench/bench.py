@@ -1,5 +1,6 @@
 """Runs every scenario for every contender, in turn, and writes what came out.   Started by run.sh, which explains the variables."""
 
+import contextlib
 import glob
 import gzip
 import hashlib
@@ -21,7 +22,7 @@ import project
 import report
 
 VENV_ONLY = ("jubako-venv", "venv-gzip", "venv-pigz", "venv-zstd")
-HEAVY = ("cold", "bump", "base")  # those that make the whole environment anew in an engine
+HEAVY = ("cold", "bump", "base", "services_cold")  # those that make the whole environment anew in an engine
 
 
 class World:
@@ -45,6 +46,7 @@ class Bench:
     def __init__(self, world, names, runs, bumps):
         self.world, self.runs, self.counter = world, runs, 0
         self.large = os.environ.get("LARGE") == "1"
+        self.services = int(os.environ.get("SERVICES", "50"))
         self.locks = self.make_locks(bumps)
         self.failures = {}
         self.contenders = []
@@ -120,6 +122,39 @@ class Bench:
 
     def base(self, c, n, sample):
         return self.build(c, c.name, sample=sample, new_base=True)
+
+    def services_cold(self, c, n, sample):
+        c.forget()
+        return self.build_services(c, f"{c.name}-cold{n}", sample, cold=True)
+
+    def services_one(self, c, n, sample):
+        if n == 0:
+            self.build_services(c, c.name)
+        with self.service(c, n % self.services):
+            self.change_view(c)
+        return self.build_services(c, c.name, sample)
+
+    @contextlib.contextmanager
+    def service(self, c, k):
+        """One of a monorepo's services as the contender's project: the same lock, a setting and a line of a view of its own."""
+        home, c.project = c.project, f"{c.dir}/services/{k}"
+        try:
+            if not os.path.exists(c.project):
+                shutil.copytree(self.world.work + "/template", c.project)
+                for file, line in (("market/settings/base.py", f"SERVICE = {k}\n"), ("catalog/views.py", f"# service {k}\n")):
+                    with open(f"{c.project}/{file}", "a") as f:
+                        f.write(line)
+            yield
+        finally:
+            c.project = home
+
+    def build_services(self, c, repository, sample=False, cold=False):
+        """Builds all of a monorepo's services one after another, each into a repository of its own. cold: nothing that was made before the first is reused."""
+        runs = []
+        for k in range(self.services):
+            with self.service(c, k):
+                runs.append(self.build(c, f"{repository}-{k}", sample=sample, cold=cold and k == 0))
+        return measure.together(runs)
 
     def seed(self, c):
         """The contender's own copy of the project, built once and pushed, and shown to work."""
@@ -250,6 +285,7 @@ class Bench:
                 "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "runs": self.runs, "load": load,
                 "machine": report.machine(), "own": statistics.median(own[counted]) if own else None,
                 "floor": {str(jobs): measured[0] | {"seconds": statistics.median(r["seconds"] for r in measured[counted])} for jobs, measured in floors.items()},
+                "services": self.services if scenario.startswith("services") else None,
                 "titles": {c.name: c.title for c in self.contenders if c in taking or c.name in absent},
                 "versions": {c.title: c.about for c in taking} | {"registry": self.world.registry_version}, "failures": absent | failures, "of": runs,
             }
@@ -279,6 +315,8 @@ def main():
         names = [n for n in names if n not in VENV_ONLY]
     if os.environ.get("CHECK"):
         names = [n for n in names if n.startswith("jubako")]
+    if int(os.environ.get("SERVICES", "50")) < 2:
+        raise SystemExit("bench: SERVICES must be 2 at least: what the further ones take is what they show")
     runs = int(os.environ.get("RUNS", "5"))
     if os.environ.get("PUBLISH") == "1" and runs < 5:
         raise SystemExit(f"bench: what is published is of five runs at least, and RUNS is {runs}")

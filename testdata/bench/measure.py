@@ -143,3 +143,9 @@ def run(command, cwd, env, log, wire, daemons=(), shaped=False, sample=False):
         with open(log, errors="replace") as f:
             raise Failed(f"{args} ended with {p.returncode}:\n" + "".join(f.readlines()[-25:]))
     return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime + cpu(daemons) - before, "peak": peak} | wire.stats()
+
+
+def together(runs):
+    """Commands that ran one after another, as one: what they cost in all, the most memory that one of them took, and how long each took."""
+    sums = {key: sum(r[key] for r in runs) for key in ("wall", "cpu", "up", "down", "index", "requests", "rounds", "blobs")}
+    return sums | {"peak": max(r["peak"] for r in runs), "each": [r["wall"] for r in runs], "log": [line for r in runs for line in r["log"]]}

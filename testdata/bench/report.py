@@ -18,6 +18,8 @@ SCENARIOS = {  # in the order of the tables, which is that in which they are mea
     "cold": "cold, downloads at hand",
     "fresh": "a fresh machine, one line of a view changed; the registry holds the last image; 20 ms, 100 Mbit/s",
     "base": "the base updated: a new digest, one of its layers changed",
+    "services_cold": "a monorepo: all of its services, which have one lock, one after another, downloads at hand",
+    "services_one": "a monorepo: one line of one of its services changed, all of them built",
 }
 
 
@@ -38,6 +40,9 @@ class Row:
             setattr(self, key, statistics.median(r[key] for r in counted))
         self.low, self.high = min(r["wall"] for r in counted), max(r["wall"] for r in counted)
         self.peak = runs[0]["peak"]
+        each = [r["each"] for r in counted if "each" in r]  # of a row of several builds
+        self.first = statistics.median(e[0] for e in each) if each else None
+        self.further = statistics.median(s for e in each for s in e[1:]) if each else None
 
 
 def bytes_(n):
@@ -73,16 +78,21 @@ def table(scenario, row):
     ours = rows.get("jubako-venv" if scenario == "venv" else "jubako")
     venv = scenario == "venv"
     head = ["", "wall, median (range)", "times jubako's", "processor time", "peak memory"] + ([] if venv else ["pushed", "pulled", "wheels downloaded", "requests (in series)"])
+    several = row.get("services")
+    if several:
+        head[2:2] = ["the first", "each further, median"]
     floors = ", ".join(f"{v['seconds']:.2f} s on {k} processor{'s' if int(k) > 1 else ''}" for k, v in row["floor"].items())
     if row.get("own"):
         floors += f", and {row['own']:.2f} s on all of them with jubako's own decoder"
     text = SCENARIOS[scenario]
     lines = [f"### {text[0].upper()}{text[1:]}", "",
-             f"{row['date']}, medians of {row['runs']} runs after a warm-up; the floor then {floors}; load average at the end {row['load']:.1f}.", "",
+             f"{f'{several} services; ' if several else ''}{row['date']}, medians of {row['runs']} runs after a warm-up; the floor then {floors}; load average at the end {row['load']:.1f}.", "",
              "| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
     for name, r in sorted(rows.items(), key=lambda kv: kv[1].wall):
         title = f"**{row['titles'][name]}**" if name in OURS else row["titles"][name]
         cells = [title, f"{seconds(r.wall)} ({seconds(r.low)}–{seconds(r.high)})", f"{r.wall / ours.wall:.1f}" if ours else "–", seconds(r.cpu), f"{r.peak / 1e6:.0f} MB"]
+        if several:
+            cells[2:2] = [seconds(r.first), seconds(r.further)]
         if not venv:
             cells += [bytes_(r.up), bytes_(r.down), bytes_(r.index), f"{r.requests:.0f} ({r.rounds:.0f})"]
         lines.append("| " + " | ".join(cells) + " |")

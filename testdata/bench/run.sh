@@ -5,9 +5,10 @@
 #
 #   RUNS=5             counted runs of each, in turn, after a warm-up
 #                      (RUNS=0: each once, to see that it runs; no figure of it is worth anything)
-#   SCENARIO="…"       some of: venv cold nothing view setting bump fresh base
+#   SCENARIO="…"       some of: venv cold nothing view setting bump fresh base services_cold services_one
 #   CONTENDERS="…"     some of: jubako jubako-nostatic buildkit-tuned buildkit docker buildah uv-gzip uv-pigz uv-zstd pyoci
 #                      and, for SCENARIO=venv: jubako-venv venv-gzip venv-pigz venv-zstd
+#   SERVICES=50        how many services the monorepo of services_cold and services_one has
 #   LARGE=1            the large project: scipy, pyarrow, polars and the like
 #   CHECK=1            jubako alone; fails where a ratio to the floor has grown beyond limits.json (CHECK=set: this run sets them)
 #   PUBLISH=1          writes BENCHMARKS.md and results/ here, each scenario as soon as it is measured, in the place of what was published of it;

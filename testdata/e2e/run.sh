@@ -4,7 +4,7 @@
 # them at the end. Arguments go to go test: `testdata/e2e/run.sh -run Docker`.
 #
 #   E2E_BASE=FILE     an OCI archive of a python:3.12-slim, where none is to be made
-#   E2E_FULL=1        everything: all sets of packages, not every second, and bytecode twenty times, not eight
+#   E2E_FULL=1        everything: all sets of packages, not every second, and bytecode twenty times, not four
 #   E2E_CACHE=DIR     keeps what is slow to make between runs (the base, uv, locks)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
