@@ -118,7 +118,8 @@ What is supported                     uv.lock   pylock.toml   requirements.txt (
   sdists                              yes       yes           yes
 
 The result goes where --push and -o say. Standard output has one line for each place, with the
-digest; everything else is on standard error.`,
+digest of the image's manifest, or of the index of several; for a docker-archive, which has no
+manifest, that of the same image in a registry. Everything else is on standard error.`,
 		Example: `  jubako build -t registry.example.com/team/app:1.4 --push
   jubako build -t team/app:1.4 -o docker-archive:app.tar
   jubako build -p dev -t localhost:5000/app:dev --push`,

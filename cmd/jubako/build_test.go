@@ -121,9 +121,14 @@ func TestAirGap(t *testing.T) {
 			t.Errorf("verify with the project: %d\n%s", code, log)
 		}
 	}
+	if code, _, log := w.jubako("verify", "--base", w.base, "docker-archive:"+out+"/docker.tar", w.dir); code != 0 {
+		t.Errorf("verify of a docker-archive: %d\n%s", code, log)
+	}
 	w.write("mysite/views.py", "changed = True\n")
-	if code, _, log := w.jubako("verify", "--base", w.base, "oci-archive:"+out+"/oci.tar", w.dir); code != 4 {
-		t.Errorf("the source has changed, and verify gave %d\n%s", code, log)
+	for kind, want := range map[string]string{"oci": "the image is sha256:", "docker": "the image's config"} {
+		if code, _, log := w.jubako("verify", "--base", w.base, kind+"-archive:"+out+"/"+kind+".tar", w.dir); code != 4 || !strings.Contains(log, want) {
+			t.Errorf("the source has changed, and verify of the %s-archive gave %d\n%s", kind, code, log)
+		}
 	}
 	code, stdout, _ := w.jubako("inspect", "--format", "json", "docker-archive:"+out+"/docker.tar")
 	var v struct {

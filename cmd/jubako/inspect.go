@@ -203,6 +203,8 @@ func (a *app) verifyCmd() *cobra.Command {
 
 Given DIR, the project there is built as well, with the same flags as build takes, and the
 digests are compared: they differ (exit code 4) when the image was not made from these inputs.
+A docker-archive has no manifest, and so it is the digests of the configs that are compared, which
+name every layer's diffID.
 
 ` + sourceHelp,
 		Args: cobra.RangeArgs(1, 2),
@@ -304,9 +306,28 @@ func (a *app) verifyRebuilt(ctx context.Context, opened *base.Opened, o *buildOp
 	if err != nil {
 		return err
 	}
-	if res.Digest != opened.Digest {
-		return hint.Wrap(hint.Check(fmt.Errorf("the image is %s, and what is built from %s is %s", opened.Digest, dir, res.Digest)),
-			"build with the same base, profile, platform and SOURCE_DATE_EPOCH; the labels hold the commit, so the checkout has to be clean")
+	if opened.Source.Kind == base.DockerArchive {
+		err = sameConfig(ctx, opened, res, dir)
+	} else if res.Digest != opened.Digest {
+		err = hint.Check(fmt.Errorf("the image is %s, and what is built from %s is %s", opened.Digest, dir, res.Digest))
+	}
+	return hint.Wrap(err, "build with the same base, profile, platform, format and SOURCE_DATE_EPOCH; the labels hold the commit, so the checkout has to be clean")
+}
+
+// sameConfig compares configs, which name the diffID of every layer: what docker save writes has no manifest, and the one that it
+// was opened with is made up.
+func sameConfig(ctx context.Context, opened *base.Opened, res *assemble.Result, dir string) error {
+	img, err := opened.Image(ctx, v1.Platform{})
+	if err != nil {
+		return err
+	}
+	m, err := img.Manifest()
+	if err != nil {
+		return err
+	}
+	built := res.Platform[0].Config
+	if len(res.Platform) > 1 || m.Config.Digest != built {
+		return hint.Check(fmt.Errorf("the image's config, which is what tells of a docker-archive, is %s, and that of what is built from %s is %s", m.Config.Digest, dir, built))
 	}
 	return nil
 }
