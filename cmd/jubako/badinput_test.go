@@ -73,7 +73,8 @@ func TestBadInput(t *testing.T) {
 		"wheel with an absolute name": {func(w *world) {
 			w.lock(plain[0], wheeltest.Wheel{Name: "uvicorn", Version: "0.30", Files: []wheeltest.File{{Name: "/etc/cron.d/evil", Data: "x"}}})
 		}, nil, 1, []string{"/etc/cron.d/evil"}},
-		"offline":            {nil, []string{"--offline"}, 3, []string{"--offline forbids"}},
+		"offline":            {nil, []string{"--offline", "--push=false"}, 3, []string{"--offline forbids"}},
+		"pushed offline":     {nil, []string{"--offline"}, 2, []string{"--push needs the network", "jubako push"}},
 		"wrong Python":       {func(w *world) { w.edit("uv.lock", ">=3.12", ">=3.13") }, nil, 2, []string{"requires Python", "the base has 3.12.9"}},
 		"missing base":       {nil, []string{"--base", "oci:/nowhere"}, 2, []string{"opening oci:/nowhere"}},
 		"other architecture": {nil, []string{"--platform", "linux/s390x"}, 2, []string{"linux/s390x is wanted"}},

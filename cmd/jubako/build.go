@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -90,7 +91,7 @@ func (o *buildOptions) inputFlags(f *pflag.FlagSet) {
 	o.debianFlags(f)
 	f.BoolVar(&o.strictScripts, "strict-scripts", false, "a maintainer script of a Debian package that is not carried out is an error (exit code 4)")
 	f.BoolVar(&o.frozenBase, "frozen-base", false, "fail unless jubako.lock pins the base and Debian packages (on where CI is set and the file exists)")
-	f.BoolVar(&o.offline, "offline", false, "no network: what the cache and local files hold has to do")
+	f.BoolVar(&o.offline, "offline", false, "no network: what the cache and local files hold has to do; not with --push, nor for a step with network = true that has to run")
 	f.StringVar(&o.format, "format", "oci", "media types: oci or docker")
 	f.StringSliceVar(&o.compression, "compression", nil, "of layers: gzip or zstd, for all places or for one, as in push=`zstd` (default gzip; a docker-archive stays gzip)")
 	f.IntVar(&o.jobs, "jobs", 0, "parallel work (default the cores)")
@@ -148,6 +149,9 @@ func dirOf(args []string) string {
 
 func (a *app) build(ctx context.Context, o *buildOptions, dir string) error {
 	start := a.now()
+	if o.push && o.offline {
+		return hint.Wrap(hint.Usage(errors.New("--push needs the network, and --offline forbids it")), "write it with -o oci-archive:FILE, and push that later: jubako push oci-archive:FILE REF")
+	}
 	tools, spec, err := a.prepare(o, dir)
 	if err != nil {
 		return err
