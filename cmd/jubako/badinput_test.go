@@ -78,6 +78,12 @@ func TestBadInput(t *testing.T) {
 		"wrong Python":       {func(w *world) { w.edit("uv.lock", ">=3.12", ">=3.13") }, nil, 2, []string{"requires Python", "the base has 3.12.9"}},
 		"missing base":       {nil, []string{"--base", "oci:/nowhere"}, 2, []string{"opening oci:/nowhere"}},
 		"other architecture": {nil, []string{"--platform", "linux/s390x"}, 2, []string{"linux/s390x is wanted"}},
+		"no such snapshot":   {nil, []string{"--snapshot", "foo"}, 2, []string{"--snapshot: ", "20260301T000000Z"}},
+		"no such mirror":     {nil, []string{"--deb-mirror", "foo"}, 2, []string{`--deb-mirror: "foo" is no URL`}},
+		"bad cache-from":     {nil, []string{"--cache-from", "Bad ref"}, 2, []string{"--cache-from: ", `"Bad ref"`}},
+		"no such links":      {nil, []string{"--find-links", "/nonexistent"}, 2, []string{"--find-links /nonexistent: there is no such folder"}},
+		"jobs":               {nil, []string{"--jobs", "-3"}, 2, []string{"--jobs -3"}},
+		"epoch":              {func(w *world) { w.t.Setenv("SOURCE_DATE_EPOCH", "99999999999999") }, nil, 2, []string{"SOURCE_DATE_EPOCH", "before the year 10000"}},
 		"link out of the source": {func(w *world) {
 			if err := os.Symlink("/etc/passwd", filepath.Join(w.dir, "leak")); err != nil {
 				w.t.Fatal(err)

@@ -17,11 +17,14 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/jubako/jubako/pkg/assemble"
+	"github.com/jubako/jubako/pkg/base"
+	"github.com/jubako/jubako/pkg/deb"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/locked"
 	"github.com/jubako/jubako/pkg/output"
 	"github.com/jubako/jubako/pkg/pins"
 	"github.com/jubako/jubako/pkg/project"
+	"github.com/jubako/jubako/pkg/regclient"
 	"github.com/jubako/jubako/pkg/sandbox"
 )
 
@@ -206,6 +209,9 @@ func (a *app) prepare(o *buildOptions, dir string) (assemble.Tools, assemble.Spe
 	if err != nil {
 		return fail(err)
 	}
+	if err := o.check(client); err != nil {
+		return fail(hint.Usage(err))
+	}
 	ci := isTrue(a.env("CI"))
 	spec := assemble.Spec{
 		Project: p, Profile: o.profile, Base: o.base, FrozenBase: o.frozenBase, Lock: o.lock, Install: o.install,
@@ -267,6 +273,38 @@ func (a *app) prepare(o *buildOptions, dir string) (assemble.Tools, assemble.Spe
 	return tools, spec, nil
 }
 
+// check looks at the values of flags that might else be looked at late or, where a project has no use for them, never.
+func (o *buildOptions) check(client *regclient.Client) error {
+	if o.jobs < 0 {
+		return fmt.Errorf("--jobs %d: at least one is needed; 0 is the cores", o.jobs)
+	}
+	if o.debMirror != "" {
+		if err := project.CheckDebMirror(o.debMirror); err != nil {
+			return fmt.Errorf("--deb-mirror: %w", err)
+		}
+	}
+	if o.snapshot != "" {
+		if err := deb.CheckSnapshot(o.snapshot); err != nil {
+			return fmt.Errorf("--snapshot: %w", err)
+		}
+	}
+	for _, dir := range o.findLinks {
+		if fi, err := os.Stat(dir); err != nil || !fi.IsDir() {
+			return fmt.Errorf("--find-links %s: there is no such folder", dir)
+		}
+	}
+	for _, ref := range o.cacheFrom {
+		src, err := base.ParseSource(ref)
+		if err == nil && src.Kind == base.Registry {
+			_, err = client.Reference(src.Ref)
+		}
+		if err != nil {
+			return fmt.Errorf("--cache-from: %w", err)
+		}
+	}
+	return nil
+}
+
 // program is the version, and the size and time of the file that runs: a build of the same version may be another. It is "" where
 // the system does not tell.
 func program() string {
@@ -296,9 +334,10 @@ func (a *app) epoch() (int64, error) {
 	if v == "" {
 		return 0, nil
 	}
+	const last = 253402300799 // 9999-12-31T23:59:59Z: a later year has no form in a config (RFC 3339)
 	n, err := strconv.ParseInt(v, 10, 64)
-	if err != nil || n < 0 {
-		return 0, hint.Usage(fmt.Errorf("SOURCE_DATE_EPOCH is %q, and has to be a number of seconds since 1970", v))
+	if err != nil || n < 0 || n > last {
+		return 0, hint.Usage(fmt.Errorf("SOURCE_DATE_EPOCH is %q, and has to be a number of seconds since 1970, before the year 10000", v))
 	}
 	return n, nil
 }

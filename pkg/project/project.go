@@ -1,7 +1,7 @@
 // Package project reads a Python project: pyproject.toml with [tool.jubako], its profiles, and what can be inferred from
 // the source where nothing is written.
 //
-// It may import pkg/pep508 and pkg/hint.
+// It may import pkg/pep508, pkg/deb, pkg/accounts, pkg/imageconf and pkg/hint.
 package project
 
 import (
@@ -255,6 +255,13 @@ func (p *Project) ImageDir() string { return path.Join(p.Config.Workdir, p.InSou
 
 // checkPaths refuses paths that lead elsewhere than they may.
 func (c *Config) checkPaths() error {
+	for key, paths := range map[string][]string{"workdir": {c.Workdir}, "venv": {c.Venv}, "manage": {c.Manage}, "writable": c.Writable, "volumes": c.Volumes} {
+		for _, p := range paths {
+			if strings.ContainsAny(p, "\r\n\x00") {
+				return badKey(key, "%q holds a line break or a NUL", p)
+			}
+		}
+	}
 	if !path.IsAbs(c.Workdir) || path.Clean(c.Workdir) == "/" {
 		return badKey("workdir", "%q is no absolute path below /", c.Workdir)
 	}
