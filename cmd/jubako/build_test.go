@@ -184,6 +184,24 @@ func TestLock(t *testing.T) {
 	}
 }
 
+// TestDamagedLock: the remedy that is named for a lock which cannot be read is one.
+func TestDamagedLock(t *testing.T) {
+	w := newWorld(t)
+	w.write("jubako.lock", "version = 99\n")
+	for _, verb := range []string{"build", "lock"} {
+		if code, _, log := w.jubako(verb, "--base", w.base, w.dir); code != 2 || !strings.Contains(log, "jubako lock --upgrade writes it anew") {
+			t.Errorf("%s: %d\n%s", verb, code, log)
+		}
+	}
+	if code, _, log := w.jubako("lock", "--upgrade", "--base", w.base, w.dir); code != 0 {
+		t.Errorf("%d\n%s", code, log)
+	}
+	w.remove("jubako.lock")
+	if code, _, log := w.jubako("lock", "--check", "--base", w.base, w.dir); code != 4 || !strings.Contains(log, "there is no jubako.lock") {
+		t.Errorf("%d\n%s", code, log)
+	}
+}
+
 func TestProfilesAndSettings(t *testing.T) {
 	w := newWorld(t)
 	w.write("pyproject.toml", pyproject+"\n[tool.jubako.profile.dev]\nstaticfiles = false\ncmd = [\"python\", \"manage.py\", \"runserver\"]\n")
