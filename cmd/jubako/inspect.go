@@ -261,6 +261,9 @@ func (a *app) verify(ctx context.Context, o *base.Opened) error {
 			seen[digest] = true
 			n, err := verifyLayer(ctx, l, conf.RootFS.DiffIDs[i])
 			if err != nil {
+				if err = fmt.Errorf("verifying layer %d, %s: %w", i+1, digest, err); hint.KindOf(err) == hint.KindBuild {
+					err = hint.Check(err) // nothing but the bytes is wrong
+				}
 				return err
 			}
 			a.term.report(assemble.Event{Kind: assemble.LayerIs, Name: fmt.Sprintf("layer %d", i+1), State: "holds", Text: digest.String()[:19] + "…", Size: n})
@@ -278,11 +281,10 @@ func verifyLayer(ctx context.Context, l v1.Layer, want string) (size int64, err 
 	defer r.Close()
 	h := sha256.New()
 	if _, err := io.Copy(h, patience.Reader(ctx, r)); err != nil {
-		return 0, hint.Check(err)
+		return 0, err
 	}
 	if got := "sha256:" + hexOf(h); got != want {
-		digest, _ := l.Digest()
-		return 0, hint.Check(fmt.Errorf("layer %s has the diffID %s, and the config says %s", digest, got, want))
+		return 0, hint.Check(fmt.Errorf("it has the diffID %s, and the config says %s", got, want))
 	}
 	return l.Size()
 }

@@ -157,11 +157,7 @@ func parse(file string, b []byte, profile string, sets []string) (*Project, erro
 	}
 	var raw rawPyproject
 	if err := toml.Unmarshal(b, &raw); err != nil {
-		if d, ok := errors.AsType[*toml.DecodeError](err); ok {
-			row, col := d.Position()
-			return nil, hint.Usage(fmt.Errorf("reading %s:%d:%d: %w", file, row, col, err))
-		}
-		return nil, hint.Usage(fmt.Errorf("reading %s: %w", file, err))
+		return nil, undecoded(file, err)
 	}
 	config, at, err := configFor(file, b, profile, sets)
 	if err != nil {
