@@ -102,7 +102,7 @@ func (o *buildOptions) inputFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.strict, "strict", false, "what is probably not meant is an error (exit code 4)")
 	f.BoolVar(&o.noCache, "no-cache", false, "make every layer anew")
 	f.BoolVar(&o.noReuse, "no-reuse", false, "run every step, collectstatic too, whether or not a file that it read has changed")
-	f.StringSliceVar(&o.cacheFrom, "cache-from", nil, "an image `REF` whose layers may be reused (the tags are looked at anyway)")
+	f.StringSliceVar(&o.cacheFrom, "cache-from", nil, "an image `REF` whose layers may be reused; with --push the images that the tags lead to are, too")
 }
 
 func (a *app) buildCmd() *cobra.Command {
@@ -419,7 +419,9 @@ func (a *app) planCmd() *cobra.Command {
 				return err
 			}
 			defer tools.Store.Close()
-			spec.CacheFrom = append(spec.CacheFrom, o.tags...)
+			for _, t := range spec.Tags { // as build --push looks at them
+				spec.CacheFrom = append(spec.CacheFrom, t.String())
+			}
 			plan, err := assemble.Plan(cmd.Context(), tools, spec)
 			if err != nil {
 				return err
@@ -431,7 +433,7 @@ func (a *app) planCmd() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringArrayVarP(&o.tags, "tag", "t", nil, "`REF` of an earlier image whose layers may be reused")
+	cmd.Flags().StringArrayVarP(&o.tags, "tag", "t", nil, "`REF` of an earlier image whose layers may be reused, as build --push does (default tool.jubako.image)")
 	o.inputFlags(cmd.Flags())
 	return cmd
 }

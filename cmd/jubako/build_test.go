@@ -158,6 +158,23 @@ func TestPlanTouchesNothing(t *testing.T) {
 	}
 }
 
+// TestPlanLooksAtTags: plan finds what build --push would, by -t or by the name in the configuration.
+func TestPlanLooksAtTags(t *testing.T) {
+	w := newWorld(t)
+	tag := w.host() + "/team/site"
+	w.build("-t", tag, "--push")
+	for _, args := range [][]string{{"-t", tag}, {"--set", "image=" + tag}} {
+		t.Setenv("JUBAKO_CACHE_DIR", t.TempDir())
+		code, stdout, log := w.jubako(append([]string{"plan", "--base", w.base, w.dir}, args...)...)
+		if code != 0 || strings.Count(stdout, "from the registry") != 4 {
+			t.Errorf("%v: %d\n%s%s", args, code, stdout, log)
+		}
+	}
+	if code, _, log := w.jubako("plan", "--base", w.base, w.dir, "--compression", "zstd", "--format", "docker"); code != 2 || !strings.Contains(log, "no media type") {
+		t.Errorf("%d\n%s", code, log)
+	}
+}
+
 func TestLock(t *testing.T) {
 	w := newWorld(t)
 	w.build("-t", w.host()+"/python:3.12-slim", "--push", "--set", "staticfiles=false")
