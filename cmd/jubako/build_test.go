@@ -270,3 +270,30 @@ func TestWheelForOtherPlatform(t *testing.T) {
 	w.build("--find-links", links)
 	w.build("--no-install-package", "uvicorn", "--set", `cmd=["x"]`)
 }
+
+// TestSourcesBesideProject: the SOURCEs of the configuration are relative to the project, those of flags to where jubako runs.
+func TestSourcesBesideProject(t *testing.T) {
+	w := newWorld(t)
+	kind, dir, _ := strings.Cut(w.base, ":")
+	if err := os.CopyFS(filepath.Join(filepath.Dir(w.dir), "base"), os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	w.edit("pyproject.toml", "[tool.jubako.staticfiles]", "[tool.jubako]\nbase = \""+kind+":../base\"\nexclude = [\"pyproject.toml\", \"jubako.lock\"]\n"+
+		"copy = [{ from = \"oci:../base#/etc/passwd\", to = \"accounts\" }]\n\n[tool.jubako.staticfiles]")
+	t.Chdir(t.TempDir())
+	for _, args := range [][]string{{"build"}, {"lock"}, {"build", "--frozen-base"}} {
+		if code, _, log := w.jubako(append(args, w.dir)...); code != 0 {
+			t.Errorf("%v: %d\n%s", args, code, log)
+		}
+	}
+	if b := must(os.ReadFile(filepath.Join(w.dir, "jubako.lock"))); !strings.Contains(string(b), "\"oci:../base\"") {
+		t.Errorf("the lock names the base in another way:\n%s", b)
+	}
+	if code, _, log := w.jubako("build", "--base", "oci:../base", w.dir); code != 2 || !strings.Contains(log, "opening oci:../base") {
+		t.Errorf("--base: %d\n%s", code, log)
+	}
+	t.Chdir(w.dir)
+	if code, _, log := w.jubako("build", "--base", "oci:../base", w.dir); code != 0 {
+		t.Errorf("--base: %d\n%s", code, log)
+	}
+}
