@@ -73,10 +73,17 @@ func TestBadInput(t *testing.T) {
 		"wheel with an absolute name": {func(w *world) {
 			w.lock(plain[0], wheeltest.Wheel{Name: "uvicorn", Version: "0.30", Files: []wheeltest.File{{Name: "/etc/cron.d/evil", Data: "x"}}})
 		}, nil, 1, []string{"/etc/cron.d/evil"}},
-		"offline":            {nil, []string{"--offline"}, 3, []string{"--offline forbids"}},
+		"offline":            {nil, []string{"--offline", "--push=false"}, 3, []string{"--offline forbids"}},
+		"pushed offline":     {nil, []string{"--offline"}, 2, []string{"--push needs the network", "jubako push"}},
 		"wrong Python":       {func(w *world) { w.edit("uv.lock", ">=3.12", ">=3.13") }, nil, 2, []string{"requires Python", "the base has 3.12.9"}},
 		"missing base":       {nil, []string{"--base", "oci:/nowhere"}, 2, []string{"opening oci:/nowhere"}},
 		"other architecture": {nil, []string{"--platform", "linux/s390x"}, 2, []string{"linux/s390x is wanted"}},
+		"no such snapshot":   {nil, []string{"--snapshot", "foo"}, 2, []string{"--snapshot: ", "20260301T000000Z"}},
+		"no such mirror":     {nil, []string{"--deb-mirror", "foo"}, 2, []string{`--deb-mirror: "foo" is no URL`}},
+		"bad cache-from":     {nil, []string{"--cache-from", "Bad ref"}, 2, []string{"--cache-from: ", `"Bad ref"`}},
+		"no such links":      {nil, []string{"--find-links", "/nonexistent"}, 2, []string{"--find-links /nonexistent: there is no such folder"}},
+		"jobs":               {nil, []string{"--jobs", "-3"}, 2, []string{"--jobs -3"}},
+		"epoch":              {func(w *world) { w.t.Setenv("SOURCE_DATE_EPOCH", "99999999999999") }, nil, 2, []string{"SOURCE_DATE_EPOCH", "before the year 10000"}},
 		"link out of the source": {func(w *world) {
 			if err := os.Symlink("/etc/passwd", filepath.Join(w.dir, "leak")); err != nil {
 				w.t.Fatal(err)

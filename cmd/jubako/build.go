@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,11 +17,14 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/jubako/jubako/pkg/assemble"
+	"github.com/jubako/jubako/pkg/base"
+	"github.com/jubako/jubako/pkg/deb"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/locked"
 	"github.com/jubako/jubako/pkg/output"
 	"github.com/jubako/jubako/pkg/pins"
 	"github.com/jubako/jubako/pkg/project"
+	"github.com/jubako/jubako/pkg/regclient"
 	"github.com/jubako/jubako/pkg/sandbox"
 )
 
@@ -90,7 +94,7 @@ func (o *buildOptions) inputFlags(f *pflag.FlagSet) {
 	o.debianFlags(f)
 	f.BoolVar(&o.strictScripts, "strict-scripts", false, "a maintainer script of a Debian package that is not carried out is an error (exit code 4)")
 	f.BoolVar(&o.frozenBase, "frozen-base", false, "fail unless jubako.lock pins the base and Debian packages (on where CI is set and the file exists)")
-	f.BoolVar(&o.offline, "offline", false, "no network: what the cache and local files hold has to do")
+	f.BoolVar(&o.offline, "offline", false, "no network: what the cache and local files hold has to do; not with --push, nor for a step with network = true that has to run")
 	f.StringVar(&o.format, "format", "oci", "media types: oci or docker")
 	f.StringSliceVar(&o.compression, "compression", nil, "of layers: gzip or zstd, for all places or for one, as in push=`zstd` (default gzip; a docker-archive stays gzip)")
 	f.IntVar(&o.jobs, "jobs", 0, "parallel work (default the cores)")
@@ -98,7 +102,7 @@ func (o *buildOptions) inputFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.strict, "strict", false, "what is probably not meant is an error (exit code 4)")
 	f.BoolVar(&o.noCache, "no-cache", false, "make every layer anew")
 	f.BoolVar(&o.noReuse, "no-reuse", false, "run every step, collectstatic too, whether or not a file that it read has changed")
-	f.StringSliceVar(&o.cacheFrom, "cache-from", nil, "an image `REF` whose layers may be reused (the tags are looked at anyway)")
+	f.StringSliceVar(&o.cacheFrom, "cache-from", nil, "an image `REF` whose layers may be reused; with --push the images that the tags lead to are, too")
 }
 
 func (a *app) buildCmd() *cobra.Command {
@@ -118,7 +122,8 @@ What is supported                     uv.lock   pylock.toml   requirements.txt (
   sdists                              yes       yes           yes
 
 The result goes where --push and -o say. Standard output has one line for each place, with the
-digest; everything else is on standard error.`,
+digest of the image's manifest, or of the index of several; for a docker-archive, which has no
+manifest, that of the same image in a registry. Everything else is on standard error.`,
 		Example: `  jubako build -t registry.example.com/team/app:1.4 --push
   jubako build -t team/app:1.4 -o docker-archive:app.tar
   jubako build -p dev -t localhost:5000/app:dev --push`,
@@ -147,6 +152,9 @@ func dirOf(args []string) string {
 
 func (a *app) build(ctx context.Context, o *buildOptions, dir string) error {
 	start := a.now()
+	if o.push && o.offline {
+		return hint.Wrap(hint.Usage(errors.New("--push needs the network, and --offline forbids it")), "write it with -o oci-archive:FILE, and push that later: jubako push oci-archive:FILE REF")
+	}
 	tools, spec, err := a.prepare(o, dir)
 	if err != nil {
 		return err
@@ -200,6 +208,9 @@ func (a *app) prepare(o *buildOptions, dir string) (assemble.Tools, assemble.Spe
 	client, err := a.registryClient()
 	if err != nil {
 		return fail(err)
+	}
+	if err := o.check(client); err != nil {
+		return fail(hint.Usage(err))
 	}
 	ci := isTrue(a.env("CI"))
 	spec := assemble.Spec{
@@ -262,6 +273,38 @@ func (a *app) prepare(o *buildOptions, dir string) (assemble.Tools, assemble.Spe
 	return tools, spec, nil
 }
 
+// check looks at the values of flags that might else be looked at late or, where a project has no use for them, never.
+func (o *buildOptions) check(client *regclient.Client) error {
+	if o.jobs < 0 {
+		return fmt.Errorf("--jobs %d: at least one is needed; 0 is the cores", o.jobs)
+	}
+	if o.debMirror != "" {
+		if err := project.CheckDebMirror(o.debMirror); err != nil {
+			return fmt.Errorf("--deb-mirror: %w", err)
+		}
+	}
+	if o.snapshot != "" {
+		if err := deb.CheckSnapshot(o.snapshot); err != nil {
+			return fmt.Errorf("--snapshot: %w", err)
+		}
+	}
+	for _, dir := range o.findLinks {
+		if fi, err := os.Stat(dir); err != nil || !fi.IsDir() {
+			return fmt.Errorf("--find-links %s: there is no such folder", dir)
+		}
+	}
+	for _, ref := range o.cacheFrom {
+		src, err := base.ParseSource(ref)
+		if err == nil && src.Kind == base.Registry {
+			_, err = client.Reference(src.Ref)
+		}
+		if err != nil {
+			return fmt.Errorf("--cache-from: %w", err)
+		}
+	}
+	return nil
+}
+
 // program is the version, and the size and time of the file that runs: a build of the same version may be another. It is "" where
 // the system does not tell.
 func program() string {
@@ -291,9 +334,10 @@ func (a *app) epoch() (int64, error) {
 	if v == "" {
 		return 0, nil
 	}
+	const last = 253402300799 // 9999-12-31T23:59:59Z: a later year has no form in a config (RFC 3339)
 	n, err := strconv.ParseInt(v, 10, 64)
-	if err != nil || n < 0 {
-		return 0, hint.Usage(fmt.Errorf("SOURCE_DATE_EPOCH is %q, and has to be a number of seconds since 1970", v))
+	if err != nil || n < 0 || n > last {
+		return 0, hint.Usage(fmt.Errorf("SOURCE_DATE_EPOCH is %q, and has to be a number of seconds since 1970, before the year 10000", v))
 	}
 	return n, nil
 }
@@ -375,7 +419,9 @@ func (a *app) planCmd() *cobra.Command {
 				return err
 			}
 			defer tools.Store.Close()
-			spec.CacheFrom = append(spec.CacheFrom, o.tags...)
+			for _, t := range spec.Tags { // as build --push looks at them
+				spec.CacheFrom = append(spec.CacheFrom, t.String())
+			}
 			plan, err := assemble.Plan(cmd.Context(), tools, spec)
 			if err != nil {
 				return err
@@ -387,7 +433,7 @@ func (a *app) planCmd() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringArrayVarP(&o.tags, "tag", "t", nil, "`REF` of an earlier image whose layers may be reused")
+	cmd.Flags().StringArrayVarP(&o.tags, "tag", "t", nil, "`REF` of an earlier image whose layers may be reused, as build --push does (default tool.jubako.image)")
 	o.inputFlags(cmd.Flags())
 	return cmd
 }

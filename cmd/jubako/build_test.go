@@ -121,9 +121,14 @@ func TestAirGap(t *testing.T) {
 			t.Errorf("verify with the project: %d\n%s", code, log)
 		}
 	}
+	if code, _, log := w.jubako("verify", "--base", w.base, "docker-archive:"+out+"/docker.tar", w.dir); code != 0 {
+		t.Errorf("verify of a docker-archive: %d\n%s", code, log)
+	}
 	w.write("mysite/views.py", "changed = True\n")
-	if code, _, log := w.jubako("verify", "--base", w.base, "oci-archive:"+out+"/oci.tar", w.dir); code != 4 {
-		t.Errorf("the source has changed, and verify gave %d\n%s", code, log)
+	for kind, want := range map[string]string{"oci": "the image is sha256:", "docker": "the image's config"} {
+		if code, _, log := w.jubako("verify", "--base", w.base, kind+"-archive:"+out+"/"+kind+".tar", w.dir); code != 4 || !strings.Contains(log, want) {
+			t.Errorf("the source has changed, and verify of the %s-archive gave %d\n%s", kind, code, log)
+		}
 	}
 	code, stdout, _ := w.jubako("inspect", "--format", "json", "docker-archive:"+out+"/docker.tar")
 	var v struct {
@@ -153,6 +158,23 @@ func TestPlanTouchesNothing(t *testing.T) {
 	}
 }
 
+// TestPlanLooksAtTags: plan finds what build --push would, by -t or by the name in the configuration.
+func TestPlanLooksAtTags(t *testing.T) {
+	w := newWorld(t)
+	tag := w.host() + "/team/site"
+	w.build("-t", tag, "--push")
+	for _, args := range [][]string{{"-t", tag}, {"--set", "image=" + tag}} {
+		t.Setenv("JUBAKO_CACHE_DIR", t.TempDir())
+		code, stdout, log := w.jubako(append([]string{"plan", "--base", w.base, w.dir}, args...)...)
+		if code != 0 || strings.Count(stdout, "from the registry") != 4 {
+			t.Errorf("%v: %d\n%s%s", args, code, stdout, log)
+		}
+	}
+	if code, _, log := w.jubako("plan", "--base", w.base, w.dir, "--compression", "zstd", "--format", "docker"); code != 2 || !strings.Contains(log, "no media type") {
+		t.Errorf("%d\n%s", code, log)
+	}
+}
+
 func TestLock(t *testing.T) {
 	w := newWorld(t)
 	w.build("-t", w.host()+"/python:3.12-slim", "--push", "--set", "staticfiles=false")
@@ -176,6 +198,24 @@ func TestLock(t *testing.T) {
 	code, upgraded, _ := w.jubako("lock", "--upgrade", w.dir)
 	if code != 0 || upgraded == pinned {
 		t.Errorf("--upgrade: %d %s", code, upgraded)
+	}
+}
+
+// TestDamagedLock: the remedy that is named for a lock which cannot be read is one.
+func TestDamagedLock(t *testing.T) {
+	w := newWorld(t)
+	w.write("jubako.lock", "version = 99\n")
+	for _, verb := range []string{"build", "lock"} {
+		if code, _, log := w.jubako(verb, "--base", w.base, w.dir); code != 2 || !strings.Contains(log, "jubako lock --upgrade writes it anew") {
+			t.Errorf("%s: %d\n%s", verb, code, log)
+		}
+	}
+	if code, _, log := w.jubako("lock", "--upgrade", "--base", w.base, w.dir); code != 0 {
+		t.Errorf("%d\n%s", code, log)
+	}
+	w.remove("jubako.lock")
+	if code, _, log := w.jubako("lock", "--check", "--base", w.base, w.dir); code != 4 || !strings.Contains(log, "there is no jubako.lock") {
+		t.Errorf("%d\n%s", code, log)
 	}
 }
 
@@ -229,4 +269,31 @@ func TestWheelForOtherPlatform(t *testing.T) {
 	}
 	w.build("--find-links", links)
 	w.build("--no-install-package", "uvicorn", "--set", `cmd=["x"]`)
+}
+
+// TestSourcesBesideProject: the SOURCEs of the configuration are relative to the project, those of flags to where jubako runs.
+func TestSourcesBesideProject(t *testing.T) {
+	w := newWorld(t)
+	kind, dir, _ := strings.Cut(w.base, ":")
+	if err := os.CopyFS(filepath.Join(filepath.Dir(w.dir), "base"), os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	w.edit("pyproject.toml", "[tool.jubako.staticfiles]", "[tool.jubako]\nbase = \""+kind+":../base\"\nexclude = [\"pyproject.toml\", \"jubako.lock\"]\n"+
+		"copy = [{ from = \"oci:../base#/etc/passwd\", to = \"accounts\" }]\n\n[tool.jubako.staticfiles]")
+	t.Chdir(t.TempDir())
+	for _, args := range [][]string{{"build"}, {"lock"}, {"build", "--frozen-base"}} {
+		if code, _, log := w.jubako(append(args, w.dir)...); code != 0 {
+			t.Errorf("%v: %d\n%s", args, code, log)
+		}
+	}
+	if b := must(os.ReadFile(filepath.Join(w.dir, "jubako.lock"))); !strings.Contains(string(b), "\"oci:../base\"") {
+		t.Errorf("the lock names the base in another way:\n%s", b)
+	}
+	if code, _, log := w.jubako("build", "--base", "oci:../base", w.dir); code != 2 || !strings.Contains(log, "opening oci:../base") {
+		t.Errorf("--base: %d\n%s", code, log)
+	}
+	t.Chdir(w.dir)
+	if code, _, log := w.jubako("build", "--base", "oci:../base", w.dir); code != 0 {
+		t.Errorf("--base: %d\n%s", code, log)
+	}
 }

@@ -17,8 +17,8 @@ import (
 
 // seen is what inspect says of an image.
 type seen struct {
-	diffIDs, mediaTypes, keys []string
-	config                    string
+	digests, diffIDs, mediaTypes, keys []string
+	config                             string
 }
 
 func (w *world) inspect(source string) seen {
@@ -35,6 +35,7 @@ func (w *world) inspect(source string) seen {
 	}
 	s := seen{config: string(v.Images[0].Config)}
 	for _, l := range v.Images[0].Layers {
+		s.digests = append(s.digests, l.Digest)
 		s.diffIDs, s.mediaTypes, s.keys = append(s.diffIDs, l.DiffID), append(s.mediaTypes, l.MediaType), append(s.keys, l.Key)
 	}
 	return s

@@ -203,6 +203,8 @@ func (a *app) verifyCmd() *cobra.Command {
 
 Given DIR, the project there is built as well, with the same flags as build takes, and the
 digests are compared: they differ (exit code 4) when the image was not made from these inputs.
+A docker-archive has no manifest, and so it is the digests of the configs that are compared, which
+name every layer's diffID.
 
 ` + sourceHelp,
 		Args: cobra.RangeArgs(1, 2),
@@ -259,6 +261,9 @@ func (a *app) verify(ctx context.Context, o *base.Opened) error {
 			seen[digest] = true
 			n, err := verifyLayer(ctx, l, conf.RootFS.DiffIDs[i])
 			if err != nil {
+				if err = fmt.Errorf("verifying layer %d, %s: %w", i+1, digest, err); hint.KindOf(err) == hint.KindBuild {
+					err = hint.Check(err) // nothing but the bytes is wrong
+				}
 				return err
 			}
 			a.term.report(assemble.Event{Kind: assemble.LayerIs, Name: fmt.Sprintf("layer %d", i+1), State: "holds", Text: digest.String()[:19] + "…", Size: n})
@@ -276,11 +281,10 @@ func verifyLayer(ctx context.Context, l v1.Layer, want string) (size int64, err 
 	defer r.Close()
 	h := sha256.New()
 	if _, err := io.Copy(h, patience.Reader(ctx, r)); err != nil {
-		return 0, hint.Check(err)
+		return 0, err
 	}
 	if got := "sha256:" + hexOf(h); got != want {
-		digest, _ := l.Digest()
-		return 0, hint.Check(fmt.Errorf("layer %s has the diffID %s, and the config says %s", digest, got, want))
+		return 0, hint.Check(fmt.Errorf("it has the diffID %s, and the config says %s", got, want))
 	}
 	return l.Size()
 }
@@ -304,9 +308,28 @@ func (a *app) verifyRebuilt(ctx context.Context, opened *base.Opened, o *buildOp
 	if err != nil {
 		return err
 	}
-	if res.Digest != opened.Digest {
-		return hint.Wrap(hint.Check(fmt.Errorf("the image is %s, and what is built from %s is %s", opened.Digest, dir, res.Digest)),
-			"build with the same base, profile, platform and SOURCE_DATE_EPOCH; the labels hold the commit, so the checkout has to be clean")
+	if opened.Source.Kind == base.DockerArchive {
+		err = sameConfig(ctx, opened, res, dir)
+	} else if res.Digest != opened.Digest {
+		err = hint.Check(fmt.Errorf("the image is %s, and what is built from %s is %s", opened.Digest, dir, res.Digest))
+	}
+	return hint.Wrap(err, "build with the same base, profile, platform, format and SOURCE_DATE_EPOCH; the labels hold the commit, so the checkout has to be clean")
+}
+
+// sameConfig compares configs, which name the diffID of every layer: what docker save writes has no manifest, and the one that it
+// was opened with is made up.
+func sameConfig(ctx context.Context, opened *base.Opened, res *assemble.Result, dir string) error {
+	img, err := opened.Image(ctx, v1.Platform{})
+	if err != nil {
+		return err
+	}
+	m, err := img.Manifest()
+	if err != nil {
+		return err
+	}
+	built := res.Platform[0].Config
+	if len(res.Platform) > 1 || m.Config.Digest != built {
+		return hint.Check(fmt.Errorf("the image's config, which is what tells of a docker-archive, is %s, and that of what is built from %s is %s", m.Config.Digest, dir, built))
 	}
 	return nil
 }

@@ -38,8 +38,11 @@ are resolved anew when the configuration asks for others.`,
 			}
 			file := filepath.Join(spec.Project.Dir, pins.Name)
 			old, err := pins.Read(file)
-			if err != nil && !upgrade {
+			if err != nil && (check || !upgrade) {
 				return err
+			}
+			if check && old == nil {
+				return hint.Wrap(hint.Check(fmt.Errorf("there is no %s in %s", pins.Name, dirOf(args))), "jubako lock writes it")
 			}
 			p := assemble.NewPinner(tools, spec)
 			defer func() { err = errors.Join(err, p.Close()) }()

@@ -107,6 +107,20 @@ func TestSteps(t *testing.T) {
 	}
 }
 
+// TestStepOffline: a step that wants the network does not get it with --offline; one whose layer is there does not run.
+func TestStepOffline(t *testing.T) {
+	w := stepWorld(t, strings.Replace(twoSteps, "name = \"css\"", "name = \"css\"\nnetwork = true", 1))
+	w.build("--set", "step=[]")
+	code, _, log := w.jubako("build", "--offline", "--base", w.base, w.dir)
+	if code != 2 || !strings.Contains(log, "step css has network = true and has to run") || !strings.Contains(log, "build once with a network") {
+		t.Errorf("%d\n%s", code, log)
+	}
+	w.build()
+	if _, log := w.build("--offline"); layerStates(log, "messages", "css") != "messages reused, css reused" {
+		t.Error(log)
+	}
+}
+
 // TestStepReuse: a step runs again only when something that it looked at has changed, and plan says what.
 func TestStepReuse(t *testing.T) {
 	w := stepWorld(t, `

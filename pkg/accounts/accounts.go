@@ -68,18 +68,18 @@ func (r Request) check() error {
 	switch {
 	case r.Name != "" && !nameRE().MatchString(r.Name):
 		return fmt.Errorf("user %q: a name has at most 32 of a-z, 0-9, _ and -, and starts with a letter or _", r.Name)
-	case r.UID > maxID || r.GID > maxID:
-		return fmt.Errorf("user %q: an id is at most %d", r.Name, maxID)
+	case r.UID > MaxID || r.GID > MaxID:
+		return fmt.Errorf("user %q: an id is at most %d", r.Name, MaxID)
 	}
 	return nil
 }
 
-// maxID is the highest usable id: (uid_t)-1 has a meaning of its own.
-const maxID = 1<<32 - 2
+// MaxID is the highest usable id of a user or group: (uid_t)-1 has a meaning of its own.
+const MaxID = 1<<32 - 2
 
 func parseID(s string) (int, error) {
 	n, err := strconv.ParseUint(s, 10, 32)
-	if err != nil || n > maxID {
+	if err != nil || n > MaxID {
 		return 0, fmt.Errorf("%q is no id", s)
 	}
 	return int(n), nil

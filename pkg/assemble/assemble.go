@@ -164,7 +164,7 @@ func (b *builder) image(ctx context.Context, p v1.Platform, images map[tarlayer.
 		}
 		images[form] = append(images[form], img)
 		if form == b.spec.mainForm() {
-			r.Manifest = img.Digest
+			r.Manifest, r.Config = img.Digest, img.ConfigDigest()
 			for _, m := range made {
 				r.Layers = append(r.Layers, m.result())
 			}

@@ -33,10 +33,14 @@ var baseExclude = [...]string{"dpkg", "debconf", "openssl", "awk", "mawk"}
 // The environment of such a base.
 var baseEnv = [...]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"}
 
-// open finds a base: an image that is there, or one that is made of packages.
+// open finds a base: an image that is there, or one that is made of packages. The path of one that the configuration names is
+// relative to the project, as all its paths are; one of --base to where jubako was started.
 func (b *builder) open(ctx context.Context, src base.Source) (*base.Opened, error) {
 	if src.Kind == base.Packages {
 		return b.packageBase(ctx, src)
+	}
+	if b.spec.Base == "" {
+		src = src.In(b.spec.Project.Dir)
 	}
 	return base.Open(ctx, src, base.Options{Client: b.Registry, Store: b.Store, Offline: b.spec.Offline})
 }

@@ -67,15 +67,11 @@ func (b *builder) keepPushed(a output.Artifact) error {
 		if err := base.Keep(b.Store, img.Digest, img.MediaType, img.Manifest); err != nil {
 			return err
 		}
-		config := string(img.Config)
-		digest, size, err := v1.SHA256(strings.NewReader(config))
-		if err != nil {
-			return err
-		}
-		if b.Store.Has(digest.Hex, size) {
+		digest := img.ConfigDigest()
+		if b.Store.Has(digest.Hex, int64(len(img.Config))) {
 			continue
 		}
-		if _, _, err := b.Store.Put(strings.NewReader(config), digest.Hex); err != nil {
+		if _, _, err := b.Store.Put(strings.NewReader(string(img.Config)), digest.Hex); err != nil {
 			return err
 		}
 	}

@@ -302,7 +302,7 @@ func (b *builder) copyFromImage(ctx context.Context, cp project.Copy, image, ins
 	if err != nil {
 		return fail(err)
 	}
-	opened, err := base.Open(ctx, src, base.Options{Client: b.Registry, Store: b.Store, Offline: b.spec.Offline})
+	opened, err := base.Open(ctx, src.In(b.spec.Project.Dir), base.Options{Client: b.Registry, Store: b.Store, Offline: b.spec.Offline})
 	if err != nil {
 		return fail(err)
 	}

@@ -8,6 +8,9 @@ import (
 // Plan says what Build would do with each layer, without doing it. Facts about the base are read where the cache lacks
 // them.
 func Plan(ctx context.Context, t Tools, s Spec) (_ []LayerResult, err error) {
+	if err := s.Compression.check(s.Format); err != nil {
+		return nil, err
+	}
 	b := newBuilder(t, s)
 	b.dry, b.lowers = true, make(map[string]*lower)
 	ctx, stop := context.WithCancel(ctx)

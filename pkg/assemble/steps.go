@@ -189,6 +189,9 @@ func (b *builder) stepLayer(s *stage, st project.Step) (layers.Watched, error) {
 		Dropped:     func(paths []string) { b.dropped(st.Name, paths) },
 		ReadSecrets: func() ([]step.Secret, error) { return b.readSecrets(st) },
 	}
+	if st.Network && b.spec.Offline {
+		o.Lower = func(context.Context) ([]rootfs.Group, error) { return nil, needsNetwork(st) }
+	}
 	o.UID, o.GID = b.owner(s.at.user)
 	for _, m := range s.below {
 		if !isSystem(m) {
@@ -200,6 +203,12 @@ func (b *builder) stepLayer(s *stage, st project.Step) (layers.Watched, error) {
 		o.Secrets = append(o.Secrets, secret.Kind+":"+secret.Name)
 	}
 	return steplayer.New(o)
+}
+
+// needsNetwork is the error for a step that has to run where it may not do so. One whose layer is there is reused like any other.
+func needsNetwork(st project.Step) error {
+	return hint.Wrap(hint.Usage(fmt.Errorf("step %s has network = true and has to run, and --offline forbids the network", st.Name)),
+		"build once with a network, so that the cache holds its layer, or leave network out")
 }
 
 // dropped says what a step wrote that does not come back: with -v all of it.

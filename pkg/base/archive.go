@@ -12,7 +12,6 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -159,7 +158,7 @@ func openDockerArchive(src Source, s *archiveSource) (*Opened, error) {
 		return src.Tag != "" && !slices.Contains(i.RepoTags, src.Tag)
 	})
 	if len(matching) != 1 {
-		return nil, hint.Wrap(hint.Usage(fmt.Errorf("opening %s: %d images in it match", src, len(matching))), "it holds %s; choose one with :TAG behind the path", strings.Join(names, ", "))
+		return nil, noneOrMany(src, len(matching), names)
 	}
 	config, err := s.small(path.Clean(matching[0].Config))
 	if err != nil {

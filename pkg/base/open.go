@@ -350,6 +350,18 @@ func openLayout(ctx context.Context, src Source) (*Opened, error) {
 // refName is the annotation that names an image in a layout (image-spec annotations.md).
 const refName = "org.opencontainers.image.ref.name"
 
+// noneOrMany is the error where not one image, but n of those that a layout or an archive holds, match a source.
+func noneOrMany(src Source, n int, names []string) error {
+	err := hint.Usage(fmt.Errorf("opening %s: %d images in it match", src, n))
+	switch {
+	case len(names) > 0:
+		return hint.Wrap(err, "it holds %s; choose one with :TAG behind the path", strings.Join(names, ", "))
+	case n == 0 && src.Tag != "":
+		return hint.Wrap(err, "nothing in it has a name: leave :%s out", src.Tag)
+	}
+	return hint.Wrap(err, "nothing in it has a name to choose by: it has to hold one image")
+}
+
 // fromIndexJSON chooses an entry of a layout's index: the one with the tag, else the only one.
 func fromIndexJSON(ctx context.Context, src Source, index []byte, blobs blobSource) (*Opened, error) {
 	if len(index) > maxManifest {
@@ -363,7 +375,9 @@ func fromIndexJSON(ctx context.Context, src Source, index []byte, blobs blobSour
 	var names []string
 	for _, d := range m.Manifests {
 		n := d.Annotations[refName]
-		names = append(names, n)
+		if n != "" {
+			names = append(names, n)
+		}
 		if src.Tag == "" || n == src.Tag || d.Annotations["io.containerd.image.name"] == src.Tag {
 			if !slices.ContainsFunc(found, func(f v1.Descriptor) bool { return f.Digest == d.Digest }) {
 				found = append(found, d)
@@ -371,7 +385,7 @@ func fromIndexJSON(ctx context.Context, src Source, index []byte, blobs blobSour
 		}
 	}
 	if len(found) != 1 {
-		return nil, hint.Wrap(hint.Usage(fmt.Errorf("opening %s: %d images in it match", src, len(found))), "it holds %s; choose one with :TAG behind the path", strings.Join(names, ", "))
+		return nil, noneOrMany(src, len(found), names)
 	}
 	raw, err := readBlob(ctx, blobs, found[0])
 	if err != nil {

@@ -3,6 +3,7 @@ package base
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/jubako/jubako/pkg/hint"
@@ -63,6 +64,14 @@ func ParseSource(s string) (Source, error) {
 			"write REGISTRY/REPO:TAG, oci:DIR, oci-archive:FILE or docker-archive:FILE")
 	}
 	return Source{Kind: Registry, Ref: s}, nil
+}
+
+// In gives the source with its path, where that is relative, taken from dir.
+func (s Source) In(dir string) Source {
+	if s.Kind != Registry && s.Kind != Packages && !filepath.IsAbs(s.Path) {
+		s.Path = filepath.Join(dir, s.Path)
+	}
+	return s
 }
 
 func (s Source) String() string {

@@ -74,6 +74,9 @@ type Image struct {
 	Platform  *v1.Platform
 }
 
+// ConfigDigest is the config's digest, which covers the diffIDs, and so all that is in the image.
+func (i Image) ConfigDigest() v1.Hash { return digestOf(i.Config) }
+
 // Artifact is what a tag leads to: one image, or an index of several.
 type Artifact struct {
 	Images    []Image

@@ -67,7 +67,7 @@ func Read(file string) (*File, error) {
 	}
 	f, err := Parse(b)
 	if err != nil {
-		return nil, hint.Wrap(hint.Usage(fmt.Errorf("reading %s: %w", file, err)), "jubako lock writes it anew")
+		return nil, hint.Wrap(hint.Usage(fmt.Errorf("reading %s: %w", file, err)), "jubako lock --upgrade writes it anew")
 	}
 	return f, nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/imageconf"
 )
 
 // Config is [tool.jubako] for one profile, as it is written: nothing is inferred yet. Nil and empty mean that a key is
@@ -220,6 +221,12 @@ func (r *rawConfig) resolve(merged map[string]any) (*Config, error) {
 	if c.Env == nil {
 		c.Env = map[string]string{}
 	}
+	if err := checkVariables("env", c.Env); err != nil {
+		return nil, err
+	}
+	if _, err := imageconf.Signal(c.StopSignal); err != nil {
+		return nil, badKey("stop-signal", "%w", err)
+	}
 	for i, cp := range r.Copy {
 		if cp.From == "" || cp.To == "" {
 			return nil, badKey(fmt.Sprintf("copy.%d", i), "from and to are both needed")
@@ -248,5 +255,5 @@ func (r *rawConfig) resolve(merged map[string]any) (*Config, error) {
 	if err := c.checkPaths(); err != nil {
 		return nil, err
 	}
-	return c, c.checkSteps()
+	return c, c.checkOutputs()
 }

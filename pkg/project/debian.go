@@ -1,6 +1,7 @@
 package project
 
 import (
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -43,8 +44,8 @@ func (r *rawConfig) debian() (Debian, error) {
 		return d, badKey("deb-sources", "%w", err)
 	}
 	if d.DebMirror != "" {
-		if err := checkDebMirror(d.DebMirror); err != nil {
-			return d, err
+		if err := CheckDebMirror(d.DebMirror); err != nil {
+			return d, badKey("deb-mirror", "%w", err)
 		}
 	}
 	if d.Snapshot != "" {
@@ -55,10 +56,11 @@ func (r *rawConfig) debian() (Debian, error) {
 	return d, nil
 }
 
-func checkDebMirror(u string) error {
+// CheckDebMirror says what is wrong with the URL of an archive.
+func CheckDebMirror(u string) error {
 	p, err := url.Parse(u)
 	if err == nil && (p.Scheme == "http" || p.Scheme == "https") && p.Host != "" || err == nil && p.Scheme == "file" && p.Path != "" {
 		return nil
 	}
-	return badKey("deb-mirror", "%q is no URL of an archive, such as https://mirror.example/debian", u)
+	return fmt.Errorf("%q is no URL of an archive, such as https://mirror.example/debian", u)
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/jubako/jubako/pkg/hint"
-	"github.com/jubako/jubako/pkg/lazyre"
 )
 
 // checkProfiles refuses unknown keys in the tables that may be other values too, also in profiles that are not asked
@@ -65,10 +64,7 @@ func checkKeys(file string, data []byte) error {
 		}
 		return nil
 	}
-	if de, ok := errors.AsType[*toml.DecodeError](err); ok {
-		return hint.Usage(fmt.Errorf("reading %s: %s: %s", position(file, de.Position), strings.Join(de.Key(), "."), plainly(de)))
-	}
-	return hint.Usage(fmt.Errorf("reading %s: %w", file, err))
+	return undecoded(file, err)
 }
 
 // position is a place in a file; without a file it is the command line.
@@ -78,18 +74,6 @@ func position(file string, at func() (row, column int)) string {
 	}
 	row, col := at()
 	return fmt.Sprintf("%s:%d:%d", file, row, col)
-}
-
-var goTypeRE = lazyre.New(`cannot decode TOML (\w+) into .*?(\[\]string|map\[string\]string|string|bool|int)$`)
-
-// plainly says a wrong type in TOML's words: the decoder speaks of Go's.
-func plainly(err error) string {
-	m := goTypeRE().FindStringSubmatch(err.Error())
-	if m == nil {
-		return strings.TrimPrefix(err.Error(), "toml: ")
-	}
-	wanted := map[string]string{"[]string": "a list of strings", "map[string]string": "a table of strings", "string": "a string", "bool": "true or false", "int": "a number"}
-	return fmt.Sprintf("%s is wanted, not a value of the type %s", wanted[m[2]], m[1])
 }
 
 var topKeys = []string{"image", "base", "workdir", "source", "manage", "venv", "user", "numeric-user", "owner", "packages", "build-packages",

@@ -1,7 +1,7 @@
 // Package project reads a Python project: pyproject.toml with [tool.jubako], its profiles, and what can be inferred from
 // the source where nothing is written.
 //
-// It may import pkg/pep508 and pkg/hint.
+// It may import pkg/pep508, pkg/deb, pkg/accounts, pkg/imageconf and pkg/hint.
 package project
 
 import (
@@ -157,11 +157,7 @@ func parse(file string, b []byte, profile string, sets []string) (*Project, erro
 	}
 	var raw rawPyproject
 	if err := toml.Unmarshal(b, &raw); err != nil {
-		if d, ok := errors.AsType[*toml.DecodeError](err); ok {
-			row, col := d.Position()
-			return nil, hint.Usage(fmt.Errorf("reading %s:%d:%d: %w", file, row, col, err))
-		}
-		return nil, hint.Usage(fmt.Errorf("reading %s: %w", file, err))
+		return nil, undecoded(file, err)
 	}
 	config, at, err := configFor(file, b, profile, sets)
 	if err != nil {
@@ -255,6 +251,13 @@ func (p *Project) ImageDir() string { return path.Join(p.Config.Workdir, p.InSou
 
 // checkPaths refuses paths that lead elsewhere than they may.
 func (c *Config) checkPaths() error {
+	for key, paths := range map[string][]string{"workdir": {c.Workdir}, "venv": {c.Venv}, "manage": {c.Manage}, "writable": c.Writable, "volumes": c.Volumes} {
+		for _, p := range paths {
+			if strings.ContainsAny(p, "\r\n\x00") {
+				return badKey(key, "%q holds a line break or a NUL", p)
+			}
+		}
+	}
 	if !path.IsAbs(c.Workdir) || path.Clean(c.Workdir) == "/" {
 		return badKey("workdir", "%q is no absolute path below /", c.Workdir)
 	}

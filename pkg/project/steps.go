@@ -234,24 +234,37 @@ func bytesOf(text string) (int64, error) {
 	return n * factor, nil
 }
 
-// checkSteps refuses outputs that nothing could come of, or that two layers would claim.
-func (c *Config) checkSteps() error {
+// checkOutputs refuses outputs that nothing could come of, or that two layers would claim.
+func (c *Config) checkOutputs() error {
 	for i, s := range c.Steps {
 		for _, out := range s.Output {
-			key := fmt.Sprintf("step.%d.output", i)
-			abs := c.abs(out)
-			if below(c.Workdir, abs) {
-				return badKey(key, "%q holds the project itself", out)
+			if err := c.checkOutput(fmt.Sprintf("step.%d.output", i), out); err != nil {
+				return err
 			}
-			if venv := c.abs(c.Venv); below(abs, venv) || below(venv, abs) {
-				return badKey(key, "%q and the virtual environment %s cannot be had together", out, c.Venv)
-			}
-			for _, w := range c.Writable {
-				if dir := c.abs(w); below(abs, dir) || below(dir, abs) {
-					return hint.Wrap(badKey(key, "%q and the writable folder %s cannot be had together: of what steps write there nothing is kept", out, w),
-						"take one of the two away, or let the step write elsewhere")
-				}
-			}
+		}
+	}
+	out := c.Staticfiles.Output
+	if out == "" {
+		return nil
+	}
+	if !below(c.abs(out), c.Workdir) {
+		return badKey("staticfiles.output", "%q does not lie below workdir", out)
+	}
+	return c.checkOutput("staticfiles.output", out)
+}
+
+func (c *Config) checkOutput(key, out string) error {
+	abs := c.abs(out)
+	if below(c.Workdir, abs) {
+		return badKey(key, "%q holds the project itself", out)
+	}
+	if venv := c.abs(c.Venv); below(abs, venv) || below(venv, abs) {
+		return badKey(key, "%q and the virtual environment %s cannot be had together", out, c.Venv)
+	}
+	for _, w := range c.Writable {
+		if dir := c.abs(w); below(abs, dir) || below(dir, abs) {
+			return hint.Wrap(badKey(key, "%q and the writable folder %s cannot be had together: of what steps write there nothing is kept", out, w),
+				"take one of the two away, or let the command write elsewhere")
 		}
 	}
 	return nil

@@ -166,9 +166,8 @@ func readUVFile(file string, pyproject bool) (raw rawUVSettings, found bool, err
 		err = toml.Unmarshal(b, &doc)
 		raw = doc.Tool.UV
 	}
-	if d, ok := errors.AsType[*toml.DecodeError](err); ok {
-		row, col := d.Position()
-		return raw, true, hint.Usage(fmt.Errorf("reading %s:%d:%d: %w", file, row, col, err))
+	if err != nil {
+		return raw, true, undecoded(file, err)
 	}
-	return raw, true, err
+	return raw, true, nil
 }

@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"github.com/jubako/jubako/pkg/accounts"
+	"github.com/jubako/jubako/pkg/hint"
 )
 
 // ports reads 8000 and "8000/udp".
@@ -22,8 +26,12 @@ func ports(raw []any) ([]string, error) {
 		if !ok {
 			proto = "tcp"
 		}
-		if n, err := strconv.Atoi(number); err != nil || n < 1 || n > 65535 || proto != "tcp" && proto != "udp" && proto != "sctp" {
+		n, err := strconv.Atoi(number)
+		if err != nil || n < 1 || n > 65535 || proto != "tcp" && proto != "udp" && proto != "sctp" {
 			return nil, badKey("expose", "%q is no port", text)
+		}
+		if plain := strconv.Itoa(n); plain != number {
+			return nil, hint.Wrap(badKey("expose", "%q is no port as engines write it", text), "write %s", plain)
 		}
 		all = append(all, number+"/"+proto)
 	}
@@ -76,28 +84,39 @@ func readUser(v any) (User, error) {
 	case nil:
 		return User{Name: "app", UID: -1, GID: -1}, nil
 	case string:
-		return User{Name: v, UID: -1, GID: -1}, nil
+		return namedUser("user", v)
 	case int64:
-		return User{Name: strconv.FormatInt(v, 10), UID: -1, GID: -1}, nil
+		return namedUser("user", strconv.FormatInt(v, 10))
 	}
 	var r rawUser
 	if err := strictTable("user", v, &r); err != nil {
 		return User{}, err
 	}
-	u := User{Name: cmp.Or(r.Name, "app"), UID: -1, GID: -1}
+	u, err := namedUser("user.name", cmp.Or(r.Name, "app"))
+	if err != nil {
+		return User{}, err
+	}
 	for _, x := range []struct {
+		key  string
 		from *int
 		to   *int
-	}{{r.UID, &u.UID}, {r.GID, &u.GID}} {
+	}{{"user.uid", r.UID, &u.UID}, {"user.gid", r.GID, &u.GID}} {
 		if x.from == nil {
 			continue
 		}
-		if *x.from < 0 {
-			return User{}, badKey("user", "%d is no id", *x.from)
+		if *x.from < 0 || *x.from > accounts.MaxID {
+			return User{}, badKey(x.key, "%d is no id: they go from 0 to %d", *x.from, accounts.MaxID)
 		}
 		*x.to = *x.from
 	}
 	return u, nil
+}
+
+func namedUser(key, name string) (User, error) {
+	if _, err := accounts.ParseRequest(name); err != nil {
+		return User{}, badKey(key, "%w", err)
+	}
+	return User{Name: name, UID: -1, GID: -1}, nil
 }
 
 func readHealthcheck(v any) (*Healthcheck, error) {
@@ -112,14 +131,16 @@ func readHealthcheck(v any) (*Healthcheck, error) {
 	switch cmd := r.Cmd.(type) {
 	case nil:
 	case string:
-		h.Shell = cmd
+		if h.Shell = cmd; strings.TrimSpace(cmd) == "" {
+			return nil, badKey("healthcheck.cmd", "the command is empty")
+		}
 	case []any:
-		for _, a := range cmd {
-			s, ok := a.(string)
-			if !ok {
-				return nil, badKey("healthcheck.cmd", "%v is no string", a)
-			}
-			h.Cmd = append(h.Cmd, s)
+		var err error
+		if h.Cmd, err = strs("healthcheck.cmd", cmd); err != nil {
+			return nil, err
+		}
+		if len(h.Cmd) == 0 || h.Cmd[0] == "" {
+			return nil, badKey("healthcheck.cmd", "the command is empty")
 		}
 	default:
 		return nil, badKey("healthcheck.cmd", "a string or a list of strings is wanted, not %v", cmd)
@@ -143,7 +164,23 @@ func readHealthcheck(v any) (*Healthcheck, error) {
 	if r.Retries < 0 {
 		return nil, badKey("healthcheck.retries", "%d is no number of tries", r.Retries)
 	}
+	if u, err := url.Parse(r.URL); r.URL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "") {
+		return nil, badKey("healthcheck.url", "%q is no URL such as http://localhost:8000/health/", r.URL)
+	}
 	return h, nil
+}
+
+// checkVariables refuses names that no environment holds, and NUL, which ends a variable (environ(7)).
+func checkVariables(key string, env map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		if name == "" || strings.ContainsAny(name, "=\x00") {
+			return badKey(key+"."+name, "%q is no name of a variable", name)
+		}
+		if strings.ContainsRune(env[name], 0) {
+			return badKey(key+"."+name, "the value holds a NUL")
+		}
+	}
+	return nil
 }
 
 func readStaticfiles(v any) (Staticfiles, error) {
@@ -160,5 +197,8 @@ func readStaticfiles(v any) (Staticfiles, error) {
 	if err := strictTable("staticfiles", v, &r); err != nil {
 		return Staticfiles{}, err
 	}
-	return Staticfiles{Set: true, Command: r.Command, Output: r.Output, Env: r.Env}, nil
+	if len(r.Command) > 0 && r.Command[0] == "" {
+		return Staticfiles{}, badKey("staticfiles.command", "the command is empty")
+	}
+	return Staticfiles{Set: true, Command: r.Command, Output: r.Output, Env: r.Env}, checkVariables("staticfiles.env", r.Env)
 }

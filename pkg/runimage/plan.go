@@ -9,11 +9,8 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/jubako/jubako/pkg/accounts"
 	"github.com/jubako/jubako/pkg/base"
@@ -56,8 +53,8 @@ func newPlan(o Options) (*plan, error) {
 		p.dir = "/"
 	}
 	p.folders = append([]string{p.dir}, slices.Sorted(maps.Keys(conf.Config.Volumes))...)
-	if p.stopSignal, err = parseSignal(conf.Config.StopSignal); err != nil {
-		return nil, err
+	if p.stopSignal, err = imageconf.Signal(conf.Config.StopSignal); err != nil {
+		return nil, fmt.Errorf("the image's StopSignal: %w", err)
 	}
 	if p.ports, err = portsOf(conf, o); err != nil {
 		return nil, err
@@ -108,37 +105,6 @@ func mergeEnv(lists ...[]string) (env []string) {
 		env = append(env, kv)
 	}
 	return env
-}
-
-// parseSignal reads a config's StopSignal: SIGTERM, TERM, 15, or SIGRTMIN+3 (OCI image-spec config.md).
-func parseSignal(s string) (syscall.Signal, error) {
-	const rtMin, rtMax = 34, 64
-	name := strings.ToUpper(s)
-	if name == "" {
-		return syscall.SIGTERM, nil
-	}
-	if n, err := strconv.Atoi(name); err == nil && n > 0 && n <= rtMax {
-		return syscall.Signal(n), nil
-	}
-	if !strings.HasPrefix(name, "SIG") {
-		name = "SIG" + name
-	}
-	if sig := unix.SignalNum(name); sig != 0 {
-		return sig, nil
-	}
-	for prefix, from := range map[string]int{"SIGRTMIN": rtMin, "SIGRTMAX": rtMax} {
-		rest, ok := strings.CutPrefix(name, prefix)
-		if !ok {
-			continue
-		}
-		if rest == "" {
-			return syscall.Signal(from), nil
-		}
-		if n, err := strconv.Atoi(rest); err == nil && (rest[0] == '+' || rest[0] == '-') && from+n >= rtMin && from+n <= rtMax {
-			return syscall.Signal(from + n), nil
-		}
-	}
-	return 0, fmt.Errorf("the image's StopSignal %q is no signal", s)
 }
 
 // login finds the image's user in its files.

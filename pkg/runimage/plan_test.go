@@ -74,20 +74,6 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-func TestParseSignal(t *testing.T) {
-	for s, want := range map[string]syscall.Signal{"": syscall.SIGTERM, "SIGINT": syscall.SIGINT, "quit": syscall.SIGQUIT, "9": syscall.SIGKILL,
-		"SIGRTMIN+3": 37, "RTMIN": 34, "SIGRTMAX-1": 63} {
-		if got, err := parseSignal(s); got != want || err != nil {
-			t.Errorf("%q: %v %v", s, got, err)
-		}
-	}
-	for _, s := range []string{"0", "-1", "65", "SIGRTMIN-1", "SIGRTMIN3", "SIGRTMAX+1", "x", "SIG"} {
-		if got, err := parseSignal(s); err == nil {
-			t.Errorf("%q is taken for %v", s, got)
-		}
-	}
-}
-
 func TestParsePort(t *testing.T) {
 	for s, want := range map[string]Port{"8080:8000": {8080, 8000}, "0:80/tcp": {0, 80}, "80": {0, 80}, "80/tcp": {0, 80}} {
 		if got, err := ParsePort(s); got != want || err != nil {
