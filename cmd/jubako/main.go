@@ -62,11 +62,9 @@ func run(args []string, stdout io.Writer, stderr *os.File) int {
 	a := &app{stdin: os.Stdin, stdout: stdout, stderr: stderr, now: time.Now, lookupEnv: os.LookupEnv}
 	root := a.root()
 	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if a.term == nil {
-		a.term = newTerminal(stderr, terminalOptions{now: a.now})
+		err = a.misused(cmd, args, err)
 	}
 	a.term.finish()
 	status, ranAnother := errors.AsType[exitStatus](err)
@@ -119,15 +117,9 @@ func (a *app) root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			if err := a.flagsFromEnv(cmd.Flags()); err != nil {
-				return err
-			}
-			return a.setUpTerminal()
+			return errors.Join(a.flagsFromEnv(cmd.Flags()), a.setUpTerminal())
 		},
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return hint.Wrap(hint.Usage(err), "%s --help lists the flags", cmd.CommandPath())
-	})
 	p := root.PersistentFlags()
 	p.BoolVarP(&a.quiet, "quiet", "q", false, "print warnings and errors only")
 	p.BoolVarP(&a.verbose, "verbose", "v", false, "print the reasons as well")
@@ -138,19 +130,22 @@ func (a *app) root() *cobra.Command {
 	p.StringArrayVar(&a.mirrors, "registry-mirror", nil, "`REGISTRY=MIRROR`: ask the mirror in place of the registry, repeatable")
 	root.AddCommand(a.buildCmd(), a.planCmd(), a.runCmd(), a.pushCmd(), a.inspectCmd(), a.diffCmd(), a.verifyCmd(), a.lockCmd(), a.registryCmd(),
 		a.loginCmd(), a.logoutCmd(), a.cacheCmd(), a.versionCmd())
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	refuseUnknownWords(root)
 	return root
 }
 
-// setUpTerminal checks the flags that say how to print, and makes the terminal.
+// setUpTerminal makes the terminal, and checks the flags that say how to print.
 func (a *app) setUpTerminal() error {
+	_, noColor := a.lookupEnv("NO_COLOR")
+	a.term = newTerminal(a.stderr, terminalOptions{format: a.logFormat, color: a.color, quiet: a.quiet, detail: a.verbose, noColorEnv: noColor, now: a.now})
 	if a.logFormat != "text" && a.logFormat != "json" {
 		return hint.Usage(fmt.Errorf("--log-format is text or json, not %q", a.logFormat))
 	}
 	if a.color != "auto" && a.color != "always" && a.color != "never" {
 		return hint.Usage(fmt.Errorf("--color is auto, always or never, not %q", a.color))
 	}
-	_, noColor := a.lookupEnv("NO_COLOR")
-	a.term = newTerminal(a.stderr, terminalOptions{format: a.logFormat, color: a.color, quiet: a.quiet, detail: a.verbose, noColorEnv: noColor, now: a.now})
 	return nil
 }
 
