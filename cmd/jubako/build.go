@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,6 +17,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"github.com/jubako/jubako/pkg/assemble"
 	"github.com/jubako/jubako/pkg/hint"
@@ -155,17 +159,55 @@ func (a *app) build(ctx context.Context, o *buildOptions, dir string) error {
 	if o.push && len(spec.Tags) == 0 {
 		return hint.Wrap(hint.Usage(fmt.Errorf("--push needs a name for the image")), "name it with -t, or with image under [tool.jubako]")
 	}
+	if o.metadata != "" {
+		if err := checkWritable(o.metadata, spec.Outputs); err != nil {
+			return hint.Usage(fmt.Errorf("--metadata-file: %w", err))
+		}
+	}
 	res, err := assemble.Build(ctx, tools, spec)
 	if err != nil {
 		return err
 	}
-	if o.metadata != "" {
-		if err := writeMetadata(o.metadata, spec, res, a.now().Sub(start)); err != nil {
-			return err
-		}
-	}
+	took := a.now().Sub(start)
 	a.term.finish()
-	return a.printResult(spec, res)
+	if err := a.printResult(spec, res); err != nil || o.metadata == "" {
+		return err
+	}
+	return writeMetadata(o.metadata, spec, res, took)
+}
+
+// checkWritable says, before anything has moved, that a file could not be written afterwards. It touches nothing.
+func checkWritable(file string, outputs []assemble.Output) error {
+	fi, err := os.Stat(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		file = filepath.Dir(file) // which has to be there, unless a layout brings it
+		if _, err := os.Stat(file); err != nil && slices.ContainsFunc(outputs, func(o assemble.Output) bool { return o.Kind == "oci" && holds(file, o.Path) }) {
+			return nil
+		}
+	case err != nil:
+		return err
+	case fi.IsDir():
+		return &fs.PathError{Op: "open", Path: file, Err: unix.EISDIR}
+	}
+	if err := unix.Access(file, unix.W_OK); err != nil {
+		return &fs.PathError{Op: "write to", Path: file, Err: err}
+	}
+	return nil
+}
+
+// holds says whether a path is a folder or lies below it.
+func holds(dir, path string) bool {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return false
+	}
+	path, err = filepath.Abs(path)
+	if err != nil {
+		return false
+	}
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rel)
 }
 
 // printResult prints the line, or lines, that a script reads.
