@@ -135,7 +135,7 @@ digest; everything else is on standard error.`,
 	f := cmd.Flags()
 	f.StringArrayVarP(&o.tags, "tag", "t", nil, "`REF` to name the image, repeatable; all tags move together, last of all (default tool.jubako.image)")
 	f.BoolVar(&o.push, "push", false, "push to every tag's registry")
-	f.StringArrayVarP(&o.outputs, "output", "o", nil, "`KIND:PATH` to write: oci:DIR, oci-archive:FILE or docker-archive:FILE; - is standard output; repeatable")
+	f.StringArrayVarP(&o.outputs, "output", "o", nil, "`KIND:PATH` to write: oci:DIR, oci-archive:FILE or docker-archive:FILE; FILE - is standard output, for one of them; repeatable")
 	f.StringVar(&o.metadata, "metadata-file", "", "`FILE` for digests, tags, layers and times, as JSON")
 	f.BoolVar(&o.checkSteps, "check-steps", false, "run every step twice, collectstatic too, and fail where they make different files (exit code 4)")
 	o.inputFlags(f)
@@ -291,6 +291,9 @@ func (a *app) prepare(o *buildOptions, dir string) (assemble.Tools, assemble.Spe
 		if err != nil {
 			return fail(err)
 		}
+		if out.Path == "-" && slices.ContainsFunc(spec.Outputs, func(o assemble.Output) bool { return o.Path == "-" }) {
+			return fail(hint.Usage(fmt.Errorf("-o %s: standard output takes one archive", s)))
+		}
 		spec.Outputs = append(spec.Outputs, out)
 	}
 	store, err := a.store()
@@ -349,6 +352,9 @@ func parseOutput(s string) (assemble.Output, error) {
 		o := assemble.Output{Kind: kind, Path: path}
 		if i := strings.LastIndexByte(path, ':'); i > strings.LastIndexByte(path, '/') {
 			o.Path, o.Tag = path[:i], path[i+1:]
+		}
+		if o.Path == "-" {
+			return o, hint.Wrap(hint.Usage(fmt.Errorf("-o %s: a layout is a folder, and no standard output", s)), "write oci-archive:-, or oci:./- for a folder of that name")
 		}
 		return o, nil
 	case kind == "oci-archive" || kind == "docker-archive":
