@@ -16,7 +16,8 @@ import (
 )
 
 func (a *app) diffCmd() *cobra.Command {
-	format, exitCode := "text", false
+	var format *string
+	var exitCode bool
 	cmd := &cobra.Command{
 		Use:   "diff A B",
 		Short: "Say what differs between two images: config, layers, packages, files",
@@ -34,13 +35,13 @@ be read · 3 registry or network · 4 a digest that did not hold.`,
   jubako diff --exit-code oci:here docker-archive:there.tar`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if format != "text" && format != "json" {
-				return hint.Usage(fmt.Errorf("--format is text or json, not %q", format))
+			if *format != "text" && *format != "json" {
+				return hint.Usage(fmt.Errorf("--format is text or json, not %q", *format))
 			}
 			d, err := a.diff(cmd.Context(), args[0], args[1])
 			if err == nil {
 				a.term.finish()
-				err = a.printDifference(d, format)
+				err = a.printDifference(d, *format)
 			}
 			switch {
 			case err != nil && hint.KindOf(err) == hint.KindBuild:
@@ -51,7 +52,7 @@ be read · 3 registry or network · 4 a digest that did not hold.`,
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", "text", "text or json")
+	format = outputFormat(cmd)
 	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "exit code 1 where they differ")
 	return cmd
 }

@@ -60,6 +60,7 @@ func (a *app) misused(cmd *cobra.Command, args []string, err error) error {
 		return nil
 	})
 	_, _ = a.flagsFromEnv(flags), a.setUpTerminal()
+	a.fromEnv = nil // a flag that cobra speaks of was typed
 	depth := strings.Count(cmd.CommandPath(), " ")
 	switch {
 	case err == nil: // --help

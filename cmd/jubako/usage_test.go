@@ -104,3 +104,41 @@ func TestDiffExitCode(t *testing.T) {
 		t.Errorf("exit code %d\n%s", code, stderr)
 	}
 }
+
+// TestVariablesInErrors: a message names what the person has written, also where that is a variable, and a verb does not read
+// another's.
+func TestVariablesInErrors(t *testing.T) {
+	w := newWorld(t)
+	for _, tc := range []struct{ name, value, args, want string }{
+		{"JUBAKO_FORMAT", "x", "build DIR", `jubako: JUBAKO_FORMAT is oci or docker, not "x"`},
+		{"JUBAKO_FORMAT", "oci", "build DIR --format x", `jubako: --format is oci or docker, not "x"`},
+		{"JUBAKO_INSPECT_FORMAT", "docker", "inspect BASE", `jubako: JUBAKO_INSPECT_FORMAT is text or json, not "docker"`},
+		{"JUBAKO_DIFF_FORMAT", "docker", "diff BASE BASE", `jubako: JUBAKO_DIFF_FORMAT is text or json, not "docker"`},
+		{"JUBAKO_INSPECT_FORMAT", "json", "inspect --format x BASE", `jubako: --format is text or json, not "x"`},
+		{"JUBAKO_OUTPUT", "oci:-", "build DIR", "jubako: JUBAKO_OUTPUT oci:-: a layout is a folder"},
+		{"JUBAKO_PROFILE", "stage", "build DIR", "jubako: JUBAKO_PROFILE: "},
+		{"JUBAKO_SET", "imag=1", "build DIR", `jubako: JUBAKO_SET: there is no key "imag"`},
+		{"JUBAKO_COLOR", "pink", "cache dir", "jubako: JUBAKO_COLOR is auto, always or never"},
+		{"JUBAKO_KEEP", "nan", "cache prune", "jubako: JUBAKO_KEEP nan: "},
+		{"JUBAKO_JOBS", "4", "build DIR --jobs", "jubako: flag needs an argument: --jobs"},
+		{"JUBAKO_JOBS", "many", "build DIR", "jubako: reading JUBAKO_JOBS=many: "},
+	} {
+		t.Run(tc.name+" "+tc.args, func(t *testing.T) {
+			t.Setenv(tc.name, tc.value)
+			code, _, stderr := w.jubako(strings.Fields(strings.NewReplacer("DIR", w.dir, "BASE", w.base).Replace(tc.args))...)
+			if code != 2 || !strings.Contains(stderr, tc.want) {
+				t.Errorf("exit code %d\n%s\nlacks %s", code, stderr, tc.want)
+			}
+		})
+	}
+	t.Run("another verb's", func(t *testing.T) {
+		t.Setenv("JUBAKO_FORMAT", "docker")
+		t.Setenv("JUBAKO_INSPECT_FORMAT", "json")
+		if code, stdout, stderr := w.jubako("inspect", w.base); code != 0 || !json.Valid([]byte(stdout)) {
+			t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+		}
+		if code, stdout, stderr := w.jubako("diff", w.base, w.base); code != 0 || !strings.HasPrefix(stdout, "equal: ") {
+			t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+		}
+	})
+}
