@@ -43,11 +43,14 @@ func TestBadInput(t *testing.T) {
 		"wrong type": {func(w *world) {
 			w.edit("pyproject.toml", "[tool.jubako.staticfiles]", "[tool.jubako]\ncmd = 3\n[tool.jubako.staticfiles]")
 		}, nil, 2, []string{"pyproject.toml:8:7: tool.jubako.cmd: a list of strings is wanted"}},
-		"no profile":        {nil, []string{"-p", "stage"}, 2, []string{`no profile "stage"`, "it has: prod"}},
-		"no such flag":      {nil, []string{"--pushh"}, 2, []string{"unknown flag", "--help"}},
-		"base without dpkg": {nil, []string{"--set", `packages=["curl"]`}, 2, []string{"has no Debian packages", "leave packages out"}},
-		"bad user":          {nil, []string{"--set", `user="Bad Name"`}, 2, []string{`user "Bad Name"`}},
-		"id clash":          {nil, []string{"--set", "user.uid=0"}, 2, []string{"uid 0 is root's"}},
+		"no profile":           {nil, []string{"-p", "stage"}, 2, []string{`no profile "stage"`, "it has: prod"}},
+		"a layout on stdout":   {nil, []string{"-o", "oci:-"}, 2, []string{"-o oci:-: a layout is a folder", "oci-archive:-"}},
+		"a layout's tag":       {nil, []string{"-o", "oci:-:1"}, 2, []string{"-o oci:-:1: a layout is a folder"}},
+		"two archives, stdout": {nil, []string{"-o", "oci-archive:-", "-o", "docker-archive:-"}, 2, []string{"-o docker-archive:-: standard output takes one archive"}},
+		"no such flag":         {nil, []string{"--pushh"}, 2, []string{"unknown flag", "--help"}},
+		"base without dpkg":    {nil, []string{"--set", `packages=["curl"]`}, 2, []string{"has no Debian packages", "leave packages out"}},
+		"bad user":             {nil, []string{"--set", `user="Bad Name"`}, 2, []string{`user "Bad Name"`}},
+		"id clash":             {nil, []string{"--set", "user.uid=0"}, 2, []string{"uid 0 is root's"}},
 		"out of step, in CI": {func(w *world) {
 			w.t.Setenv("CI", "true")
 			w.edit("pyproject.toml", `"uvicorn"`, `"uvicorn", "httpx>=1"`)

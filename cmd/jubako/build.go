@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,6 +17,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"github.com/jubako/jubako/pkg/assemble"
 	"github.com/jubako/jubako/pkg/base"
@@ -136,7 +139,7 @@ manifest, that of the same image in a registry. Everything else is on standard e
 	f := cmd.Flags()
 	f.StringArrayVarP(&o.tags, "tag", "t", nil, "`REF` to name the image, repeatable; all tags move together, last of all (default tool.jubako.image)")
 	f.BoolVar(&o.push, "push", false, "push to every tag's registry")
-	f.StringArrayVarP(&o.outputs, "output", "o", nil, "`KIND:PATH` to write: oci:DIR, oci-archive:FILE or docker-archive:FILE; - is standard output; repeatable")
+	f.StringArrayVarP(&o.outputs, "output", "o", nil, "`KIND:PATH` to write: oci:DIR, oci-archive:FILE or docker-archive:FILE; FILE - is standard output, for one of them; repeatable")
 	f.StringVar(&o.metadata, "metadata-file", "", "`FILE` for digests, tags, layers and times, as JSON")
 	f.BoolVar(&o.checkSteps, "check-steps", false, "run every step twice, collectstatic too, and fail where they make different files (exit code 4)")
 	o.inputFlags(f)
@@ -163,17 +166,55 @@ func (a *app) build(ctx context.Context, o *buildOptions, dir string) error {
 	if o.push && len(spec.Tags) == 0 {
 		return hint.Wrap(hint.Usage(fmt.Errorf("--push needs a name for the image")), "name it with -t, or with image under [tool.jubako]")
 	}
+	if o.metadata != "" {
+		if err := checkWritable(o.metadata, spec.Outputs); err != nil {
+			return hint.Usage(fmt.Errorf("--metadata-file: %w", err))
+		}
+	}
 	res, err := assemble.Build(ctx, tools, spec)
 	if err != nil {
 		return err
 	}
-	if o.metadata != "" {
-		if err := writeMetadata(o.metadata, spec, res, a.now().Sub(start)); err != nil {
-			return err
-		}
-	}
+	took := a.now().Sub(start)
 	a.term.finish()
-	return a.printResult(spec, res)
+	if err := a.printResult(spec, res); err != nil || o.metadata == "" {
+		return err
+	}
+	return writeMetadata(o.metadata, spec, res, took)
+}
+
+// checkWritable says, before anything has moved, that a file could not be written afterwards. It touches nothing.
+func checkWritable(file string, outputs []assemble.Output) error {
+	fi, err := os.Stat(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		file = filepath.Dir(file) // which has to be there, unless a layout brings it
+		if _, err := os.Stat(file); err != nil && slices.ContainsFunc(outputs, func(o assemble.Output) bool { return o.Kind == "oci" && holds(file, o.Path) }) {
+			return nil
+		}
+	case err != nil:
+		return err
+	case fi.IsDir():
+		return &fs.PathError{Op: "open", Path: file, Err: unix.EISDIR}
+	}
+	if err := unix.Access(file, unix.W_OK); err != nil {
+		return &fs.PathError{Op: "write to", Path: file, Err: err}
+	}
+	return nil
+}
+
+// holds says whether a path is a folder or lies below it.
+func holds(dir, path string) bool {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return false
+	}
+	path, err = filepath.Abs(path)
+	if err != nil {
+		return false
+	}
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rel)
 }
 
 // printResult prints the line, or lines, that a script reads.
@@ -259,6 +300,9 @@ func (a *app) prepare(o *buildOptions, dir string) (assemble.Tools, assemble.Spe
 		out, err := parseOutput(s)
 		if err != nil {
 			return fail(err)
+		}
+		if out.Path == "-" && slices.ContainsFunc(spec.Outputs, func(o assemble.Output) bool { return o.Path == "-" }) {
+			return fail(hint.Usage(fmt.Errorf("-o %s: standard output takes one archive", s)))
 		}
 		spec.Outputs = append(spec.Outputs, out)
 	}
@@ -351,6 +395,9 @@ func parseOutput(s string) (assemble.Output, error) {
 		o := assemble.Output{Kind: kind, Path: path}
 		if i := strings.LastIndexByte(path, ':'); i > strings.LastIndexByte(path, '/') {
 			o.Path, o.Tag = path[:i], path[i+1:]
+		}
+		if o.Path == "-" {
+			return o, hint.Wrap(hint.Usage(fmt.Errorf("-o %s: a layout is a folder, and no standard output", s)), "write oci-archive:-, or oci:./- for a folder of that name")
 		}
 		return o, nil
 	case kind == "oci-archive" || kind == "docker-archive":

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -95,7 +96,7 @@ func parseSize(s string) (int64, error) {
 		number = strings.TrimSuffix(s, "B")
 	}
 	f, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-	if err != nil || f < 0 || f*float64(unit) > 1<<62 {
+	if err != nil || math.IsNaN(f) || math.Signbit(f) || f*float64(unit) > 1<<62 {
 		return 0, fmt.Errorf("%q is no size: write 500MB or 10GB", s)
 	}
 	return int64(f * float64(unit)), nil

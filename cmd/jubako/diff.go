@@ -16,7 +16,8 @@ import (
 )
 
 func (a *app) diffCmd() *cobra.Command {
-	format, exitCode := "text", false
+	var format *string
+	var exitCode bool
 	cmd := &cobra.Command{
 		Use:   "diff A B",
 		Short: "Say what differs between two images: config, layers, packages, files",
@@ -28,29 +29,30 @@ A line starts with what it is about, and then - (in A alone), + (in B alone) or 
 
 A and B are each a SOURCE. ` + sourceHelp + `
 
-Exit codes: 0 also where they differ; with --exit-code 1 where they differ; 2 usage · 3 registry or network.`,
+Exit codes: 0 also where they differ; with --exit-code 1 where they differ, and only there; 2 usage, or an image that cannot
+be read · 3 registry or network · 4 a digest that did not hold.`,
 		Example: `  jubako diff registry.example.com/team/app:1.4 registry.example.com/team/app:1.5
   jubako diff --exit-code oci:here docker-archive:there.tar`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if format != "text" && format != "json" {
-				return hint.Usage(fmt.Errorf("--format is text or json, not %q", format))
+			if *format != "text" && *format != "json" {
+				return hint.Usage(fmt.Errorf("--format is text or json, not %q", *format))
 			}
 			d, err := a.diff(cmd.Context(), args[0], args[1])
-			if err != nil {
-				return err
+			if err == nil {
+				a.term.finish()
+				err = a.printDifference(d, *format)
 			}
-			a.term.finish()
-			if err := a.printDifference(d, format); err != nil {
-				return err
-			}
-			if exitCode && !d.Equal {
+			switch {
+			case err != nil && hint.KindOf(err) == hint.KindBuild:
+				return hint.Usage(err) // 1 would say that they differ
+			case err == nil && exitCode && !d.Equal:
 				return exitStatus(1)
 			}
-			return nil
+			return err
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", "text", "text or json")
+	format = outputFormat(cmd)
 	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "exit code 1 where they differ")
 	return cmd
 }

@@ -25,7 +25,8 @@ import (
 )
 
 func (a *app) inspectCmd() *cobra.Command {
-	format, packages := "text", false
+	var format *string
+	var packages bool
 	cmd := &cobra.Command{
 		Use:   "inspect SOURCE",
 		Short: "Show an image's config, layers, sizes, keys and packages",
@@ -35,8 +36,8 @@ packages in them.
 ` + sourceHelp,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if format != "text" && format != "json" {
-				return hint.Usage(fmt.Errorf("--format is text or json, not %q", format))
+			if *format != "text" && *format != "json" {
+				return hint.Usage(fmt.Errorf("--format is text or json, not %q", *format))
 			}
 			opened, _, err := a.openSource(cmd.Context(), args[0], nil)
 			if err != nil {
@@ -47,10 +48,10 @@ packages in them.
 			if err != nil {
 				return err
 			}
-			return a.inspect(cmd.Context(), opened, images, format, packages)
+			return a.inspect(cmd.Context(), opened, images, *format, packages)
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", "text", "text or json")
+	format = outputFormat(cmd)
 	cmd.Flags().BoolVar(&packages, "packages", false, "read the layers, and list the Python and Debian packages")
 	return cmd
 }

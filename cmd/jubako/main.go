@@ -14,12 +14,10 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/hint"
@@ -62,11 +60,9 @@ func run(args []string, stdout io.Writer, stderr *os.File) int {
 	a := &app{stdin: os.Stdin, stdout: stdout, stderr: stderr, now: time.Now, lookupEnv: os.LookupEnv}
 	root := a.root()
 	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if a.term == nil {
-		a.term = newTerminal(stderr, terminalOptions{now: a.now})
+		err = a.misused(cmd, args, err)
 	}
 	a.term.finish()
 	status, ranAnother := errors.AsType[exitStatus](err)
@@ -79,7 +75,7 @@ func run(args []string, stdout io.Writer, stderr *os.File) int {
 		a.term.fail(errors.New("interrupted; nothing was left half-written"), "")
 		return exitInterrupted
 	default:
-		a.term.fail(err, hint.Of(err))
+		a.term.fail(a.namingVariables(err), hint.Of(err))
 		return int(hint.KindOf(err))
 	}
 }
@@ -91,6 +87,7 @@ type app struct {
 	stderr    *os.File
 	now       func() time.Time
 	lookupEnv func(string) (string, bool)
+	fromEnv   map[string]string // the variables that gave flags their values, by the flags as messages name them: "--tag", "-t"
 	term      *terminal
 
 	quiet, verbose   bool
@@ -108,7 +105,8 @@ layers itself, and pushes the image to a registry or into an archive. It needs n
 Exit codes: 0 done · 1 the build failed · 2 usage or configuration · 3 registry or network ·
 4 a verification or a lint with --strict did not hold · 130 interrupted, nothing half-written.
 
-Every flag can be given in the environment: --cache-dir is JUBAKO_CACHE_DIR.`
+Every flag can be given in the environment: --cache-dir is JUBAKO_CACHE_DIR. The --format of inspect
+and diff is JUBAKO_INSPECT_FORMAT and JUBAKO_DIFF_FORMAT, since JUBAKO_FORMAT is that of build.`
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
@@ -119,15 +117,9 @@ func (a *app) root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			if err := a.flagsFromEnv(cmd.Flags()); err != nil {
-				return err
-			}
-			return a.setUpTerminal()
+			return errors.Join(a.flagsFromEnv(cmd.Flags()), a.setUpTerminal())
 		},
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return hint.Wrap(hint.Usage(err), "%s --help lists the flags", cmd.CommandPath())
-	})
 	p := root.PersistentFlags()
 	p.BoolVarP(&a.quiet, "quiet", "q", false, "print warnings and errors only")
 	p.BoolVarP(&a.verbose, "verbose", "v", false, "print the reasons as well")
@@ -138,43 +130,23 @@ func (a *app) root() *cobra.Command {
 	p.StringArrayVar(&a.mirrors, "registry-mirror", nil, "`REGISTRY=MIRROR`: ask the mirror in place of the registry, repeatable")
 	root.AddCommand(a.buildCmd(), a.planCmd(), a.runCmd(), a.pushCmd(), a.inspectCmd(), a.diffCmd(), a.verifyCmd(), a.lockCmd(), a.registryCmd(),
 		a.loginCmd(), a.logoutCmd(), a.cacheCmd(), a.versionCmd())
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	refuseUnknownWords(root)
 	return root
 }
 
-// setUpTerminal checks the flags that say how to print, and makes the terminal.
+// setUpTerminal makes the terminal, and checks the flags that say how to print.
 func (a *app) setUpTerminal() error {
+	_, noColor := a.lookupEnv("NO_COLOR")
+	a.term = newTerminal(a.stderr, terminalOptions{format: a.logFormat, color: a.color, quiet: a.quiet, detail: a.verbose, noColorEnv: noColor, now: a.now})
 	if a.logFormat != "text" && a.logFormat != "json" {
 		return hint.Usage(fmt.Errorf("--log-format is text or json, not %q", a.logFormat))
 	}
 	if a.color != "auto" && a.color != "always" && a.color != "never" {
 		return hint.Usage(fmt.Errorf("--color is auto, always or never, not %q", a.color))
 	}
-	_, noColor := a.lookupEnv("NO_COLOR")
-	a.term = newTerminal(a.stderr, terminalOptions{format: a.logFormat, color: a.color, quiet: a.quiet, detail: a.verbose, noColorEnv: noColor, now: a.now})
 	return nil
-}
-
-// flagsFromEnv gives every flag that was not typed the value of JUBAKO_<FLAG>, where there is one. A list is separated
-// by commas, as a cobra list flag is; a repeatable flag whose values may hold commas takes one value a line.
-func (a *app) flagsFromEnv(flags *pflag.FlagSet) error {
-	var errs []error
-	flags.VisitAll(func(f *pflag.Flag) {
-		name := "JUBAKO_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		value, ok := a.lookupEnv(name)
-		if f.Changed || !ok || value == "" {
-			return
-		}
-		values := []string{value}
-		if f.Value.Type() == "stringArray" {
-			values = strings.Split(value, "\n")
-		}
-		for _, v := range values {
-			if err := flags.Set(f.Name, v); err != nil {
-				errs = append(errs, hint.Usage(fmt.Errorf("reading %s=%s: %w", name, value, err)))
-			}
-		}
-	})
-	return errors.Join(errs...)
 }
 
 // env gives a variable's value, "" where it is not set.

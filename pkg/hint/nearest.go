@@ -1,7 +1,11 @@
 package hint
 
-// Nearest gives the known name that is most like another one, or "" where none is much like it.
+import "strings"
+
+// Nearest gives the known name that is most like another one, or "" where none is much like it. Known names are in lower case;
+// the other one need not be.
 func Nearest(name string, known []string) string {
+	name = strings.ToLower(name)
 	best, at := "", 1+len(name)/2
 	for _, k := range known {
 		if len(k)-len(name) >= at || len(name)-len(k) >= at {

@@ -158,24 +158,16 @@ type (
 
 // configFor reads [tool.jubako] of a document for a profile, with further settings over it, each KEY=VALUE in TOML.
 func configFor(file string, data []byte, profile string, sets []string) (*Config, places, error) {
-	if err := checkKeys(file, data); err != nil {
+	merged, err := jubakoTable(file, data)
+	if err != nil {
 		return nil, nil, err
 	}
-	var doc struct {
-		Tool struct {
-			Jubako map[string]any `toml:"jubako"`
-		} `toml:"tool"`
-	}
-	if err := toml.Unmarshal(data, &doc); err != nil {
-		return nil, nil, err // checkKeys has read it: this cannot be
-	}
-	merged := doc.Tool.Jubako
-	if merged == nil {
-		merged = map[string]any{}
-	}
 	at := placesOf(file, data)
-	if err := checkProfiles(at, merged); err != nil {
-		return nil, nil, hint.Usage(err)
+	if err := checkNames(at.of, "", merged, topKeys); err != nil {
+		return nil, nil, err
+	}
+	if err := checkTypes(file, data); err != nil {
+		return nil, nil, err
 	}
 	if err := applyProfile(file, merged, profile); err != nil {
 		return nil, nil, err
@@ -186,11 +178,15 @@ func configFor(file string, data []byte, profile string, sets []string) (*Config
 			return nil, nil, hint.Wrap(hint.Usage(fmt.Errorf("--set %s: %w", s, err)), `write KEY=VALUE, the value in TOML: --set 'cmd=["gunicorn"]'`)
 		}
 	}
+	bySet := func(string) string { return "--set" } // what is wrong by now came with it
+	if err := checkNames(bySet, "", merged, profileKeys); err != nil {
+		return nil, nil, err
+	}
 	b, err := toml.Marshal(map[string]any{"tool": map[string]any{"jubako": merged}})
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := checkKeys("", b); err != nil { // what is wrong by now came with --set, which has no lines
+	if err := checkTypes("", b); err != nil {
 		return nil, nil, err
 	}
 	var raw rawDocument
@@ -209,9 +205,6 @@ func configFor(file string, data []byte, profile string, sets []string) (*Config
 
 // resolve checks values and gives them their types. merged tells what was written.
 func (r *rawConfig) resolve(merged map[string]any) (*Config, error) {
-	if len(r.Profile) > 0 {
-		return nil, badKey("profile", "a profile cannot hold profiles")
-	}
 	c := &Config{
 		Image: r.Image, Base: r.Base, Workdir: cmp.Or(r.Workdir, "/app"), Source: cmp.Or(r.Source, "."), Manage: r.Manage, Venv: cmp.Or(r.Venv, ".venv"),
 		NumericUser: r.NumericUser, Owner: r.Owner, Extras: r.Extras, Groups: r.Groups, Exclude: r.Exclude, Include: r.Include, Env: r.Env,

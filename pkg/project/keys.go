@@ -1,8 +1,6 @@
 package project
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,55 +11,68 @@ import (
 	"github.com/jubako/jubako/pkg/hint"
 )
 
-// checkProfiles refuses unknown keys in the tables that may be other values too, also in profiles that are not asked
-// for: a misspelt key is found before the day on which it matters.
-func checkProfiles(at places, tables map[string]any) error {
-	if err := checkTables(at, "", tables); err != nil {
-		return err
+// jubakoTable is [tool.jubako] of a document that has been read without an error. In other letters it would be nobody's table.
+func jubakoTable(file string, data []byte) (map[string]any, error) {
+	var doc map[string]any
+	if err := toml.Unmarshal(data, &doc); err != nil {
+		return nil, err
 	}
-	profiles, _ := tables["profile"].(map[string]any)
-	for _, name := range slices.Sorted(maps.Keys(profiles)) {
-		t, _ := profiles[name].(map[string]any)
-		if err := checkTables(at, "profile."+name+".", t); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func checkTables(at places, prefix string, tables map[string]any) error {
-	for _, key := range slices.Sorted(maps.Keys(tableKeys)) {
-		t, ok := tables[key].(map[string]any)
-		if !ok {
-			continue
-		}
-		if err := checkTable(prefix+key, t, tableKeys[key]); err != nil {
-			if ke, ok := errors.AsType[*keyError](err); ok {
-				return fmt.Errorf("%s: %w", at.of(ke.key), err)
+	for _, top := range slices.Sorted(maps.Keys(doc)) {
+		tools, _ := doc[top].(map[string]any)
+		for _, name := range slices.Sorted(maps.Keys(tools)) {
+			if full := top + "." + name; full != "tool.jubako" && strings.EqualFold(full, "tool.jubako") {
+				return nil, hint.Wrap(hint.Usage(fmt.Errorf("%s: there is no table [%s]", file, full)), "did you mean [tool.jubako]?")
 			}
-			return err
+		}
+	}
+	tools, _ := doc["tool"].(map[string]any)
+	table, _ := tools["jubako"].(map[string]any)
+	if table == nil {
+		table = map[string]any{}
+	}
+	return table, nil
+}
+
+// checkNames refuses keys that do not exist, also in profiles that are not asked for: a misspelt key is found before the day
+// on which it matters. The decoder cannot be asked: it takes User for user, and does not look into what may have several types.
+func checkNames(at func(key string) string, prefix string, table map[string]any, known []string) error {
+	for _, k := range slices.Sorted(maps.Keys(table)) {
+		key := prefix + k
+		below, isTable := table[k].(map[string]any)
+		list, _ := table[k].([]any)
+		switch keys, ok := tableKeys[k]; {
+		case !slices.Contains(known, k) && k == "profile":
+			return hint.Usage(fmt.Errorf("%s: %s: a profile cannot hold profiles", at(key), key))
+		case !slices.Contains(known, k):
+			return nearest(fmt.Errorf("%s: there is no key %q in [tool.jubako]", at(key), key), k, known)
+		case k == "profile":
+			for _, name := range slices.Sorted(maps.Keys(below)) {
+				p, _ := below[name].(map[string]any)
+				if err := checkNames(at, key+"."+name+".", p, profileKeys); err != nil {
+					return err
+				}
+			}
+		case ok && isTable:
+			if err := checkNames(at, key+".", below, keys); err != nil {
+				return err
+			}
+		case ok:
+			for i, v := range list {
+				t, _ := v.(map[string]any)
+				if err := checkNames(at, fmt.Sprintf("%s.%d.", key, i), t, keys); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return nil
 }
 
-// checkKeys refuses unknown keys and wrong types below [tool.jubako], with their place.
-func checkKeys(file string, data []byte) error {
+// checkTypes refuses values of wrong types below [tool.jubako], with their place.
+func checkTypes(file string, data []byte) error {
 	var doc rawDocument
-	d := toml.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	err := d.Decode(&doc)
+	err := toml.Unmarshal(data, &doc)
 	if err == nil {
-		return nil
-	}
-	if strict, ok := errors.AsType[*toml.StrictMissingError](err); ok {
-		for _, e := range strict.Errors {
-			key := e.Key()
-			if len(key) < 3 || key[0] != "tool" || key[1] != "jubako" {
-				continue
-			}
-			return unknownKey(position(file, e.Position), key[2:])
-		}
 		return nil
 	}
 	return undecoded(file, err)
@@ -76,27 +87,21 @@ func position(file string, at func() (row, column int)) string {
 	return fmt.Sprintf("%s:%d:%d", file, row, col)
 }
 
-var topKeys = []string{"image", "base", "workdir", "source", "manage", "venv", "user", "numeric-user", "owner", "packages", "build-packages",
-	"exclude-packages", "deb-sources", "deb-mirror", "snapshot", "extras", "groups", "exclude", "include", "bytecode", "env", "expose", "healthcheck", "entrypoint", "cmd", "labels", "volumes", "writable",
-	"stop-signal", "staticfiles", "copy", "step", "mirrors", "index", "profile"}
+// profileKeys are the keys that a profile may have, and topKeys those of [tool.jubako] itself.
+var (
+	profileKeys = []string{"image", "base", "workdir", "source", "manage", "venv", "user", "numeric-user", "owner", "packages", "build-packages",
+		"exclude-packages", "deb-sources", "deb-mirror", "snapshot", "extras", "groups", "exclude", "include", "bytecode", "env", "expose", "healthcheck", "entrypoint", "cmd", "labels", "volumes", "writable",
+		"stop-signal", "staticfiles", "copy", "step", "mirrors", "index"}
+	topKeys = append(slices.Clip(profileKeys), "profile")
+)
 
-// unknownKey is the error for a key that does not exist, with the nearest one that does.
-func unknownKey(place string, key []string) error {
-	last := key[len(key)-1]
-	known := topKeys
-	if len(key) > 1 {
-		switch key[len(key)-2] {
-		case "copy":
-			known = []string{"from", "to"}
-		case "step":
-			known = stepKeys
-		}
-	}
-	return unknownName(place, strings.Join(key, "."), last, known)
-}
-
-func unknownName(place, full, last string, known []string) error {
-	return nearest(fmt.Errorf("%s: there is no key %q in [tool.jubako]", place, full), last, known)
+// tableKeys are the keys of the tables below these.
+var tableKeys = map[string][]string{
+	"user":        {"name", "uid", "gid"},
+	"healthcheck": {"cmd", "url", "interval", "timeout", "start-period", "start-interval", "retries"},
+	"staticfiles": {"command", "output", "env"},
+	"copy":        {"from", "to"},
+	"step":        {"name", "command", "output", "env", "secret", "network", "timeout", "memory"},
 }
 
 // nearest adds to an error about a name the known one that is most like it.

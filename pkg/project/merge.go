@@ -21,7 +21,7 @@ func applyProfile(file string, merged map[string]any, profile string) error {
 	if !ok && profile != DefaultProfile {
 		names := append(slices.Collect(maps.Keys(profiles)), DefaultProfile)
 		slices.Sort(names)
-		return hint.Wrap(hint.Usage(fmt.Errorf("%s has no profile %q", file, profile)), "it has: %s", strings.Join(slices.Compact(names), ", "))
+		return hint.Wrap(hint.Usage(fmt.Errorf("--profile: %s has no profile %q", file, profile)), "it has: %s", strings.Join(slices.Compact(names), ", "))
 	}
 	merge(merged, p)
 	return nil

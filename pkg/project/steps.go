@@ -54,8 +54,6 @@ type rawStep struct {
 	Memory  string            `toml:"memory"`
 }
 
-var stepKeys = []string{"name", "command", "output", "env", "secret", "network", "timeout", "memory"}
-
 // layerNames are the layers that jubako makes itself; a step bears another name.
 var layerNames = []string{"base", "debian", "passwd", "venv", "project", "app", "staticfiles", "bytecode"}
 

@@ -86,7 +86,7 @@ func TestStepsRefused(t *testing.T) {
 		"memory":           {map[string]string{"memory": `"much"`}, []string{`"much" is no amount`}},
 		"little memory":    {map[string]string{"memory": `"1MiB"`}, []string{"not between 64MiB"}},
 		"very much memory": {map[string]string{"memory": `"9000000000000000000TiB"`}, []string{"not between 64MiB"}},
-		"an unknown key":   {map[string]string{"outptu": `"x"`}, []string{`there is no key "step.outptu"`, `did you mean "output"?`}},
+		"an unknown key":   {map[string]string{"outptu": `"x"`}, []string{`there is no key "step.0.outptu"`, `did you mean "output"?`}},
 		"network's type":   {map[string]string{"network": `"yes"`}, []string{"true or false is wanted"}},
 		"two of one name":  {map[string]string{"timeout": "\"1m\"\n[[tool.jubako.step]]\nname = \"x\"\ncommand = [\"y\"]\noutput = [\"z\"]"}, []string{`step.1.name: there are two steps called "x"`}},
 		"a NUL":            {map[string]string{"output": `["a\u0000"]`}, []string{"holds a NUL"}},

@@ -41,30 +41,11 @@ func ports(raw []any) ([]string, error) {
 	return all, nil
 }
 
-// tableKeys are the keys of the tables that may stand where another type may stand too: the decoder cannot check them.
-var tableKeys = map[string][]string{
-	"user":        {"name", "uid", "gid"},
-	"healthcheck": {"cmd", "url", "interval", "timeout", "start-period", "start-interval", "retries"},
-	"staticfiles": {"command", "output", "env"},
-}
-
-func checkTable(key string, t map[string]any, known []string) error {
-	for _, k := range slices.Sorted(maps.Keys(t)) {
-		if !slices.Contains(known, k) {
-			return nearest(badKey(key+"."+k, "there is no such key in [tool.jubako]"), k, known)
-		}
-	}
-	return nil
-}
-
-// strictTable decodes such a table.
-func strictTable(key string, v any, into any) error {
+// decodeTable decodes a table that may stand where another type may stand too.
+func decodeTable(key string, v any, into any) error {
 	t, ok := v.(map[string]any)
 	if !ok {
 		return badKey(key, "a table is wanted here, not %v", v)
-	}
-	if err := checkTable(key, t, tableKeys[key]); err != nil {
-		return err
 	}
 	b, err := toml.Marshal(t)
 	if err != nil {
@@ -89,7 +70,7 @@ func readUser(v any) (User, error) {
 		return namedUser("user", strconv.FormatInt(v, 10))
 	}
 	var r rawUser
-	if err := strictTable("user", v, &r); err != nil {
+	if err := decodeTable("user", v, &r); err != nil {
 		return User{}, err
 	}
 	u, err := namedUser("user.name", cmp.Or(r.Name, "app"))
@@ -124,7 +105,7 @@ func readHealthcheck(v any) (*Healthcheck, error) {
 		return nil, nil
 	}
 	var r rawHealthcheck
-	if err := strictTable("healthcheck", v, &r); err != nil {
+	if err := decodeTable("healthcheck", v, &r); err != nil {
 		return nil, err
 	}
 	h := &Healthcheck{URL: r.URL, Retries: r.Retries}
@@ -194,7 +175,7 @@ func readStaticfiles(v any) (Staticfiles, error) {
 		return Staticfiles{Off: true}, nil
 	}
 	var r rawStaticfiles
-	if err := strictTable("staticfiles", v, &r); err != nil {
+	if err := decodeTable("staticfiles", v, &r); err != nil {
 		return Staticfiles{}, err
 	}
 	if len(r.Command) > 0 && r.Command[0] == "" {
