@@ -25,6 +25,7 @@ type Options struct {
 	Pyproject     []byte
 	Editable      bool
 	Name, Version string // as locked
+	Repository    string // as in pybuild.Options
 	Venv          wheel.Venv
 	// DirectURL is the record of where the project comes from.
 	DirectURL *wheel.DirectURL
@@ -75,7 +76,7 @@ func New(ctx context.Context, all ...Options) (*Layer, error) {
 	l := &Layer{}
 	for _, o := range all {
 		l.venv = o.Venv
-		b, err := pybuild.New(ctx, pybuild.Options{Dir: o.Dir, ImageDir: o.ImageDir, Pyproject: o.Pyproject, Editable: o.Editable, Name: o.Name, Version: o.Version, Source: o.Source})
+		b, err := pybuild.New(ctx, pybuild.Options{Dir: o.Dir, ImageDir: o.ImageDir, Pyproject: o.Pyproject, Editable: o.Editable, Name: o.Name, Version: o.Version, Source: o.Source, Repository: o.Repository})
 		if refused, ok := errors.AsType[*pybuild.RefusedError](err); ok && o.Backend != nil {
 			built, err := o.Backend(ctx, refused)
 			if err != nil {

@@ -43,9 +43,7 @@ func (b *builder) fromTree(ctx context.Context, l *lower, s locked.Selected, o p
 		if err != nil {
 			return nil, err
 		}
-		// A commit's name stands for its files, and for those of its submodules.
-		sum := sha256.Sum256([]byte("git " + s.Source.Git.ID))
-		src.digest = hex.EncodeToString(sum[:])
+		src.digest = gitDigest(s.Source.Git)
 		src.tree = b.placeSource(src, root, func(ctx context.Context) (*source.Tree, error) {
 			return source.Walk(ctx, source.Options{Root: dir, NoStanding: true})
 		})
@@ -73,6 +71,17 @@ func (b *builder) fromTree(ctx context.Context, l *lower, s locked.Selected, o p
 		w, err := b.openBuilt(ctx, l, src, key)
 		return projectlayer.Opened{ReaderAt: w.ReaderAt, Closer: w.Closer, Size: w.Size, Filename: w.Filename}, err
 	}}, nil
+}
+
+// gitDigest stands for the files of a checkout: a commit's name does, also for those of its submodules, but not for whether files
+// are there that git-lfs keeps, or what points to them.
+func gitDigest(g locked.Commit) string {
+	name := "git " + g.ID
+	if g.LFS {
+		name += " lfs"
+	}
+	sum := sha256.Sum256([]byte(name))
+	return hex.EncodeToString(sum[:])
 }
 
 // buildFiles are what backends read at a project's top, whatever .dockerignore keeps out of the image: it names READMEs and

@@ -18,6 +18,8 @@ import (
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/locked"
 	"github.com/jubako/jubako/pkg/pybuild"
+	"github.com/jubako/jubako/pkg/sdist"
+	"github.com/jubako/jubako/pkg/source"
 	"github.com/jubako/jubako/pkg/wheel"
 )
 
@@ -31,7 +33,7 @@ func (b *builder) projects(ctx context.Context, l *lower, trees []locked.Selecte
 			return nil, err
 		}
 		// One with a setup.py alone is its backend's.
-		if o.Pyproject, err = os.ReadFile(filepath.Join(o.Dir, "pyproject.toml")); err != nil && (!errors.Is(err, fs.ErrNotExist) || !exists(filepath.Join(o.Dir, "setup.py"))) {
+		if o.Pyproject, err = readPyproject(o); err != nil && (!errors.Is(err, fs.ErrNotExist) || !exists(filepath.Join(o.Dir, "setup.py"))) {
 			return nil, hint.Usage(fmt.Errorf("reading the project %s: %w", s.Name, err))
 		}
 		o.Name, o.Version, o.Venv, o.Store, o.Now = s.Name, s.Version, b.venvAt(l), b.Store, b.Now()
@@ -45,12 +47,26 @@ func (b *builder) projects(ctx context.Context, l *lower, trees []locked.Selecte
 	return projectlayer.New(ctx, all...)
 }
 
+func readPyproject(o projectlayer.Options) ([]byte, error) {
+	if o.Repository == "" {
+		return os.ReadFile(filepath.Join(o.Dir, "pyproject.toml"))
+	}
+	rel, err := filepath.Rel(o.Repository, o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	return sdist.ReadFile(o.Repository, filepath.Join(rel, "pyproject.toml"))
+}
+
 // tree says where the source of a package is, here and, if it is editable, in the image.
 func (b *builder) tree(ctx context.Context, s locked.Selected) (projectlayer.Options, error) {
 	p := b.spec.Project
 	o := projectlayer.Options{Editable: s.Source.Kind == locked.Editable}
 	if s.Source.Kind == locked.Git {
 		var err error
+		if o.Repository, err = b.checkout(ctx, s.Package, ""); err != nil {
+			return o, err
+		}
 		o.Dir, err = b.checkout(ctx, s.Package, s.Source.Subdirectory)
 		o.DirectURL = gitURL(s.Source)
 		o.ImageDir = "/nowhere" // of what is not editable nothing points back to its source
@@ -93,7 +109,14 @@ func (b *builder) checkout(ctx context.Context, p *locked.Package, rel string) (
 	}
 	dir, err := checkout.Get(ctx, checkout.Commit{Package: p.Name, URL: at, ID: p.Source.Git.ID, LFS: p.Source.Git.LFS},
 		checkout.Options{Store: b.Store, Offline: b.spec.Offline, Log: func(s string) { b.debug("%s", s) }})
-	return filepath.Join(dir, filepath.FromSlash(rel)), err
+	if err != nil {
+		return "", err
+	}
+	to := filepath.Join(dir, filepath.FromSlash(rel))
+	if source.LeadsOut(dir, to) { // by a link of the repository's
+		return "", hint.Usage(fmt.Errorf("reading package %s: %s leads out of its repository", p.Name, rel))
+	}
+	return to, nil
 }
 
 // gitURL is the record of where a package has come from, without a password.

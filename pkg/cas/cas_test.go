@@ -2,6 +2,7 @@ package cas
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func open(t *testing.T, dir string) *Store {
@@ -161,6 +164,37 @@ func TestManyWriters(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestPrunedTree: a tree is gone from its place before anything of it is, since a prune may be killed at any time.
+func TestPrunedTree(t *testing.T) {
+	s := open(t, t.TempDir())
+	tree := s.TreePath("x")
+	if err := os.MkdirAll(tree, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(tree, "f"), []byte("f"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	watch, err := unix.InotifyInit1(unix.IN_NONBLOCK)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer unix.Close(watch)
+	if _, err := unix.InotifyAddWatch(watch, tree, unix.IN_DELETE|unix.IN_MOVE_SELF); err != nil {
+		t.Fatal(err)
+	}
+	if removed, err := s.Prune(0); err != nil || removed.Entries != 1 || removed.Kind != "" {
+		t.Fatalf("%+v, %v", removed, err)
+	}
+	events := make([]byte, 4096)
+	n, err := unix.Read(watch, events)
+	if err != nil || n < unix.SizeofInotifyEvent || binary.NativeEndian.Uint32(events[4:])&unix.IN_MOVE_SELF == 0 {
+		t.Errorf("a file of the tree went first: %x, %v", events[:max(n, 0)], err)
+	}
+	if left, err := filepath.Glob(filepath.Join(s.Dir(), "t*", "*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
 }
 
 func TestPrune(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -79,13 +80,31 @@ func (s *Store) Prune(keep int64) (removed Usage, err error) {
 		if it.kind != "tmp" && total <= keep {
 			continue
 		}
-		if err := RemoveTree(it.path); err != nil {
+		if err := s.drop(it); err != nil {
 			return removed, fmt.Errorf("pruning the cache: %w", err)
 		}
 		removed.Entries++
 		removed.Bytes += it.bytes
 	}
 	return removed, nil
+}
+
+// drop removes an entry. A tree leaves its place whole before anything of it goes: whoever finds a folder there takes it for all of
+// the tree, and a run of prune that is killed would leave half of it.
+func (s *Store) drop(it item) error {
+	if it.kind != "trees" {
+		return RemoveTree(it.path)
+	}
+	away, err := s.TempDir("pruned-")
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(it.path, filepath.Join(away, "tree")); err != nil && !errors.Is(err, syscall.EXDEV) {
+		return errors.Join(err, RemoveTree(away))
+	} else if err != nil { // overlayfs moves no folder of its lower part, as of a cache that came with a container's image
+		return errors.Join(RemoveTree(it.path), RemoveTree(away))
+	}
+	return RemoveTree(away)
 }
 
 func (s *Store) items() ([]item, error) {

@@ -66,7 +66,11 @@ func (b *Build) copy(ctx context.Context, o Options, excluded func(string) bool,
 
 // take puts the files of a folder of the project, or a single one, into the wheel.
 func (b *Build) take(ctx context.Context, o Options, excluded func(string) bool, from, to string) error {
-	t, err := source.Walk(ctx, source.Options{Root: filepath.Join(o.Dir, filepath.FromSlash(from)), Skip: func(rel string) bool { return excluded(path.Join(from, rel)) }})
+	root := filepath.Join(o.Dir, filepath.FromSlash(from))
+	if o.Repository != "" && source.LeadsOut(o.Repository, root) {
+		return refusal(from + " leads out of the repository")
+	}
+	t, err := source.Walk(ctx, source.Options{Root: root, Skip: func(rel string) bool { return excluded(path.Join(from, rel)) }})
 	if err != nil {
 		return err
 	}

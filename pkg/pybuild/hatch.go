@@ -73,7 +73,7 @@ var hatchling = backend{
 	excluded: func(p *pyproject, l *look) (func(string) bool, error) {
 		patterns := []string{"*.py[cdo]", "/dist"}
 		if ignore, _ := hatchValue(p, "ignore-vcs").(bool); !ignore {
-			lines, err := vcsIgnored(l.dir)
+			lines, err := vcsIgnored(l)
 			if err != nil {
 				return nil, err
 			}
@@ -125,23 +125,23 @@ func escapeGlob(s string) string {
 
 // vcsIgnored gives the lines of the .gitignore of the project, or of the nearest folder above it that has one, not beyond
 // the repository. hatchling reads no other, and reads it as though it lay in the project.
-func vcsIgnored(dir string) ([]string, error) {
-	dir, err := filepath.Abs(dir)
+func vcsIgnored(l *look) ([]string, error) {
+	dir, err := filepath.Abs(l.dir)
 	if err != nil {
 		return nil, err
 	}
 	for up := dir; ; up = filepath.Dir(up) {
-		if _, err := os.Stat(filepath.Join(up, ".hgignore")); err == nil {
+		if _, err := l.at(filepath.Join(up, ".hgignore")); err == nil {
 			return nil, errors.New("it leaves out what .hgignore names")
 		}
-		b, err := readBounded(filepath.Join(up, ".gitignore"))
+		b, err := l.readBounded(filepath.Join(up, ".gitignore"))
 		if err == nil {
 			return strings.Split(string(b), "\n"), nil
 		}
 		if !errors.Is(err, os.ErrNotExist) {
 			return nil, err
 		}
-		if _, err := os.Stat(filepath.Join(up, ".git")); err == nil || up == filepath.Dir(up) {
+		if _, err := l.at(filepath.Join(up, ".git")); err == nil || up == l.top || up == filepath.Dir(up) {
 			return nil, nil
 		}
 	}

@@ -34,6 +34,9 @@ type Options struct {
 	Editable  bool
 	Name      string // as locked
 	Version   string // as locked; "" where the lock has none
+	// Repository is the folder at or above Dir in which a source lies that comes from strangers: their links are followed within it
+	// alone. "" follows all, since whose the source is may read what they lead to.
+	Repository string
 	// Source is how the app layer walks the source: what it leaves out is left out of a wheel as well. nil leaves out only
 	// what is left out always.
 	Source *source.Options
@@ -133,7 +136,11 @@ func newBuild(ctx context.Context, o Options) (*Build, error) {
 	if name == "" {
 		name = "setuptools.build_meta"
 	}
-	l := &look{dir: o.Dir}
+	l, err := newLook(o)
+	if err != nil {
+		return nil, err
+	}
+	defer l.close()
 	refuse := func(reason string) error { return &RefusedError{o.Name, name, reason} }
 	be, ok := backends[name]
 	switch {

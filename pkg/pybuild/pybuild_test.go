@@ -32,7 +32,13 @@ func lay(t testing.TB, files ...string) string {
 
 func build(t testing.TB, editable bool, text string, files ...string) (map[string]string, error) {
 	t.Helper()
-	b, err := New(context.Background(), Options{Dir: lay(t, files...), ImageDir: "/app", Pyproject: []byte(text), Editable: editable, Name: "my-site", Version: "1.0"})
+	return contents(t, Options{Dir: lay(t, files...), ImageDir: "/app", Pyproject: []byte(text), Editable: editable, Name: "my-site", Version: "1.0"})
+}
+
+// contents gives the files of a project's wheel.
+func contents(t testing.TB, o Options) (map[string]string, error) {
+	t.Helper()
+	b, err := New(context.Background(), o)
 	if err != nil {
 		return nil, err
 	}

@@ -99,11 +99,60 @@ func (t table) onlyKnows(name string, known ...string) error {
 	return nil
 }
 
-// look reads the project's folder.
-type look struct{ dir string }
+// look reads the project's folder. Of a source that comes from strangers it reads nothing beyond its repository, wherever links lead.
+type look struct {
+	dir  string
+	top  string   // of the repository; "" for a source of the user's own
+	root *os.Root // at top
+}
+
+func newLook(o Options) (l *look, err error) {
+	l = &look{dir: o.Dir}
+	if o.Repository == "" {
+		return l, nil
+	}
+	if l.dir, err = filepath.Abs(o.Dir); err != nil {
+		return nil, err
+	}
+	if l.top, err = filepath.Abs(o.Repository); err != nil {
+		return nil, err
+	}
+	l.root, err = os.OpenRoot(l.top)
+	return l, err
+}
+
+func (l *look) close() {
+	if l.root != nil {
+		_ = l.root.Close() // it was only read
+	}
+}
+
+// at is os.Stat.
+func (l *look) at(file string) (os.FileInfo, error) {
+	if l.root == nil {
+		return os.Stat(file)
+	}
+	rel, err := filepath.Rel(l.top, file)
+	if err != nil {
+		return nil, err
+	}
+	return l.root.Stat(rel)
+}
+
+// open is os.Open.
+func (l *look) open(file string) (*os.File, error) {
+	if l.root == nil {
+		return os.Open(file)
+	}
+	rel, err := filepath.Rel(l.top, file)
+	if err != nil {
+		return nil, err
+	}
+	return l.root.Open(rel)
+}
 
 func (l *look) stat(p string) os.FileMode {
-	fi, err := os.Stat(filepath.Join(l.dir, filepath.FromSlash(p)))
+	fi, err := l.at(filepath.Join(l.dir, filepath.FromSlash(p)))
 	if err != nil {
 		return os.ModeIrregular
 	}
@@ -118,11 +167,11 @@ func (l *look) read(p string) ([]byte, error) {
 	if outside(p) {
 		return nil, fmt.Errorf("%s does not lie in the project", p)
 	}
-	return readBounded(filepath.Join(l.dir, filepath.FromSlash(p)))
+	return l.readBounded(filepath.Join(l.dir, filepath.FromSlash(p)))
 }
 
-func readBounded(file string) ([]byte, error) {
-	f, err := os.Open(file)
+func (l *look) readBounded(file string) ([]byte, error) {
+	f, err := l.open(file)
 	if err != nil {
 		return nil, err
 	}

@@ -279,24 +279,39 @@ func (l *loader) finish() error {
 		return fmt.Errorf("%s asks for nothing", f.file)
 	}
 	for _, e := range f.entries {
-		for _, c := range f.constraints {
-			if c.Name != e.Name {
-				continue
-			}
-			if e.Version != "" {
-				if v, err := pep508.ParseVersion(e.Version); err == nil && !c.specifiers.Contains(v) {
-					return &placeError{e.place, fmt.Errorf("%s %s contradicts the constraint %s of %s", e.Name, e.Version, c.specifiers, c.place)}
-				}
-			}
-			if len(e.Hashes) == 0 && e.Source.Kind == locked.Registry {
-				e.Hashes = c.Hashes
-			}
+		// Of a constraint with a marker only Select can tell whether it speaks of this entry.
+		hashed := func(c *entry) bool { return c.Name == e.Name && len(c.Hashes) > 0 }
+		if e.Source.Kind == locked.Registry && e.Version != "" && slices.ContainsFunc(f.constraints, hashed) {
+			continue
 		}
 		if err := pinned(e); err != nil {
 			return &placeError{e.place, err}
 		}
 	}
 	return nil
+}
+
+// constrained holds an entry against the constraints that hold on a target, and gives it with the hashes that they have for it.
+func (f *File) constrained(e *entry, env *pep508.Env) (*entry, error) {
+	for _, c := range f.constraints {
+		if c.Name != e.Name || !c.marker.Eval(env) {
+			continue
+		}
+		if e.Version != "" {
+			if v, err := pep508.ParseVersion(e.Version); err == nil && !c.specifiers.Contains(v) {
+				return nil, &placeError{e.place, fmt.Errorf("%s %s contradicts the constraint %s of %s", e.Name, e.Version, c.specifiers, c.place)}
+			}
+		}
+		if len(e.Hashes) == 0 && e.Source.Kind == locked.Registry {
+			with := *e
+			with.Hashes = c.Hashes
+			e = &with
+		}
+	}
+	if err := pinned(e); err != nil {
+		return nil, &placeError{e.place, err}
+	}
+	return e, nil
 }
 
 // pinned refuses a package that could be another one tomorrow.
@@ -346,6 +361,10 @@ func (f *File) Select(r locked.Request, env pep508.Env) ([]locked.Selected, erro
 			continue
 		}
 		seen[e.Name] = e
+		e, err := f.constrained(e, &env)
+		if err != nil {
+			return nil, hint.Usage(fmt.Errorf("reading the requirements: %w", err))
+		}
 		if r.LeavesOut(&e.Package) {
 			continue
 		}

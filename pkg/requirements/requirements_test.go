@@ -164,7 +164,6 @@ func TestRefused(t *testing.T) {
 		"-r bad.txt":                                   "bad.txt:2: x is not pinned",
 		"-r worse.txt":                                 "worse.txt:1: reading requirement",
 		"-r https://x.example/r":                       "local files and folders only",
-		"six==1 " + sha + "\n-c c":                     "requirements.txt:1: six 1 contradicts the constraint >=2 of c:1",
 		"x @ https://x.example/six-1-py3-none-any.whl " + sha: "another project's",
 		"https://x.example/six-1.tar.gz " + sha:               "it has no name",
 		"git+https://x.example/six":                           "it has no name",
@@ -176,7 +175,7 @@ func TestRefused(t *testing.T) {
 		"./six-1.whl " + sha: "six-1.whl",
 		"y @ file:b":         "b is the project b, not y",
 	} {
-		_, err := from(map[string]string{"requirements.txt": line, "bad.txt": "\nx", "worse.txt": "=", "c": "six>=2", "nameless/pyproject.toml": "", "b/pyproject.toml": "[project]\nname = \"b\"\n"})
+		_, err := from(map[string]string{"requirements.txt": line, "bad.txt": "\nx", "worse.txt": "=", "nameless/pyproject.toml": "", "b/pyproject.toml": "[project]\nname = \"b\"\n"})
 		if err == nil || !strings.Contains(err.Error(), want) || hint.KindOf(err) != hint.KindUsage {
 			t.Errorf("%q: got %v, want %q", line, err, want)
 		}
@@ -191,6 +190,35 @@ func TestRefused(t *testing.T) {
 	for _, r := range []locked.Request{{Extras: []string{"x"}}, {Groups: []string{"x"}}, {Packages: []string{"x"}}} {
 		if _, err := f.Select(r, linux(t, "3.12.9")); err == nil || !strings.Contains(err.Error(), "to choose from") {
 			t.Errorf("%+v: %v", r, err)
+		}
+	}
+}
+
+// TestConstraints: those count whose markers hold for the target, for what they allow as for their hashes.
+func TestConstraints(t *testing.T) {
+	const forks = "six==1.16 ; python_version < '3.12' " + sha + "\nsix==1.17 ; python_version >= '3.12' " + sha + " " + sha
+	for name, tc := range map[string]struct{ line, constraints, python, want, err string }{
+		"one of two holds":          {"six==1.17 " + sha, forks, "3.12.9", "six 1.17 (1)", ""},
+		"the other does":            {"six==1.17 " + sha, forks, "3.11.2", "", "requirements.txt:1: six 1.17 contradicts the constraint ==1.16 of c:1"},
+		"the hashes of the one":     {"six==1.17", forks, "3.12.9", "six 1.17 (2)", ""},
+		"its requirement is not of": {"six==1.17 ; python_version < '3'\na==1 " + sha, forks, "3.11.2", "a 1 (1)", ""},
+		"no hashes where none does": {"six==1.17", "six==1.17 ; python_version < '3' " + sha, "3.12.9", "", "requirements.txt:1: six 1.17 has no --hash"},
+		"without a marker":          {"six==1 " + sha, "six>=2", "3.12.9", "", "requirements.txt:1: six 1 contradicts the constraint >=2 of c:1"},
+	} {
+		f, err := from(map[string]string{"requirements.txt": tc.line + "\n-c c", "c": tc.constraints})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		got, err := f.Select(locked.Request{}, linux(t, tc.python))
+		if tc.err != "" {
+			if err == nil || !strings.Contains(err.Error(), tc.err) || hint.KindOf(err) != hint.KindUsage {
+				t.Errorf("%s: got %v, want %q", name, err, tc.err)
+			}
+			continue
+		}
+		if err != nil || describe(got) != tc.want {
+			t.Errorf("%s: %s, %v; want %s", name, describe(got), err, tc.want)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -25,6 +26,9 @@ const (
 	// userxattr mount option).
 	opaqueAttr = "user.overlay.opaque"
 
+	// whiteoutAttr marks an empty file that stands for a whiteout, and the root of a tree that holds such files.
+	whiteoutAttr = "user.jubako.whiteout"
+
 	maxLinks = 40   // symlinks followed in the place of one component
 	maxDepth = 200  // components of a path; each costs a system call or two
 	maxMemo  = 4096 // directories whose resolution is remembered
@@ -39,6 +43,7 @@ const (
 type unpacker struct {
 	root   *os.Root
 	lowest bool // nothing lies below: whiteouts need no mark
+	marked bool // the root has whiteoutAttr
 
 	dir     *os.Root // the directory of the last entry, kept open since the next entry is likely to lie there too
 	dirPath string
@@ -238,7 +243,7 @@ func (u *unpacker) walk(at, dir string) (string, error) {
 			if len(rest) > 2*maxDepth {
 				return "", fmt.Errorf("too many symlinks on the way to /%s", dir)
 			}
-		case isWhiteout(fi):
+		case isWhiteout(fi, u.host(next)):
 			// The layer removes what lies below, and then puts something of its own there.
 			if err := u.root.Remove(next); err != nil {
 				return "", err
@@ -257,6 +262,9 @@ func (u *unpacker) walk(at, dir string) (string, error) {
 	}
 	return at, nil
 }
+
+// host is where a resolved path stands on this machine.
+func (u *unpacker) host(p string) string { return filepath.Join(u.root.Name(), p) }
 
 func (u *unpacker) makeDir(in *os.Root, name, at string) error {
 	if err := in.Mkdir(name, 0o755); err != nil {
@@ -279,7 +287,7 @@ func (u *unpacker) vacate(name string) (whiteout bool, err error) {
 		if fi.Mode()&fs.ModeSymlink != 0 {
 			clear(u.memo)
 		}
-		return isWhiteout(fi), u.dir.Remove(name)
+		return isWhiteout(fi, u.host(path.Join(u.dirPath, name))), u.dir.Remove(name)
 	}
 	clear(u.memo)
 	return false, u.dir.RemoveAll(name)
@@ -334,7 +342,7 @@ func (u *unpacker) link(at string, hdr *tar.Header) error {
 	if err != nil {
 		return fmt.Errorf("hard link to %q: %w", hdr.Linkname, err)
 	}
-	if !fi.Mode().IsRegular() && fi.Mode()&fs.ModeSymlink == 0 {
+	if !fi.Mode().IsRegular() && fi.Mode()&fs.ModeSymlink == 0 || isWhiteout(fi, u.host(target)) {
 		return fmt.Errorf("hard link to %q, which is no file", hdr.Linkname)
 	}
 	if strings.HasPrefix(target, at+"/") {

@@ -63,7 +63,7 @@ func (n Node) Lookup(name string) (Node, error) {
 		if err != nil {
 			return Node{}, err
 		}
-		if isWhiteout(fi) || (!fi.IsDir() && found.Info != nil) {
+		if isWhiteout(fi, p) || (!fi.IsDir() && found.Info != nil) {
 			break
 		}
 		if found.Info == nil {
@@ -155,13 +155,19 @@ func (v View) Resolve(p string) (Node, error) {
 	return way[len(way)-1], nil
 }
 
-func isWhiteout(fi fs.FileInfo) bool {
-	st, ok := fi.Sys().(*syscall.Stat_t)
-	return ok && fi.Mode()&fs.ModeCharDevice != 0 && st.Rdev == 0
+// isWhiteout takes what stands at a path of this machine.
+func isWhiteout(fi fs.FileInfo, p string) bool {
+	if fi.Mode()&fs.ModeCharDevice != 0 {
+		st, ok := fi.Sys().(*syscall.Stat_t)
+		return ok && st.Rdev == 0
+	}
+	return fi.Mode().IsRegular() && fi.Size() == 0 && hasMark(p, whiteoutAttr)
 }
 
-func isOpaque(dir string) bool {
+func isOpaque(dir string) bool { return hasMark(dir, opaqueAttr) }
+
+func hasMark(p, attr string) bool {
 	var b [2]byte
-	n, err := unix.Lgetxattr(dir, opaqueAttr, b[:])
+	n, err := unix.Lgetxattr(p, attr, b[:])
 	return err == nil && n == 1 && b[0] == 'y'
 }

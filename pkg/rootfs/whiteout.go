@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -39,8 +40,31 @@ func (u *unpacker) whiteout(dir, name string) error {
 	if err != nil {
 		return err
 	}
-	// Any user may make this one device (Linux 5.8).
-	return errors.Join(unix.Mknodat(int(d.Fd()), name, unix.S_IFCHR, 0), d.Close())
+	marked, err := Whiteout(int(d.Fd()), name)
+	if marked && !u.marked {
+		u.marked = true
+		err = errors.Join(err, u.mark(".", whiteoutAttr))
+	}
+	return errors.Join(err, d.Close())
+}
+
+// Whiteout makes a whiteout at a name, relative to a directory's descriptor: the device that overlayfs takes for one, or an empty file
+// that is marked, which only a View takes for one. On overlayfs itself nobody may make that device (EPERM).
+func Whiteout(dir int, name string) (marked bool, err error) {
+	err = unix.Mknodat(dir, name, unix.S_IFCHR, 0) // any user may make this one device (Linux 5.8)
+	if !errors.Is(err, unix.EPERM) {
+		return false, err
+	}
+	f, err := unix.Openat(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return true, err
+	}
+	return true, errors.Join(unix.Fsetxattr(f, whiteoutAttr, []byte("y"), 0), unix.Close(f))
+}
+
+// Mountable says whether overlayfs shows trees as a View does: not those in which files stand for whiteouts.
+func Mountable(trees ...string) bool {
+	return !slices.ContainsFunc(trees, func(tree string) bool { return hasMark(tree, whiteoutAttr) })
 }
 
 // opaque hides everything that lower layers have in a directory.
@@ -78,11 +102,15 @@ func (u *unpacker) setOpaque(dir string) error {
 	if u.lowest {
 		return nil
 	}
+	return u.mark(dir, opaqueAttr)
+}
+
+func (u *unpacker) mark(dir, attr string) error {
 	d, err := u.root.Open(dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(unix.Fsetxattr(int(d.Fd()), opaqueAttr, []byte("y"), 0), d.Close())
+	return errors.Join(unix.Fsetxattr(int(d.Fd()), attr, []byte("y"), 0), d.Close())
 }
 
 func readNames(root *os.Root, dir string) ([]string, error) {

@@ -61,6 +61,25 @@ func TestContainer(t *testing.T) {
 	}
 }
 
+// TestOnOverlay runs the suite of the rungs again where the trees and what is written lie on overlayfs, as in a container without a
+// volume: nothing may make a whiteout there.
+func TestOnOverlay(t *testing.T) {
+	overlay := filepath.Join(t.TempDir(), "overlay")
+	must(t, os.WriteFile(overlay, []byte(`#!/bin/sh
+exec unshare --mount --propagation private sh -ec '
+mkdir "$TMPDIR/o"; mount -t tmpfs tmpfs "$TMPDIR/o"; cd "$TMPDIR/o"; mkdir lower upper work merged
+mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work overlay merged
+TMPDIR=$PWD/merged; export TMPDIR; cd merged; exec "$@"' sh "$@"
+`), 0o755))
+	must(t, os.Mkdir(filepath.Join(filepath.Dir(overlay), "probe"), 0o755))
+	probe := exec.CommandContext(t.Context(), overlay, "true")
+	probe.Env = append(os.Environ(), "TMPDIR="+filepath.Join(filepath.Dir(overlay), "probe"))
+	if out, err := probe.CombinedOutput(); err != nil {
+		t.Skipf("no overlay here: %v\n%s", err, out)
+	}
+	again(t, "^TestRungs$/^(userns|chroot|ptrace)$", nil, []string{overlay})
+}
+
 // again runs tests of this package in another process, with other credentials, by the program under.
 func again(t *testing.T, tests string, as *syscall.Credential, under []string) string {
 	t.Helper()

@@ -114,18 +114,22 @@ func runMounted(ctx context.Context, s *step, attr func() *syscall.SysProcAttr, 
 	cfg := conf(root)
 	cfg.Mounts, cfg.OwnNetwork, cfg.Upper, cfg.Work = true, !s.Network, upper, filepath.Join(dir, "work")
 	s.detail = "overlayfs"
-	err := launch(ctx, s, attr(), cfg)
-	if r, ok := errors.AsType[*setupError](err); !ok || r.Stage != stageOverlay {
-		return outcome{after: rootfs.NewView(append(append([]string(nil), s.Trees...), upper)...), detail: s.detail, notes: s.notes}, err
+	why := "files in it stand for whiteouts"
+	if rootfs.Mountable(s.Trees...) {
+		err := launch(ctx, s, attr(), cfg)
+		refused, ok := errors.AsType[*setupError](err)
+		if !ok || refused.Stage != stageOverlay {
+			return outcome{after: rootfs.NewView(append(append([]string(nil), s.Trees...), upper)...), detail: s.detail, notes: s.notes}, err
+		}
+		why = "overlayfs was refused: " + errnoName(refused.err())
 	}
-	refused := err.(*setupError)
-	root, err = s.copyTrees(ctx)
+	root, err := s.copyTrees(ctx)
 	if err != nil {
 		return outcome{}, err
 	}
 	cfg = conf(root)
 	cfg.Mounts, cfg.OwnNetwork = true, !s.Network
-	s.detail = "a copy of the tree, since overlayfs was refused: " + errnoName(refused.err())
+	s.detail = "a copy of the tree, since " + why
 	err = launch(ctx, s, attr(), cfg)
 	return outcome{after: rootfs.NewView(root), detail: s.detail, notes: s.notes}, err
 }

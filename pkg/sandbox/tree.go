@@ -316,7 +316,7 @@ func (t *tree) hideGone(key string, lower rootfs.Node) error {
 		if err := unix.Lstat(to, &st); !errors.Is(err, unix.ENOENT) {
 			continue
 		}
-		if err := unix.Mknod(to, unix.S_IFCHR, 0); err != nil { // any user may make this one device (Linux 5.8)
+		if _, err := rootfs.Whiteout(unix.AT_FDCWD, to); err != nil {
 			return fmt.Errorf("marking %s as removed: %w", c.Info.Name(), err)
 		}
 	}

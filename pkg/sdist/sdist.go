@@ -137,6 +137,7 @@ type unpacker struct {
 	bytes   int64
 	top     string
 	dirs    []dirTime
+	links   map[string]bool // paths of symlinks
 
 	entry  string // the one at hand, for messages
 	offset int64
@@ -157,7 +158,7 @@ func newUnpacker(ctx context.Context, a Archive, root *os.Root, l Limits) *unpac
 	if l.Ratio == 0 {
 		l.Ratio = defaultRatio
 	}
-	return &unpacker{ctx: ctx, archive: a, root: root, limits: l}
+	return &unpacker{ctx: ctx, archive: a, root: root, limits: l, links: make(map[string]bool)}
 }
 
 // begin counts an entry, and gives its path below the top folder: "." for that itself, "" for what is none.
@@ -238,6 +239,7 @@ func (u *unpacker) vacate(p string) error {
 	if err != nil {
 		return err
 	}
+	delete(u.links, p)
 	return u.root.Remove(filepath.FromSlash(p))
 }
 
@@ -277,6 +279,8 @@ func (c *countedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// symlink takes a link that leads nowhere out of the archive. Its target is looked at as text, which is where it leads as long as no
+// link stands on the way: neither above the link, nor in the target before a "..".
 func (u *unpacker) symlink(p, target string) error {
 	if path.IsAbs(target) || target == "" || len(target) > maxPath || strings.ContainsRune(target, 0) {
 		return fmt.Errorf("it is a link to %q, and only links within the archive are taken", target)
@@ -284,9 +288,22 @@ func (u *unpacker) symlink(p, target string) error {
 	if to := path.Join(path.Dir(p), target); to == ".." || strings.HasPrefix(to, "../") {
 		return fmt.Errorf("it is a link to %q, which lies outside of the archive's folder", target)
 	}
+	for dir := path.Dir(p); dir != "."; dir = path.Dir(dir) {
+		if u.links[dir] {
+			return fmt.Errorf("it is a link that lies behind another one, %s", dir)
+		}
+	}
+	named := false
+	for part := range strings.SplitSeq(target, "/") {
+		if part == ".." && named {
+			return fmt.Errorf("it is a link to %q, which goes up again behind a name", target)
+		}
+		named = named || part != ".." && part != "." && part != ""
+	}
 	if err := u.vacate(p); err != nil {
 		return err
 	}
+	u.links[p] = true
 	return u.root.Symlink(target, filepath.FromSlash(p))
 }
 

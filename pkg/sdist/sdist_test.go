@@ -195,6 +195,8 @@ func TestRefused(t *testing.T) {
 		"of the kind":                 {[]entry{{name: "a/odd", kind: 'Z'}}, Limits{}},
 		"lies outside of the archive": {[]entry{{name: "a/l", link: "../../etc/passwd", kind: tar.TypeSymlink}}, Limits{}},
 		"only links within":           {[]entry{{name: "a/l", link: "/etc/passwd", kind: tar.TypeSymlink}}, Limits{}},
+		"behind another one, b/c/l":   {[]entry{{name: "a/b/c/l", link: "../..", kind: tar.TypeSymlink}, {name: "a/b/c/l/m", link: "../../../x", kind: tar.TypeSymlink}}, Limits{}},
+		"up again behind a name":      {[]entry{{name: "a/b/l", link: "..", kind: tar.TypeSymlink}, {name: "a/m", link: "b/l/../x", kind: tar.TypeSymlink}}, Limits{}},
 		"which is no file before it":  {[]entry{{name: "a/l", link: "a/none", kind: tar.TypeLink}}, Limits{}},
 		"outside of the archive's":    {[]entry{{name: "a/l", link: "b/x", kind: tar.TypeLink}}, Limits{}},
 		"a folder is there already":   {[]entry{{name: "a/d/x", text: "x"}, {name: "a/d", text: "x"}}, Limits{}},
@@ -304,6 +306,7 @@ func FuzzUnpack(f *testing.F) {
 	f.Add("a.tar.xz", packed(f, ordinary, func(w io.Writer) (io.WriteCloser, error) { return xz.NewWriter(w) }))
 	f.Add("a.zip", zipOf(f, entry{name: "a/x", text: "x"}, entry{name: "a/l", link: "x"}))
 	f.Add("a.tar", tarOf(f, entry{name: "a/../../evil", text: "x"}, entry{name: "a/l", link: "..", kind: tar.TypeSymlink}, entry{name: "a/l/x", text: "x"}))
+	f.Add("a.tar", tarOf(f, entry{name: "a/b/l", link: "..", kind: tar.TypeSymlink}, entry{name: "a/b/l/m", link: "../..", kind: tar.TypeSymlink}, entry{name: "a/n", link: "b/l/..", kind: tar.TypeSymlink}))
 	if bz, err := os.ReadFile("testdata/a.tar.bz2"); err == nil {
 		f.Add("a.tar.bz2", bz)
 	}
@@ -327,6 +330,9 @@ func FuzzUnpack(f *testing.F) {
 			}
 			if target, err := os.Readlink(filepath.Join(dir, p)); err == nil && (filepath.IsAbs(target) || !filepath.IsLocal(filepath.Join(filepath.Dir(p), target)) && filepath.Join(filepath.Dir(p), target) != ".") {
 				t.Fatalf("%s leads to %s", p, target)
+			}
+			if real, err := filepath.EvalSymlinks(filepath.Join(dir, p)); err == nil && real != dir && !strings.HasPrefix(real, dir+"/") {
+				t.Fatalf("%s is %s", p, real)
 			}
 		}
 	})

@@ -3,6 +3,7 @@ package source
 import (
 	"fmt"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/jubako/jubako/pkg/fstree"
@@ -28,6 +29,19 @@ func (t *Tree) checkLinks() error {
 		}
 	}
 	return nil
+}
+
+// LeadsOut says whether a path that is written as one below a folder leads out of it by links. What is not there leads nowhere.
+func LeadsOut(dir, p string) bool {
+	real, err := filepath.EvalSymlinks(p)
+	if err != nil {
+		return false
+	}
+	if dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return true
+	}
+	rel, err := filepath.Rel(dir, real)
+	return err != nil || !filepath.IsLocal(rel)
 }
 
 // leaves follows a link name by name, through the tree's other links, as the kernel would: ".." after a link to a folder is

@@ -298,6 +298,7 @@ func (s *selection) chooseExtras() error {
 // walk visits what the roots reach. follow decides about an edge by its marker and its own extras; activate, which may be
 // nil, is told of every edge that is followed.
 func (s *selection) walk(follow func(pep508.Marker, []string) bool, activate func(*Package, []string)) {
+	s.err = nil // of a walk that was not yet the one that counts: fewer markers held then, or none was asked
 	s.visited = make(map[node]bool)
 	s.requires = make(map[*Package]map[string]bool)
 	var queue []node
@@ -399,7 +400,7 @@ func (s *selection) manifestRequirements(follow func(pep508.Marker, []string) bo
 			}
 			if len(found) != 1 {
 				s.err = fmt.Errorf("reading %s: %d packages match the requirement %q", s.lock.file, len(found), r.name)
-				return
+				continue // a walk that does not count goes on
 			}
 			push(found[0], r.extras)
 		}

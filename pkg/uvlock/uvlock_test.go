@@ -129,11 +129,16 @@ g = []`) + pkg("a", "1", "") + pkg("c", "1", "") + pkg("d", "1", "")
 		"18 dev has to exist where it is named": {lock(root("")), locked.Request{Project: "app", NoGroups: []string{"dev"}}, "", "", `no dependency group "dev"`},
 		"no such extra":                         {lock(groups), locked.Request{Project: "app", Extras: []string{"nope"}}, "", "", `no extra "nope"`},
 		"19 a root without [project]":           {lock("[manifest]\n[manifest.dependency-groups]\ndev = [{ name = \"A\" }]\n", pkg("a", "1", "")), locked.Request{}, "", "a", ""},
-		"20 a member and a group of the root":   {lock(workspace), locked.Request{Project: "app", Packages: []string{"b"}, Groups: []string{"lint"}}, "", "b c ruff", ""},
-		"21 all members but the project":        {lock(workspace), locked.Request{Project: "app", AllPackages: true, NoInstallProject: true}, "", "a b c pytest", ""},
-		"22 a virtual root":                     {lock("\n[[package]]\nname = \"app\"\nversion = \"1\"\nsource = { virtual = \".\" }\ndependencies = [{ name = \"a\" }]\n", pkg("a", "1", "")), app, "", "a", ""},
-		"--no-install-package":                  {lock(groups), locked.Request{Project: "app", NoInstallPackages: []string{"A"}}, "", "app pytest", ""},
-		"no such member":                        {lock(groups), locked.Request{Packages: []string{"zzz"}}, "", "", `no workspace member "zzz"`},
+		"19 its group has nothing for this target": {lock("conflicts = [[{ package = \"b\", extra = \"x\" }, { package = \"b\", extra = \"y\" }]]\n[manifest]\nmembers = [\"b\"]\n" +
+			"[manifest.dependency-groups]\ndev = [{ name = \"torch\", marker = \"sys_platform == 'win32'\", specifier = \"==2.5\" }, { name = \"torch\", marker = \"sys_platform == 'darwin'\", specifier = \"==2.4\" }, { name = \"a\" }]\n" +
+			"[[package]]\nname = \"b\"\nversion = \"1\"\nsource = { editable = \"b\" }\n" +
+			pkg("torch", "2.4", "resolution-markers = [\"sys_platform == 'darwin'\"]") + pkg("torch", "2.5", "resolution-markers = [\"sys_platform == 'win32'\"]") + pkg("a", "1", "")),
+			locked.Request{Groups: []string{"dev"}}, "", "a b", ""},
+		"20 a member and a group of the root": {lock(workspace), locked.Request{Project: "app", Packages: []string{"b"}, Groups: []string{"lint"}}, "", "b c ruff", ""},
+		"21 all members but the project":      {lock(workspace), locked.Request{Project: "app", AllPackages: true, NoInstallProject: true}, "", "a b c pytest", ""},
+		"22 a virtual root":                   {lock("\n[[package]]\nname = \"app\"\nversion = \"1\"\nsource = { virtual = \".\" }\ndependencies = [{ name = \"a\" }]\n", pkg("a", "1", "")), app, "", "a", ""},
+		"--no-install-package":                {lock(groups), locked.Request{Project: "app", NoInstallPackages: []string{"A"}}, "", "app pytest", ""},
+		"no such member":                      {lock(groups), locked.Request{Packages: []string{"zzz"}}, "", "", `no workspace member "zzz"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, err := Parse([]byte(tc.lock), "uv.lock")
