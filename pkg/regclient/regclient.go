@@ -175,6 +175,8 @@ func remedy(err error) string {
 	}
 	text := err.Error()
 	switch {
+	case errors.Is(err, errSent):
+		return "the registry takes no token for this upload: check the account's rights"
 	case strings.Contains(text, "server gave HTTP response to HTTPS client"), strings.Contains(text, "without TLS"):
 		return "the registry has no TLS: --plain-http HOST allows that"
 	case strings.Contains(text, "x509:"):

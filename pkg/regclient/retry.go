@@ -30,6 +30,10 @@ type retrier struct {
 }
 
 func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
+	req, err := unsent(req)
+	if err != nil {
+		return nil, err
+	}
 	if r.o.UserAgent != "" {
 		req = req.Clone(req.Context())
 		req.Header.Set("User-Agent", r.o.UserAgent)
@@ -101,6 +105,33 @@ func transient(err error) bool {
 		}
 	}
 	return false
+}
+
+// errSent is why a body cannot be sent once more.
+var errSent = errors.New("the registry wants another token, and the upload has to begin anew")
+
+// sent stands in a request for a body that has gone.
+type sent struct{}
+
+func (sent) Read([]byte) (int, error) { return 0, errSent }
+func (sent) Close() error             { return nil }
+
+// unsent gives a request whose body is still whole. When a token has expired, the client library sends the very same request
+// again with a new one (transport.bearerTransport), whatever has been read of its body by then.
+func unsent(req *http.Request) (*http.Request, error) {
+	if req.Body == nil || req.Body == http.NoBody {
+		return req, nil
+	}
+	if req.GetBody != nil {
+		_ = req.Body.Close()
+		return rewind(req)
+	}
+	if _, again := req.Body.(sent); again {
+		return nil, errSent
+	}
+	once := *req
+	req.Body = sent{}
+	return &once, nil
 }
 
 func rewindable(req *http.Request) bool {
