@@ -35,7 +35,7 @@ type Options struct {
 	UserAgent string
 	// Base makes the requests; http.DefaultTransport where it is nil.
 	Base http.RoundTripper
-	// IdleTimeout is how long a registry may send nothing before a GET or HEAD is made again; a minute where it is 0.
+	// IdleTimeout is how long a registry may send nothing before a request that is no upload is made again; a minute where it is 0.
 	IdleTimeout time.Duration
 	// Sleep waits between attempts; it is for tests. A timer where it is nil.
 	Sleep func(context.Context, time.Duration) error
