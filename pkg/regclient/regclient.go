@@ -190,7 +190,7 @@ func remedy(err error) string {
 	return ""
 }
 
-// errSilent reads as a timeout, and is handled as one.
+// errSilent ends a request to a registry that sends nothing.
 var errSilent = errors.New("timeout: the registry went silent")
 
 // drain reads what is left of a small answer, so that its connection can be used again.

@@ -1,7 +1,6 @@
 package regclient
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -65,7 +64,7 @@ func (r *retrier) send(req *http.Request) (*http.Response, error) {
 		if err == nil {
 			why = resp.Status
 			if after, ok := patience.RetryAfter(resp); ok {
-				pause = after
+				pause = max(wait, after)
 			}
 			if pause > maxWait {
 				return resp, nil // not worth the wait: the caller sees the refusal
@@ -86,23 +85,12 @@ func (r *retrier) send(req *http.Request) (*http.Response, error) {
 // passing says whether another attempt may fare better.
 func passing(resp *http.Response, err error) bool {
 	if err != nil {
-		return !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) && transient(err)
+		return errors.Is(err, errSilent) || patience.Passing(err)
 	}
 	switch resp.StatusCode {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway,
 		http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return true
-	}
-	return false
-}
-
-// transient is for errors of the connection, as against those of its set-up that will come again.
-func transient(err error) bool {
-	text := err.Error()
-	for _, s := range []string{"EOF", "connection reset", "broken pipe", "timeout", "connection closed", "server closed", "GOAWAY"} {
-		if strings.Contains(text, s) {
-			return true
-		}
 	}
 	return false
 }
