@@ -3,9 +3,7 @@ package regclient
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/jubako/jubako/pkg/patience"
@@ -17,9 +15,6 @@ const (
 	firstWait = 500 * time.Millisecond
 	maxWait   = 30 * time.Second
 )
-
-// maxResumes is how often a cut download is taken up again.
-const maxResumes = 5
 
 // retrier makes a request again when it failed for a passing reason and can be repeated: a body, if any, can be rewound.
 // Retry-After (RFC 9110, section 10.2.3) is honoured within maxWait. A GET whose answer is cut is gone on with by a range.
@@ -136,61 +131,4 @@ func rewind(req *http.Request) (*http.Request, error) {
 		again.Body = body
 	}
 	return again, nil
-}
-
-func strongETag(resp *http.Response) string {
-	if e := resp.Header.Get("Etag"); strings.HasPrefix(e, `"`) {
-		return e
-	}
-	return ""
-}
-
-// resumer goes on with an answer that was cut. Its reader compares a digest in the end.
-type resumer struct {
-	io.ReadCloser
-	r         *retrier
-	req       *http.Request
-	etag      string
-	got, left int64
-	resumes   int
-}
-
-func (s *resumer) Read(p []byte) (int, error) {
-	n, err := s.ReadCloser.Read(p)
-	s.got += int64(n)
-	s.left -= int64(n)
-	if err == nil || s.left <= 0 || s.req.Context().Err() != nil || s.resumes == maxResumes {
-		return n, err
-	}
-	if n > 0 {
-		return n, nil // the error comes again with the next call
-	}
-	s.resumes++
-	if rerr := s.resume(err); rerr != nil {
-		return 0, fmt.Errorf("%w, and going on failed: %w", err, rerr)
-	}
-	return s.Read(p)
-}
-
-func (s *resumer) resume(cause error) error {
-	s.r.o.Log(fmt.Sprintf("GET %s: cut after %d bytes (%v); going on from there", s.req.URL.Host, s.got, cause))
-	if err := s.r.o.Sleep(s.req.Context(), firstWait); err != nil {
-		return err
-	}
-	req := s.req.Clone(s.req.Context())
-	req.Header.Set("Range", fmt.Sprintf("bytes=%d-", s.got))
-	if s.etag != "" {
-		req.Header.Set("If-Range", s.etag)
-	}
-	resp, err := s.r.RoundTrip(req) // with patience again: what cut the answer may be a restart
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusPartialContent || !strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", s.got)) {
-		drain(resp.Body)
-		return fmt.Errorf("the server does not go on from byte %d: %s", s.got, resp.Status)
-	}
-	_ = s.ReadCloser.Close()
-	s.ReadCloser = resp.Body
-	return nil
 }
