@@ -119,6 +119,9 @@ func Explain(err error, doing string) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
 	}
+	if hint.KindOf(err) == hint.KindUsage { // the credentials cannot be read: nobody was asked
+		return fmt.Errorf("%s: %w", doing, err)
+	}
 	wrapped := hint.Network(fmt.Errorf("%s: %w", doing, short(err)))
 	if h := remedy(err); h != "" {
 		return hint.Wrap(wrapped, "%s", h)
