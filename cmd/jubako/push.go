@@ -10,6 +10,7 @@ import (
 
 	"github.com/jubako/jubako/pkg/assemble"
 	"github.com/jubako/jubako/pkg/base"
+	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/output"
 )
 
@@ -51,6 +52,11 @@ func (a *app) push(ctx context.Context, source string, to []string, jobs int) (e
 	if err != nil {
 		return err
 	}
+	for i, ref := range refs {
+		if d, ok := ref.(name.Digest); ok && d.DigestStr() != artifact.Digest.String() {
+			return hint.Usage(fmt.Errorf("%s: the image has the digest %s, and another one cannot be given to it", to[i], artifact.Digest))
+		}
+	}
 	res, err := output.Push(ctx, output.PushOptions{Client: client, Jobs: jobs, Progress: assemble.PushProgress(a.term.report)}, artifact, refs)
 	if err != nil {
 		return err
@@ -58,7 +64,11 @@ func (a *app) push(ctx context.Context, source string, to []string, jobs int) (e
 	a.term.report(assemble.Event{Kind: assemble.Pushed, Text: assemble.PushText(res)})
 	a.term.finish()
 	for _, r := range refs {
-		if _, err := fmt.Fprintf(a.stdout, "%s@%s\n", r.String(), artifact.Digest); err != nil {
+		line := r.String()
+		if _, pinned := r.(name.Digest); !pinned {
+			line += "@" + artifact.Digest.String()
+		}
+		if _, err := fmt.Fprintln(a.stdout, line); err != nil {
 			return err
 		}
 	}

@@ -21,7 +21,7 @@ func (c *Client) download(ctx context.Context, a Artifact, from string) (Blob, e
 	if n := s.w.Size(); n > 0 {
 		c.o.Log(fmt.Sprintf("%s: going on after the %d bytes of an earlier run", a.Filename, n))
 	}
-	for {
+	for again := false; ; again = true {
 		d.joined = false
 		err := c.patiently(ctx, a.Filename, func() int64 { return s.w.Size() }, func() (time.Duration, error) { return d.try(ctx) })
 		if err != nil {
@@ -30,8 +30,9 @@ func (c *Client) download(ctx context.Context, a Artifact, from string) (Blob, e
 			return Blob{}, c.explain(err, a.Filename, from)
 		}
 		b, err := s.commit()
-		if _, other := errors.AsType[*HashError](err); other && d.joined {
-			// Parts that do not belong together: the file changed in between, or what was kept is damaged.
+		if _, other := errors.AsType[*HashError](err); other && d.joined && !again {
+			// Parts that do not belong together: the file changed in between, or what was kept is damaged. Once: where every answer
+			// is cut, another file than the locked one comes in parts each time.
 			c.o.Log(fmt.Sprintf("%s: the parts do not make the locked file; fetching it whole", a.Filename))
 			if err := s.restart(); err != nil {
 				return Blob{}, err

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -13,6 +11,7 @@ import (
 
 	"github.com/jubako/jubako/pkg/filehash"
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/patience"
 )
 
 // HashError says that a file is not the one that was locked.
@@ -109,26 +108,7 @@ func passing(err error) bool {
 		return true
 	}
 	e, ok := errors.AsType[*linkError](err)
-	return ok && passingLink(e.err)
-}
-
-// passingLink tells a connection that broke or timed out from one that will fail the same way again: an unknown name, a
-// port where nobody listens, a certificate that does not hold, a redirect that is not followed.
-func passingLink(err error) bool {
-	for _, target := range []error{errSilent, io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.ECONNABORTED, syscall.EPIPE, net.ErrClosed} {
-		if errors.Is(err, target) {
-			return true
-		}
-	}
-	if e, ok := errors.AsType[*net.DNSError](err); ok {
-		return e.IsTemporary && !e.IsNotFound
-	}
-	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
-		return true
-	}
-	// net/http does not export what an HTTP/2 peer does when it goes away, nor a connection that it closed while idle.
-	text := err.Error()
-	return strings.Contains(text, "GOAWAY") || strings.Contains(text, "stream error: stream ID") || strings.Contains(text, "server closed idle connection")
+	return ok && (errors.Is(e.err, errSilent) || patience.Passing(e.err))
 }
 
 // withoutURL takes the URL out of http.Client's error, since it may hold a signature.

@@ -20,12 +20,12 @@ const (
 	maxWait   = 60 * time.Second
 )
 
-// patiently tries until it works, gets a refusal that will not pass, or came no further for some attempts in a row.
+// patiently tries until it works, gets a refusal that will not pass, or came no further for some attempts in a row: further than
+// ever before, since a download that begins anew passes where it has been.
 // try says how long the server asks to wait (0 where it does not); size, how far the download is.
 func (c *Client) patiently(ctx context.Context, name string, size func() int64, try func() (time.Duration, error)) error {
-	wait := firstWait
+	wait, furthest := firstWait, size()
 	for attempt := 1; ; attempt++ {
-		before := size()
 		pause, err := try()
 		if err == nil {
 			return nil
@@ -33,9 +33,10 @@ func (c *Client) patiently(ctx context.Context, name string, size func() int64, 
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if size() >= before+progress {
+		if size() >= furthest+progress {
 			attempt, wait = 1, firstWait
 		}
+		furthest = max(furthest, size())
 		if !passing(err) || attempt >= attempts || pause > maxWait {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Stream is a blob that goes up while it is still being written, to every registry that will have it. Its digest is known once it is
@@ -71,7 +72,7 @@ type streamed struct {
 	tell atomic.Pointer[Blob]
 	// needless: the rest need not be sent. done: all of it was.
 	needless, done bool
-	at             *url.URL // where the upload goes on; nil before it was begun
+	at             *url.URL // where the upload goes on; nil before it was begun, and once the registry has refused it
 }
 
 // run sends the blob, until it has arrived or something is in the way.
@@ -111,13 +112,19 @@ func (u *streamed) run(r io.ReadCloser) {
 		u.p.count(func(r *PushResult) { r.Present++ })
 		u.p.arrived(*u.s.b)
 	}
-	if u.needless && !u.done && u.at != nil {
+	if !u.done && u.at != nil {
 		u.giveUp(a.ctx)
 	}
 }
 
-// giveUp tells the registry that what has come need not be kept (distribution-spec, "Cancel a blob upload", which not all of them know).
+// giveUpTimeout is how long an upload that is not wanted any more may hold up the end of a build.
+const giveUpTimeout = 2 * time.Second
+
+// giveUp tells the registry that what has come need not be kept (distribution-spec, "Cancel a blob upload", which not all of them know),
+// also where the build has ended.
 func (u *streamed) giveUp(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveUpTimeout)
+	defer cancel()
 	if req, err := http.NewRequestWithContext(ctx, http.MethodDelete, u.at.String(), nil); err == nil {
 		_, _ = u.p.do(req, http.StatusNoContent)
 	}
@@ -171,6 +178,7 @@ func (u *streamed) send(ctx context.Context, r io.Reader) error {
 	if err != nil {
 		if chunk != nil {
 			p.wantsSize.Store(true)
+			u.at = nil // what a registry refuses it has nothing of
 		}
 		return err
 	}

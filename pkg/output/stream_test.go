@@ -1,6 +1,7 @@
 package output
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -240,4 +241,33 @@ func TestStreamRefused(t *testing.T) {
 			t.Errorf("%+v, %v", res, err)
 		}
 	})
+}
+
+// TestStreamGivenUp: when the build is interrupted, or the layer itself fails, the registry need not keep the upload.
+func TestStreamGivenUp(t *testing.T) {
+	for what, end := range map[string]func(g *growing, s *Stream, interrupt context.CancelFunc){
+		"interrupted":      func(_ *growing, _ *Stream, interrupt context.CancelFunc) { interrupt() },
+		"the layer failed": func(g *growing, s *Stream, _ context.CancelFunc) { g.w.Abort(); s.Drop() },
+		"another failed":   func(_ *growing, s *Stream, _ context.CancelFunc) { s.a.stop() },
+	} {
+		t.Run(what, func(t *testing.T) {
+			seen := &watch{begun: make(chan struct{}, 8)}
+			onEach(t, seen.see, func(t *testing.T, host string) {
+				seen.take()
+				o, _ := options()
+				_, blob := imageOf(t, "base", noise(300<<10))
+				ctx, interrupt := context.WithCancel(t.Context())
+				defer interrupt()
+				a := NewAhead(ctx, o, []name.Reference{ref(t, host+"/team/app:1")})
+				g := grow(t, blob, 100<<10)
+				s := a.Stream(g.open)
+				<-seen.begun
+				end(g, s, interrupt)
+				a.Stop()
+				if got := seen.take(); !slices.Contains(got, http.MethodDelete) {
+					t.Errorf("%q", got)
+				}
+			})
+		})
+	}
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Listener gives up on a server that sends nothing for Limit: no answer to a GET or HEAD, or no more of its body. What
-// carries a body is not watched, since a server may think for minutes about a large upload.
+// Listener gives up on a server that sends nothing for Limit: no answer, or no more of its body. PUT and PATCH, which bring an
+// upload or end it, are not watched, since a server may think for minutes about a large one.
 type Listener struct {
 	Base  http.RoundTripper
 	Limit time.Duration
@@ -20,7 +20,7 @@ type Listener struct {
 
 // RoundTrip implements http.RoundTripper.
 func (l *Listener) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.Method != http.MethodGet && req.Method != http.MethodHead {
+	if req.Method == http.MethodPut || req.Method == http.MethodPatch {
 		return l.Base.RoundTrip(req)
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())

@@ -1,5 +1,5 @@
 // Package patience is what every client of jubako needs to wait well: a sleep that a context ends, the wait that a server
-// asks for, and a limit to how long a silent one is listened to.
+// asks for, which failures pass, and a limit to how long a silent one is listened to.
 //
 // It imports nothing of jubako.
 package patience

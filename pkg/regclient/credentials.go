@@ -74,7 +74,7 @@ func (k keychain) ResolveContext(ctx context.Context, target authn.Resource) (au
 func readConfigFile(file string) (*configFile, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
-		return nil, err
+		return nil, hint.Usage(err)
 	}
 	cf, err := parseConfigFile(b)
 	if err != nil {
@@ -186,7 +186,7 @@ func (e authEntry) config() (*authn.AuthConfig, error) {
 		b, err := base64.StdEncoding.DecodeString(strings.TrimRight(e.Auth, "\x00"))
 		user, pass, ok := strings.Cut(string(b), ":")
 		if err != nil || !ok {
-			return nil, errors.New("the entry's auth is not the base64 of user:password")
+			return nil, hint.Usage(errors.New("the entry's auth is not the base64 of user:password"))
 		}
 		a.Username, a.Password = user, strings.TrimRight(pass, "\x00")
 	}

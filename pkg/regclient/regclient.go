@@ -35,7 +35,7 @@ type Options struct {
 	UserAgent string
 	// Base makes the requests; http.DefaultTransport where it is nil.
 	Base http.RoundTripper
-	// IdleTimeout is how long a registry may send nothing before a GET or HEAD is made again; a minute where it is 0.
+	// IdleTimeout is how long a registry may send nothing before a request that is no upload is made again; a minute where it is 0.
 	IdleTimeout time.Duration
 	// Sleep waits between attempts; it is for tests. A timer where it is nil.
 	Sleep func(context.Context, time.Duration) error
@@ -119,6 +119,9 @@ func Explain(err error, doing string) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
 	}
+	if hint.KindOf(err) == hint.KindUsage { // the credentials cannot be read: nobody was asked
+		return fmt.Errorf("%s: %w", doing, err)
+	}
 	wrapped := hint.Network(fmt.Errorf("%s: %w", doing, short(err)))
 	if h := remedy(err); h != "" {
 		return hint.Wrap(wrapped, "%s", h)
@@ -175,6 +178,8 @@ func remedy(err error) string {
 	}
 	text := err.Error()
 	switch {
+	case errors.Is(err, errSent):
+		return "the registry takes no token for this upload: check the account's rights"
 	case strings.Contains(text, "server gave HTTP response to HTTPS client"), strings.Contains(text, "without TLS"):
 		return "the registry has no TLS: --plain-http HOST allows that"
 	case strings.Contains(text, "x509:"):
@@ -188,7 +193,7 @@ func remedy(err error) string {
 	return ""
 }
 
-// errSilent reads as a timeout, and is handled as one.
+// errSilent ends a request to a registry that sends nothing.
 var errSilent = errors.New("timeout: the registry went silent")
 
 // drain reads what is left of a small answer, so that its connection can be used again.

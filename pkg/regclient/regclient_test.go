@@ -228,6 +228,16 @@ func TestExplain(t *testing.T) {
 	if got := Explain(err, "pulling x"); strings.Contains(got.Error(), "hunter2") || hint.Of(got) == "" {
 		t.Errorf("%v (%s)", got, hint.Of(got))
 	}
+	repo, rerr := name.NewRepository("reg.example/x")
+	if rerr != nil {
+		t.Fatal(rerr)
+	}
+	for _, broken := range []string{"not json", `{"auths":{"reg.example":{"auth":"YQ=="}}}`} { // YQ== is a
+		_, err := New(Options{ConfigFiles: []string{config(t, broken)}}).Keychain().Resolve(repo)
+		if got := Explain(err, "pulling x"); hint.KindOf(got) != hint.KindUsage || !strings.HasPrefix(got.Error(), "pulling x: ") {
+			t.Errorf("credentials that cannot be read: %v of kind %d", got, hint.KindOf(got))
+		}
+	}
 	if Explain(nil, "x") != nil || !errors.Is(Explain(context.Canceled, "x"), context.Canceled) {
 		t.Error("nothing to explain, and explained")
 	}

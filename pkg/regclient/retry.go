@@ -1,12 +1,9 @@
 package regclient
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/jubako/jubako/pkg/patience"
@@ -19,9 +16,6 @@ const (
 	maxWait   = 30 * time.Second
 )
 
-// maxResumes is how often a cut download is taken up again.
-const maxResumes = 5
-
 // retrier makes a request again when it failed for a passing reason and can be repeated: a body, if any, can be rewound.
 // Retry-After (RFC 9110, section 10.2.3) is honoured within maxWait. A GET whose answer is cut is gone on with by a range.
 type retrier struct {
@@ -30,6 +24,10 @@ type retrier struct {
 }
 
 func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
+	req, err := unsent(req)
+	if err != nil {
+		return nil, err
+	}
 	if r.o.UserAgent != "" {
 		req = req.Clone(req.Context())
 		req.Header.Set("User-Agent", r.o.UserAgent)
@@ -61,7 +59,7 @@ func (r *retrier) send(req *http.Request) (*http.Response, error) {
 		if err == nil {
 			why = resp.Status
 			if after, ok := patience.RetryAfter(resp); ok {
-				pause = after
+				pause = max(wait, after)
 			}
 			if pause > maxWait {
 				return resp, nil // not worth the wait: the caller sees the refusal
@@ -82,7 +80,7 @@ func (r *retrier) send(req *http.Request) (*http.Response, error) {
 // passing says whether another attempt may fare better.
 func passing(resp *http.Response, err error) bool {
 	if err != nil {
-		return !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) && transient(err)
+		return errors.Is(err, errSilent) || patience.Passing(err)
 	}
 	switch resp.StatusCode {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway,
@@ -92,15 +90,31 @@ func passing(resp *http.Response, err error) bool {
 	return false
 }
 
-// transient is for errors of the connection, as against those of its set-up that will come again.
-func transient(err error) bool {
-	text := err.Error()
-	for _, s := range []string{"EOF", "connection reset", "broken pipe", "timeout", "connection closed", "server closed", "GOAWAY"} {
-		if strings.Contains(text, s) {
-			return true
-		}
+// errSent is why a body cannot be sent once more.
+var errSent = errors.New("the registry wants another token, and the upload has to begin anew")
+
+// sent stands in a request for a body that has gone.
+type sent struct{}
+
+func (sent) Read([]byte) (int, error) { return 0, errSent }
+func (sent) Close() error             { return nil }
+
+// unsent gives a request whose body is still whole. When a token has expired, the client library sends the very same request
+// again with a new one (transport.bearerTransport), whatever has been read of its body by then.
+func unsent(req *http.Request) (*http.Request, error) {
+	if req.Body == nil || req.Body == http.NoBody {
+		return req, nil
 	}
-	return false
+	if req.GetBody != nil {
+		_ = req.Body.Close()
+		return rewind(req)
+	}
+	if _, again := req.Body.(sent); again {
+		return nil, errSent
+	}
+	once := *req
+	req.Body = sent{}
+	return &once, nil
 }
 
 func rewindable(req *http.Request) bool {
@@ -117,61 +131,4 @@ func rewind(req *http.Request) (*http.Request, error) {
 		again.Body = body
 	}
 	return again, nil
-}
-
-func strongETag(resp *http.Response) string {
-	if e := resp.Header.Get("Etag"); strings.HasPrefix(e, `"`) {
-		return e
-	}
-	return ""
-}
-
-// resumer goes on with an answer that was cut. Its reader compares a digest in the end.
-type resumer struct {
-	io.ReadCloser
-	r         *retrier
-	req       *http.Request
-	etag      string
-	got, left int64
-	resumes   int
-}
-
-func (s *resumer) Read(p []byte) (int, error) {
-	n, err := s.ReadCloser.Read(p)
-	s.got += int64(n)
-	s.left -= int64(n)
-	if err == nil || s.left <= 0 || s.req.Context().Err() != nil || s.resumes == maxResumes {
-		return n, err
-	}
-	if n > 0 {
-		return n, nil // the error comes again with the next call
-	}
-	s.resumes++
-	if rerr := s.resume(err); rerr != nil {
-		return 0, fmt.Errorf("%w, and going on failed: %w", err, rerr)
-	}
-	return s.Read(p)
-}
-
-func (s *resumer) resume(cause error) error {
-	s.r.o.Log(fmt.Sprintf("GET %s: cut after %d bytes (%v); going on from there", s.req.URL.Host, s.got, cause))
-	if err := s.r.o.Sleep(s.req.Context(), firstWait); err != nil {
-		return err
-	}
-	req := s.req.Clone(s.req.Context())
-	req.Header.Set("Range", fmt.Sprintf("bytes=%d-", s.got))
-	if s.etag != "" {
-		req.Header.Set("If-Range", s.etag)
-	}
-	resp, err := s.r.RoundTrip(req) // with patience again: what cut the answer may be a restart
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusPartialContent || !strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", s.got)) {
-		drain(resp.Body)
-		return fmt.Errorf("the server does not go on from byte %d: %s", s.got, resp.Status)
-	}
-	_ = s.ReadCloser.Close()
-	s.ReadCloser = resp.Body
-	return nil
 }

@@ -71,3 +71,37 @@ func TestStoreThatIsNotInstalled(t *testing.T) {
 		t.Errorf("a helper for this registry: %v", err)
 	}
 }
+
+// TestSilenceBesideReading: whatever brings no upload is asked again where no answer comes; the end of an upload has its time.
+func TestSilenceBesideReading(t *testing.T) {
+	const limit = 100 * time.Millisecond
+	for _, method := range []string{http.MethodPost, http.MethodDelete, http.MethodPut} {
+		var n atomic.Int32
+		s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if n.Add(1) > 1 {
+				return
+			}
+			select {
+			case <-r.Context().Done():
+			case <-time.After(5 * limit):
+			}
+		}))
+		c := New(Options{IdleTimeout: limit, Sleep: func(context.Context, time.Duration) error { return nil }})
+		req, err := http.NewRequest(method, s.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := int32(2)
+		if method == http.MethodPut {
+			want = 1
+		}
+		resp, err := (&http.Client{Transport: c.Transport()}).Do(req)
+		if err != nil || n.Load() != want {
+			t.Errorf("%s: %d requests, %v", method, n.Load(), err)
+		}
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		s.Close()
+	}
+}

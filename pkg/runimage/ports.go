@@ -12,9 +12,11 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/imageconf"
+	"github.com/jubako/jubako/pkg/patience"
 )
 
 // Port is a TCP port of this machine's loopback that leads to one of the image's.
@@ -88,12 +90,17 @@ func (r *running) openPorts(ctx context.Context, wg *sync.WaitGroup) (closeAll f
 	return closeAll, nil
 }
 
+// acceptPause is the wait until a connection that cannot be accepted for now is tried again.
+const acceptPause = 20 * time.Millisecond
+
 func (r *running) forward(ctx context.Context, l net.Listener, port int, wg *sync.WaitGroup) {
 	for {
 		c, err := l.Accept()
 		if err != nil {
 			if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ECONNABORTED) {
-				continue // it passes when a connection ends
+				if patience.Sleep(ctx, acceptPause) == nil {
+					continue // it passes when a connection ends
+				}
 			}
 			return
 		}
