@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -85,15 +87,31 @@ func TestPlatforms(t *testing.T) {
 // TestCopyFromImage takes a front end's files out of another image.
 func TestCopyFromImage(t *testing.T) {
 	w := newWorld(t)
-	front := "oci:" + makeBase(t, []entry{{name: "dist/", mode: 0o755}, {name: "dist/app.js", data: []byte("js"), mode: 0o644}, {name: "secret", data: []byte("x"), mode: 0o600}})
+	host := t.TempDir()
+	if err := os.WriteFile(filepath.Join(host, "id_rsa"), []byte("key"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	front := "oci:" + makeBase(t, []entry{{name: "dist/", mode: 0o755}, {name: "dist/app.js", data: []byte("js"), mode: 0o644}, {name: "secret", data: []byte("x"), mode: 0o600},
+		{name: "srv/", mode: 0o755}, {name: "srv/front", link: "/../dist"}, {name: "latest.js", link: "srv/front/app.js"}, {name: "host", link: host}})
 	w.write("pyproject.toml", pyproject+"\n[[tool.jubako.copy]]\nfrom = \""+front+"#/dist\"\nto = \"static/dist\"\n")
 	_, log := w.build()
 	if !strings.Contains(log, "app          made     7 files") {
 		t.Errorf("six files of the source and one of the front end were to come:\n%s", log)
 	}
-	w.write("pyproject.toml", pyproject+"\n[[tool.jubako.copy]]\nfrom = \""+front+"#/none\"\nto = \"static/dist\"\n")
-	if code, _, log := w.jubako("build", "--base", w.base, w.dir); code != 2 || !strings.Contains(log, "the image has no /none") {
-		t.Errorf("%d\n%s", code, log)
+	// Links lead where they lead in the image, and never to files of this machine.
+	for _, from := range []string{"/none", "/host", "/host/id_rsa", "/srv/front/none"} {
+		w.write("pyproject.toml", pyproject+"\n[[tool.jubako.copy]]\nfrom = \""+front+"#"+from+"\"\nto = \"static/dist\"\n")
+		if code, _, log := w.jubako("build", "--base", w.base, w.dir); code != 2 || !strings.Contains(log, "the image has no "+from) {
+			t.Errorf("%s: %d\n%s", from, code, log)
+		}
+	}
+	for from, want := range map[string]string{"/srv/front": "static/dist/app.js", "/latest.js": "static/dist"} {
+		w.write("pyproject.toml", pyproject+"\n[[tool.jubako.copy]]\nfrom = \""+front+"#"+from+"\"\nto = \"static/dist\"\n")
+		out := t.TempDir()
+		w.build("-o", "oci:"+out)
+		if got := imageFiles(t, out)["app/"+want]; got != "js" {
+			t.Errorf("%s: %s holds %q", from, want, got)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -323,16 +324,18 @@ func (b *builder) copyFromImage(ctx context.Context, cp project.Copy, image, ins
 	if err != nil {
 		return fail(err)
 	}
-	root := filepath.Join(trees[0], filepath.FromSlash(path.Clean("/"+inside)))
-	fi, err := os.Stat(root)
-	if err != nil {
-		return fail(hint.Usage(fmt.Errorf("the image has no %s", path.Clean("/"+inside))))
+	at, err := rootfs.NewView(trees[0]).Resolve(inside) // no link of the image leads out of it
+	if errors.Is(err, fs.ErrNotExist) {
+		err = hint.Usage(fmt.Errorf("the image has no %s", path.Clean("/"+inside)))
 	}
-	tree, err := source.Walk(ctx, source.Options{Root: root, NoStanding: true})
 	if err != nil {
 		return fail(err)
 	}
-	return app.Part{Tree: tree, To: path.Join(workdir, cp.To), File: !fi.IsDir(), Name: "copy from " + cp.From}, nil
+	tree, err := source.Walk(ctx, source.Options{Root: at.Real(), NoStanding: true})
+	if err != nil {
+		return fail(err)
+	}
+	return app.Part{Tree: tree, To: path.Join(workdir, cp.To), File: !at.Info.IsDir(), Name: "copy from " + cp.From}, nil
 }
 
 // repository is where a layer that a registry holds lies; nil for one that this machine holds.
