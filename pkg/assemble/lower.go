@@ -149,12 +149,27 @@ func (b *builder) maker(ctx context.Context, l *lower) (*maker, error) {
 	c := b.spec.Project.Config
 	uid, gid := b.owner(l.user)
 	workdir := strings.TrimPrefix(c.Workdir, "/")
-	parent := func(ctx context.Context, dir string) (fstree.Entry, error) {
+	usual := func(ctx context.Context, dir string) (fstree.Entry, error) {
 		e, there, err := l.facts.ParentAt(ctx, dir)
 		if !there && (dir == workdir || strings.HasPrefix(dir, workdir+"/")) {
 			e.UID, e.GID = uid, gid
 		}
 		return e, err
+	}
+	var writable []string
+	for _, w := range c.Writable {
+		writable = append(writable, path.Join(workdir, w))
+	}
+	// A folder that the service writes to is the service's, as in the app layer, in every layer that puts files below it.
+	written := func(e fstree.Entry) fstree.Entry {
+		if e.Kind == fstree.Dir && slices.Contains(writable, e.Path) {
+			e.Mode, e.UID, e.GID = 0o755, l.user.UID, l.user.GID
+		}
+		return e
+	}
+	parent := func(ctx context.Context, dir string) (fstree.Entry, error) {
+		e, err := usual(ctx, dir)
+		return written(e), err
 	}
 	// A blob depends on the base's directories that lead to its files, as far as they are known beforehand.
 	var parents []fstree.Entry
@@ -165,6 +180,15 @@ func (b *builder) maker(ctx context.Context, l *lower) (*maker, error) {
 				return nil, err
 			}
 			parents = append(parents, e)
+		}
+	}
+	for _, dir := range writable { // only where that makes a difference: other projects keep their keys
+		e, err := usual(ctx, dir)
+		if err != nil {
+			return nil, err
+		}
+		if own := written(e); own != e {
+			parents = append(parents, own)
 		}
 	}
 	return &maker{
