@@ -274,9 +274,8 @@ func (b *builder) walk() source.Options {
 	if out := c.Staticfiles.Output; out != "" && !path.IsAbs(out) && !c.Staticfiles.Off {
 		exclude = append(exclude, path.Clean(out))
 	}
-	secret := b.secretFiles()
-	return source.Options{Root: p.SourceDir(), Ignorefile: filepath.Join(p.SourceDir(), ".dockerignore"), Exclude: append(exclude, secret...), Include: c.Include,
-		Skip: func(rel string) bool { return slices.Contains(secret, rel) }} // whatever include says
+	return source.Options{Root: p.SourceDir(), Ignorefile: filepath.Join(p.SourceDir(), ".dockerignore"), Exclude: append(exclude, b.secretFiles()...), Include: c.Include,
+		Skip: b.secretsIn(p.SourceDir())} // whatever include says
 }
 
 // app describes the layer of the source and of what is copied in.
@@ -314,7 +313,11 @@ func (b *builder) copy(ctx context.Context, cp project.Copy, workdir string) (ap
 	if err != nil {
 		return app.Part{}, hint.Wrap(hint.Usage(fmt.Errorf("[[tool.jubako.copy]] from = %q: %w", cp.From, err)), "make it before the build, or correct the path: it is relative to pyproject.toml")
 	}
-	tree, err := source.Walk(ctx, source.Options{Root: root, NoStanding: true})
+	secret := b.secretsIn(root)
+	if secret(".") {
+		return app.Part{}, hint.Wrap(hint.Usage(fmt.Errorf("[[tool.jubako.copy]] from = %q: it is the secret of a step, which no image holds", cp.From)), "leave one of the two out")
+	}
+	tree, err := source.Walk(ctx, source.Options{Root: root, NoStanding: true, Skip: secret})
 	return app.Part{Tree: tree, To: path.Join(workdir, cp.To), File: !fi.IsDir(), Name: "copy from " + cp.From}, err
 }
 

@@ -264,19 +264,46 @@ func (b *builder) secretPath(s project.Secret) string {
 	return filepath.Join(b.spec.Project.Dir, filepath.FromSlash(s.Path))
 }
 
-// secretFiles are the steps' secrets that lie in the source, relative to it: no image holds them.
-func (b *builder) secretFiles() (rels []string) {
+// secretPaths are the steps' secrets that are files of this machine.
+func (b *builder) secretPaths() (paths []string) {
 	for _, st := range b.spec.Project.Config.Steps {
 		for _, s := range st.Secrets {
-			if s.Kind != "file" {
-				continue
+			if s.Kind == "file" {
+				paths = append(paths, b.secretPath(s))
 			}
-			if rel, err := filepath.Rel(b.spec.Project.SourceDir(), b.secretPath(s)); err == nil && !outside(filepath.ToSlash(rel)) {
+		}
+	}
+	return paths
+}
+
+// secretFiles are those that lie in the source, relative to it: no image holds them.
+func (b *builder) secretFiles() (rels []string) {
+	for _, p := range b.secretPaths() {
+		if rel, err := filepath.Rel(b.spec.Project.SourceDir(), p); err == nil && !outside(filepath.ToSlash(rel)) {
+			rels = append(rels, filepath.ToSlash(rel))
+		}
+	}
+	return rels
+}
+
+// secretsIn says which paths of a folder, or of a single file as ".", are secrets, whatever links lead to either.
+func (b *builder) secretsIn(root string) func(rel string) bool {
+	real := func(p string) string {
+		if to, err := filepath.EvalSymlinks(p); err == nil {
+			return to
+		}
+		return p
+	}
+	root = real(root)
+	var rels []string
+	for _, p := range b.secretPaths() {
+		for _, at := range []string{real(p), filepath.Join(real(filepath.Dir(p)), filepath.Base(p))} {
+			if rel, err := filepath.Rel(root, at); err == nil {
 				rels = append(rels, filepath.ToSlash(rel))
 			}
 		}
 	}
-	return rels
+	return func(rel string) bool { return slices.Contains(rels, rel) }
 }
 
 // trees gives the layers that a command runs in: the base's as one, and each of ours.
