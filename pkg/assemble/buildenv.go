@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -306,7 +305,7 @@ func (b *builder) asTree(ctx context.Context, site *buildSite, layer layers.Laye
 	if err != nil {
 		return nil, err
 	}
-	return rootfs.Group{{DiffID: made.DiffID, Open: func() (io.ReadCloser, error) { return b.Store.Open(made.Digest) }}}, nil
+	return b.groups([]madeLayer{made})[0], nil
 }
 
 // checkBuilt looks at a wheel that a backend has made: whose it is, and whether the image can use it.
