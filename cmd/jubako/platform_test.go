@@ -1,19 +1,26 @@
 package main
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+
+	"github.com/jubako/jubako/pkg/base"
+	"github.com/jubako/jubako/pkg/wheel/wheeltest"
 )
 
 // twoPlatforms makes an index of the base for this machine and, with the same files, for another.
@@ -81,6 +88,45 @@ func TestPlatforms(t *testing.T) {
 	}
 	if code, _, log = w.jubako("build", "--base", w.base, "--platform", "linux/"+runtime.GOARCH+",linux/"+other, "-o", "docker-archive:"+t.TempDir()+"/x.tar", w.dir); code != 2 || !strings.Contains(log, "holds one platform") {
 		t.Errorf("%d\n%s", code, log)
+	}
+}
+
+// TestNoOtherPlatformGoesUp: of the layers that are there for commands to run in, none goes to the registry.
+func TestNoOtherPlatformGoesUp(t *testing.T) {
+	w := newWorld(t)
+	var other string
+	w.base, other = w.twoPlatforms()
+	var wheels []string
+	for i, arch := range []string{runtime.GOARCH, other} {
+		large := make([]byte, 2<<20)
+		_, _ = rand.NewChaCha8([32]byte{byte(i)}).Read(large)
+		name, data := wheeltest.Build(wheeltest.Wheel{Name: "native", Version: "1.0", Tag: "cp312-cp312-manylinux_2_17_" + base.Machine(arch), Files: []wheeltest.File{{Name: "native.so", Data: string(large)}}})
+		w.wheels[name] = data
+		wheels = append(wheels, fmt.Sprintf("{ url = \"%s/%s\", hash = \"sha256:%x\", size = %d }", w.index.URL, name, sha256.Sum256(data), len(data)))
+	}
+	w.edit("uv.lock", "dependencies = [\n", "dependencies = [\n    { name = \"native\" },\n")
+	w.edit("uv.lock", "[[package]]\nname = \"django\"", "[[package]]\nname = \"native\"\nversion = \"1.0\"\nsource = { registry = \"https://index.example/simple\" }\nwheels = ["+strings.Join(wheels, ", ")+"]\n\n[[package]]\nname = \"django\"")
+	var mu sync.Mutex
+	var sent []string
+	w.refuse = func(_ http.ResponseWriter, r *http.Request) bool {
+		if digest := r.URL.Query().Get("digest"); r.Method == http.MethodPut && r.ContentLength > 1<<20 {
+			mu.Lock()
+			defer mu.Unlock()
+			sent = append(sent, digest)
+		}
+		return false
+	}
+	w.build("-t", w.host()+"/site:1", "--push", "--platform", "linux/"+other)
+	resp := must(http.Get(w.registry.URL + "/v2/site/manifests/1"))
+	defer resp.Body.Close()
+	manifest := string(must(io.ReadAll(resp.Body)))
+	if len(sent) == 0 {
+		t.Error("nothing has gone up")
+	}
+	for _, digest := range sent {
+		if !strings.Contains(manifest, digest) {
+			t.Errorf("%s has gone up, and is none of the image's:\n%s", digest, manifest)
+		}
 	}
 }
 
