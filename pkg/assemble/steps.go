@@ -120,15 +120,13 @@ func (s *stage) add(ctx context.Context, what string, layer func() (layers.Watch
 		return err
 	}
 	var l layers.Layer = watched
-	name := l.Name()
-	over := &overSource{step: watched, source: s.host.observed}
-	if s.b.spec.CheckSteps && s.host == s.at && !s.b.dry {
+	switch {
+	case s.b.spec.CheckSteps && s.host == s.at && !s.b.dry: // made anew as well
 		l = &twice{Layer: watched, again: layer, differ: func(files []string) { s.b.differ(what, files) }, stale: func() { s.b.stale(what) }}
-	}
-	if s.b.spec.NoReuse {
+	case s.b.spec.NoReuse:
 		l = &anew{l}
 	}
-	made, err := s.at.maker.makeOver(ctx, l, over)
+	made, err := s.at.maker.makeOver(ctx, l, &overSource{step: watched, source: s.host.observed})
 	if err != nil {
 		return err
 	}
@@ -143,7 +141,7 @@ func (s *stage) add(ctx context.Context, what string, layer func() (layers.Watch
 		return nil
 	}
 	// What this machine's own command made is what the next one of another platform runs in too.
-	if i := slices.IndexFunc(s.above, func(m madeLayer) bool { return m.name == name }); i >= 0 {
+	if i := slices.IndexFunc(s.above, func(m madeLayer) bool { return m.name == watched.Name() }); i >= 0 {
 		s.below = append(s.below[:len(s.below):len(s.below)], s.above[i])
 	}
 	return nil
