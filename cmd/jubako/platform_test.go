@@ -91,6 +91,26 @@ func TestPlatforms(t *testing.T) {
 	}
 }
 
+// TestPlatformsAnew: what runs although a cache has what it makes runs once for all platforms.
+func TestPlatformsAnew(t *testing.T) {
+	w := stepWorld(t, `
+[[tool.jubako.step]]
+name = "lottery"
+command = ["prog", "mkdir", "dist", ";", "random", "dist/number"]
+output = ["dist"]
+`)
+	var other string
+	w.base, other = w.twoPlatforms()
+	for _, flags := range []string{"--no-cache", "--no-reuse", "--no-cache --no-reuse"} {
+		_, log := w.build(append([]string{"--platform", "linux/" + runtime.GOARCH + ",linux/" + other}, strings.Fields(flags)...)...)
+		for _, name := range []string{"lottery    ", "staticfiles"} {
+			if strings.Count(log, name+"  made") != 1 || strings.Count(log, name+"  reused") != 1 {
+				t.Errorf("%s: %s was to be made once, and shared:\n%s", flags, name, log)
+			}
+		}
+	}
+}
+
 // TestNoOtherPlatformGoesUp: of the layers that are there for commands to run in, none goes to the registry.
 func TestNoOtherPlatformGoesUp(t *testing.T) {
 	w := newWorld(t)

@@ -119,14 +119,15 @@ func (s *stage) add(ctx context.Context, what string, layer func() (layers.Watch
 	if err != nil {
 		return err
 	}
-	var l layers.Layer = watched
-	switch {
-	case s.b.spec.CheckSteps && s.host == s.at && !s.b.dry: // made anew as well
-		l = &twice{Layer: watched, again: layer, differ: func(files []string) { s.b.differ(what, files) }, stale: func() { s.b.stale(what) }}
-	case s.b.spec.NoReuse:
-		l = &anew{l}
+	own := slices.IndexFunc(s.above, func(m madeLayer) bool { return m.name == watched.Name() })
+	var made madeLayer
+	if own >= 0 && s.above[own].key == s.at.maker.key(watched) { // this build's, also where no cache counts
+		if made, err = s.above[own], watched.Close(); made.state == Made {
+			made.state, made.took = Reused, 0
+		}
+	} else {
+		made, err = s.make(ctx, what, watched, layer)
 	}
-	made, err := s.at.maker.makeOver(ctx, l, &overSource{step: watched, source: s.host.observed})
 	if err != nil {
 		return err
 	}
@@ -141,10 +142,22 @@ func (s *stage) add(ctx context.Context, what string, layer func() (layers.Watch
 		return nil
 	}
 	// What this machine's own command made is what the next one of another platform runs in too.
-	if i := slices.IndexFunc(s.above, func(m madeLayer) bool { return m.name == watched.Name() }); i >= 0 {
-		s.below = append(s.below[:len(s.below):len(s.below)], s.above[i])
+	if own >= 0 {
+		s.below = append(s.below[:len(s.below):len(s.below)], s.above[own])
 	}
 	return nil
+}
+
+// make makes the layer of a command, or finds it where that is allowed; again describes it once more.
+func (s *stage) make(ctx context.Context, what string, watched layers.Watched, again func() (layers.Watched, error)) (madeLayer, error) {
+	var l layers.Layer = watched
+	switch {
+	case s.b.spec.CheckSteps && s.host == s.at && !s.b.dry: // made anew as well
+		l = &twice{Layer: watched, again: again, differ: func(files []string) { s.b.differ(what, files) }, stale: func() { s.b.stale(what) }}
+	case s.b.spec.NoReuse:
+		l = &anew{l}
+	}
+	return s.at.maker.makeOver(ctx, l, &overSource{step: watched, source: s.host.observed})
 }
 
 // lowerKeys are the keys of what the next command runs in.
