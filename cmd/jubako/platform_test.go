@@ -1,17 +1,26 @@
 package main
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+
+	"github.com/jubako/jubako/pkg/base"
+	"github.com/jubako/jubako/pkg/wheel/wheeltest"
 )
 
 // twoPlatforms makes an index of the base for this machine and, with the same files, for another.
@@ -82,18 +91,93 @@ func TestPlatforms(t *testing.T) {
 	}
 }
 
+// TestPlatformsAnew: what runs although a cache has what it makes runs once for all platforms.
+func TestPlatformsAnew(t *testing.T) {
+	w := stepWorld(t, `
+[[tool.jubako.step]]
+name = "lottery"
+command = ["prog", "mkdir", "dist", ";", "random", "dist/number"]
+output = ["dist"]
+`)
+	var other string
+	w.base, other = w.twoPlatforms()
+	for _, flags := range []string{"--no-cache", "--no-reuse", "--no-cache --no-reuse"} {
+		_, log := w.build(append([]string{"--platform", "linux/" + runtime.GOARCH + ",linux/" + other}, strings.Fields(flags)...)...)
+		for _, name := range []string{"lottery    ", "staticfiles"} {
+			if strings.Count(log, name+"  made") != 1 || strings.Count(log, name+"  reused") != 1 {
+				t.Errorf("%s: %s was to be made once, and shared:\n%s", flags, name, log)
+			}
+		}
+	}
+}
+
+// TestNoOtherPlatformGoesUp: of the layers that are there for commands to run in, none goes to the registry.
+func TestNoOtherPlatformGoesUp(t *testing.T) {
+	w := newWorld(t)
+	var other string
+	w.base, other = w.twoPlatforms()
+	var wheels []string
+	for i, arch := range []string{runtime.GOARCH, other} {
+		large := make([]byte, 2<<20)
+		_, _ = rand.NewChaCha8([32]byte{byte(i)}).Read(large)
+		name, data := wheeltest.Build(wheeltest.Wheel{Name: "native", Version: "1.0", Tag: "cp312-cp312-manylinux_2_17_" + base.Machine(arch), Files: []wheeltest.File{{Name: "native.so", Data: string(large)}}})
+		w.wheels[name] = data
+		wheels = append(wheels, fmt.Sprintf("{ url = \"%s/%s\", hash = \"sha256:%x\", size = %d }", w.index.URL, name, sha256.Sum256(data), len(data)))
+	}
+	w.edit("uv.lock", "dependencies = [\n", "dependencies = [\n    { name = \"native\" },\n")
+	w.edit("uv.lock", "[[package]]\nname = \"django\"", "[[package]]\nname = \"native\"\nversion = \"1.0\"\nsource = { registry = \"https://index.example/simple\" }\nwheels = ["+strings.Join(wheels, ", ")+"]\n\n[[package]]\nname = \"django\"")
+	var mu sync.Mutex
+	var sent []string
+	w.refuse = func(_ http.ResponseWriter, r *http.Request) bool {
+		if digest := r.URL.Query().Get("digest"); r.Method == http.MethodPut && r.ContentLength > 1<<20 {
+			mu.Lock()
+			defer mu.Unlock()
+			sent = append(sent, digest)
+		}
+		return false
+	}
+	w.build("-t", w.host()+"/site:1", "--push", "--platform", "linux/"+other)
+	resp := must(http.Get(w.registry.URL + "/v2/site/manifests/1"))
+	defer resp.Body.Close()
+	manifest := string(must(io.ReadAll(resp.Body)))
+	if len(sent) == 0 {
+		t.Error("nothing has gone up")
+	}
+	for _, digest := range sent {
+		if !strings.Contains(manifest, digest) {
+			t.Errorf("%s has gone up, and is none of the image's:\n%s", digest, manifest)
+		}
+	}
+}
+
 // TestCopyFromImage takes a front end's files out of another image.
 func TestCopyFromImage(t *testing.T) {
 	w := newWorld(t)
-	front := "oci:" + makeBase(t, []entry{{name: "dist/", mode: 0o755}, {name: "dist/app.js", data: []byte("js"), mode: 0o644}, {name: "secret", data: []byte("x"), mode: 0o600}})
+	host := t.TempDir()
+	if err := os.WriteFile(filepath.Join(host, "id_rsa"), []byte("key"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	front := "oci:" + makeBase(t, []entry{{name: "dist/", mode: 0o755}, {name: "dist/app.js", data: []byte("js"), mode: 0o644}, {name: "secret", data: []byte("x"), mode: 0o600},
+		{name: "srv/", mode: 0o755}, {name: "srv/front", link: "/../dist"}, {name: "latest.js", link: "srv/front/app.js"}, {name: "host", link: host}})
 	w.write("pyproject.toml", pyproject+"\n[[tool.jubako.copy]]\nfrom = \""+front+"#/dist\"\nto = \"static/dist\"\n")
 	_, log := w.build()
 	if !strings.Contains(log, "app          made     7 files") {
 		t.Errorf("six files of the source and one of the front end were to come:\n%s", log)
 	}
-	w.write("pyproject.toml", pyproject+"\n[[tool.jubako.copy]]\nfrom = \""+front+"#/none\"\nto = \"static/dist\"\n")
-	if code, _, log := w.jubako("build", "--base", w.base, w.dir); code != 2 || !strings.Contains(log, "the image has no /none") {
-		t.Errorf("%d\n%s", code, log)
+	// Links lead where they lead in the image, and never to files of this machine.
+	for _, from := range []string{"/none", "/host", "/host/id_rsa", "/srv/front/none"} {
+		w.write("pyproject.toml", pyproject+"\n[[tool.jubako.copy]]\nfrom = \""+front+"#"+from+"\"\nto = \"static/dist\"\n")
+		if code, _, log := w.jubako("build", "--base", w.base, w.dir); code != 2 || !strings.Contains(log, "the image has no "+from) {
+			t.Errorf("%s: %d\n%s", from, code, log)
+		}
+	}
+	for from, want := range map[string]string{"/srv/front": "static/dist/app.js", "/latest.js": "static/dist"} {
+		w.write("pyproject.toml", pyproject+"\n[[tool.jubako.copy]]\nfrom = \""+front+"#"+from+"\"\nto = \"static/dist\"\n")
+		out := t.TempDir()
+		w.build("-o", "oci:"+out)
+		if got := imageFiles(t, out)["app/"+want]; got != "js" {
+			t.Errorf("%s: %s holds %q", from, want, got)
+		}
 	}
 }
 

@@ -9,12 +9,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/klauspost/compress/gzip"
 
+	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/wheel/wheeltest"
 )
 
@@ -212,6 +214,34 @@ func TestSdistRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSdistForOtherPlatform: a pure wheel is built once for all platforms, and one that fits this machine alone is in no other
+// platform's image, whether the cache has it, its layer, or neither.
+func TestSdistForOtherPlatform(t *testing.T) {
+	pure, _ := wheeltest.Build(wheeltest.Wheel{Name: "tool", Version: "1.5"})
+	native, data := wheeltest.Build(wheeltest.Wheel{Name: "tool", Version: "1.5", Tag: "cp312-cp312-linux_" + base.Machine(runtime.GOARCH), Files: []wheeltest.File{{Name: "tool.so", Data: "ELF"}}})
+	w := needsBuild(t, nil)
+	var other string
+	w.base, other = w.twoPlatforms()
+	both := "linux/" + runtime.GOARCH + ",linux/" + other
+	if _, said := w.build("--platform", both); strings.Count(said, "built   ") != 1 {
+		t.Errorf("a pure wheel was to be built once:\n%s", said)
+	}
+	w = needsBuild(t, map[string]string{"build_wheel/" + pure: "", "build_wheel/" + native: string(data)})
+	w.base, other = w.twoPlatforms()
+	refused := func(when, platforms string, more ...string) {
+		t.Helper()
+		code, _, said := w.jubako(append([]string{"build", "--base", w.base, "--platform", platforms, w.dir}, more...)...)
+		if code != 1 || !strings.Contains(said, "its wheel "+native+" is for this machine, and the image for linux/"+other) {
+			t.Errorf("%s: %d\n%s", when, code, said)
+		}
+	}
+	refused("at first", "linux/"+other)
+	refused("both at once", both)
+	w.build("--platform", "linux/"+runtime.GOARCH)
+	refused("after this machine's", "linux/"+other)
+	refused("after this machine's, anew", "linux/"+other, "--no-reuse")
 }
 
 // TestBackendOfProject runs the backend of the project itself, editable and not: on a copy of what the image's source holds.

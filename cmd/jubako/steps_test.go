@@ -325,10 +325,12 @@ output = ["dist"]
 	w.edit("pyproject.toml", `"write", "dist/number", "4"]`, `"survey", "dist/number", "stat:/run/secrets/npmrc"]`+"\nsecret = [\"file:npmrc\"]")
 	w.write("npmrc", "//npm.example/:_auth=qwe-7788-zzz\n")
 	w.build()
-	w.write("npmrc", "//npm.example/:_auth=qwe-7788-zzz-and-more\n")
-	code, _, log = w.jubako("build", "--check-steps", "--base", w.base, w.dir)
-	if want := "step lottery makes something else than it did, though no file of the source that it read has changed"; code != 4 || !strings.Contains(log, want) {
-		t.Errorf("%d\n%s", code, log)
+	for i, flags := range []string{"--check-steps", "--check-steps --no-reuse"} {
+		w.write("npmrc", "//npm.example/:_auth=qwe-7788-zzz-and-more"+strings.Repeat("!", i)+"\n")
+		code, _, log = w.jubako(append([]string{"build", "--base", w.base, w.dir}, strings.Fields(flags)...)...)
+		if want := "step lottery makes something else than it did, though no file of the source that it read has changed"; code != 4 || !strings.Contains(log, want) {
+			t.Errorf("%s: %d\n%s", flags, code, log)
+		}
 	}
 }
 

@@ -125,9 +125,9 @@ func (a *beside) fill(ctx context.Context, name string) *rootfs.Filling {
 	return f
 }
 
-// wants says whether layers in this form go up.
-func (a *ahead) wants(c tarlayer.Compression) bool {
-	return a.uploads != nil && c == a.b.spec.Compression.For(toPush)
+// wants says whether layers in this form go up: not those that are there for commands alone, over this machine's base.
+func (a *beside) wants(c tarlayer.Compression) bool {
+	return a.uploads != nil && c == a.b.spec.Compression.For(toPush) && a.b.isTarget(a.lower.image)
 }
 
 // along lets a layer go up while it is written, where an image that was built before is known and has it not: then the registry most

@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/output"
 	"github.com/jubako/jubako/pkg/tarlayer"
@@ -57,6 +59,7 @@ type builder struct {
 	begun    begun
 	ahead    *ahead            // nil where nothing is made
 	dry      bool              // nothing is made: see Plan
+	targets  []v1.Platform     // what the image is made for
 	lowers   map[string]*lower // by platform
 	warned   sync.Mutex
 	warnings []string
@@ -82,7 +85,7 @@ func (b *builder) assemble(ctx context.Context) (artifacts, *Result, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	b.lowers = make(map[string]*lower)
+	b.targets, b.lowers = platforms, make(map[string]*lower)
 	b.remote = b.openRemoteCache(ctx)
 	res := &Result{}
 	images := make(map[tarlayer.Compression][]output.Image)
@@ -125,6 +128,13 @@ func (b *builder) platforms() ([]v1.Platform, error) {
 		return there, nil
 	}
 	return nil, hint.Wrap(hint.Usage(fmt.Errorf("the base %s is not there for this machine's platform, %s", b.in.base.Source, b.Host)), "choose with --platform from %v", there)
+}
+
+// isTarget says whether an image is made on this one.
+func (b *builder) isTarget(img *base.Image) bool {
+	return slices.ContainsFunc(b.targets, func(p v1.Platform) bool {
+		return p.Architecture == "" || p.OS == img.Platform.OS && p.Architecture == img.Platform.Architecture
+	})
 }
 
 // image makes the image for one platform, in every form that is wanted.

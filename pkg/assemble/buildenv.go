@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -157,6 +156,15 @@ func (k *buildInputs) digest() string {
 	return string(layers.KeyOf("build", k))
 }
 
+// buildFor is a build's key as the layers of a platform have it. The wheel itself is built once for all platforms; where it turns
+// out to fit this machine alone, a layer that holds it must not be taken for another platform's.
+func (b *builder) buildFor(l *lower, k *buildInputs) string {
+	if b.atHome(l.image) {
+		return k.digest()
+	}
+	return string(layers.KeyOf("build for another platform", []string{k.digest(), l.image.Platform.String()}))
+}
+
 // buildKey finds out what a build depends on. Its requirements are those that jubako.lock pins, or else those that the index
 // has today, which the cache then remembers.
 func (b *builder) buildKey(ctx context.Context, l *lower, src *sourceOf) (*buildInputs, error) {
@@ -297,7 +305,7 @@ func (b *builder) asTree(ctx context.Context, site *buildSite, layer layers.Laye
 	if err != nil {
 		return nil, err
 	}
-	return rootfs.Group{{DiffID: made.DiffID, Open: func() (io.ReadCloser, error) { return b.Store.Open(made.Digest) }}}, nil
+	return b.groups([]madeLayer{made})[0], nil
 }
 
 // checkBuilt looks at a wheel that a backend has made: whose it is, and whether the image can use it.
@@ -307,9 +315,14 @@ func (b *builder) checkBuilt(l *lower, src *sourceOf, a *wheel.Archive) error {
 	if err := p.CheckWheel(f); err != nil {
 		return fmt.Errorf("what the backend made is not what is locked: %w", err)
 	}
+	return b.checkTags(l, f)
+}
+
+// checkTags looks whether an image can use a wheel that was built here.
+func (b *builder) checkTags(l *lower, f wheel.Filename) error {
 	tags := tagsOf(l.facts, l.image.Platform)
 	if _, fits := tags.Rank(f); !fits {
-		if !slices.Equal(f.Platform, []string{"any"}) && l.image.Platform.Architecture != b.Host.Architecture {
+		if !slices.Equal(f.Platform, []string{"any"}) && !b.atHome(l.image) {
 			return hint.Wrap(fmt.Errorf("its wheel %s is for this machine, and the image for %s: what is compiled has to be built where it runs", f.Raw, l.image.Platform),
 				"build the image for that platform on such a machine, or build the wheel there and name its folder with --find-links")
 		}

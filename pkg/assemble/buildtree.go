@@ -67,7 +67,7 @@ func (b *builder) fromTree(ctx context.Context, l *lower, s locked.Selected, o p
 	if err != nil {
 		return nil, err
 	}
-	return &projectlayer.Built{Key: key.digest(), Open: func(ctx context.Context) (projectlayer.Opened, error) {
+	return &projectlayer.Built{Key: b.buildFor(l, key), Open: func(ctx context.Context) (projectlayer.Opened, error) {
 		w, err := b.openBuilt(ctx, l, src, key)
 		return projectlayer.Opened{ReaderAt: w.ReaderAt, Closer: w.Closer, Size: w.Size, Filename: w.Filename}, err
 	}}, nil

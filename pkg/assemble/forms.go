@@ -11,11 +11,10 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-	"github.com/klauspost/compress/gzip"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/jubako/jubako/layers"
-	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/decompress"
 	"github.com/jubako/jubako/pkg/hint"
 	"github.com/jubako/jubako/pkg/output"
 	"github.com/jubako/jubako/pkg/tarlayer"
@@ -129,7 +128,7 @@ func (m *maker) reformed(ctx context.Context, l madeLayer, c tarlayer.Compressio
 		out.Summary = l.Summary
 		return out, nil
 	}
-	open := func() (io.ReadCloser, error) { return m.store.Open(l.Digest) }
+	open := func() (io.ReadCloser, error) { return m.store.Reader(l.Digest, l.Size) }
 	if l.from != nil {
 		open = func() (io.ReadCloser, error) { return l.from.open(ctx) }
 	}
@@ -148,11 +147,11 @@ func (m *maker) recompress(ctx context.Context, d descriptor, open func() (io.Re
 	if err != nil {
 		return d, err
 	}
-	defer func() { err = errors.Join(err, r.Close()) }()
-	tar, err := gzip.NewReader(r)
+	tar, err := decompress.Tar(r, d.DiffID)
 	if err != nil {
 		return d, err
 	}
+	defer func() { err = errors.Join(err, tar.Close()) }()
 	w, err := m.store.NewWriter()
 	if err != nil {
 		return d, err
@@ -161,9 +160,6 @@ func (m *maker) recompress(ctx context.Context, d descriptor, open func() (io.Re
 	res, err := tarlayer.WriteTar(ctx, w, tar, m.options(tarlayer.Zstd))
 	if err != nil {
 		return d, err
-	}
-	if res.DiffID != d.DiffID {
-		return d, fmt.Errorf("blob sha256:%s was damaged: %w", d.Digest, cas.ErrNotFound)
 	}
 	d.Digest, err = w.Commit("")
 	d.Size = res.Size

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -148,12 +149,27 @@ func (b *builder) maker(ctx context.Context, l *lower) (*maker, error) {
 	c := b.spec.Project.Config
 	uid, gid := b.owner(l.user)
 	workdir := strings.TrimPrefix(c.Workdir, "/")
-	parent := func(ctx context.Context, dir string) (fstree.Entry, error) {
+	usual := func(ctx context.Context, dir string) (fstree.Entry, error) {
 		e, there, err := l.facts.ParentAt(ctx, dir)
 		if !there && (dir == workdir || strings.HasPrefix(dir, workdir+"/")) {
 			e.UID, e.GID = uid, gid
 		}
 		return e, err
+	}
+	var writable []string
+	for _, w := range c.Writable {
+		writable = append(writable, path.Join(workdir, w))
+	}
+	// A folder that the service writes to is the service's, as in the app layer, in every layer that puts files below it.
+	written := func(e fstree.Entry) fstree.Entry {
+		if e.Kind == fstree.Dir && slices.Contains(writable, e.Path) {
+			e.Mode, e.UID, e.GID = 0o755, l.user.UID, l.user.GID
+		}
+		return e
+	}
+	parent := func(ctx context.Context, dir string) (fstree.Entry, error) {
+		e, err := usual(ctx, dir)
+		return written(e), err
 	}
 	// A blob depends on the base's directories that lead to its files, as far as they are known beforehand.
 	var parents []fstree.Entry
@@ -164,6 +180,15 @@ func (b *builder) maker(ctx context.Context, l *lower) (*maker, error) {
 				return nil, err
 			}
 			parents = append(parents, e)
+		}
+	}
+	for _, dir := range writable { // only where that makes a difference: other projects keep their keys
+		e, err := usual(ctx, dir)
+		if err != nil {
+			return nil, err
+		}
+		if own := written(e); own != e {
+			parents = append(parents, own)
 		}
 	}
 	return &maker{
@@ -249,9 +274,8 @@ func (b *builder) walk() source.Options {
 	if out := c.Staticfiles.Output; out != "" && !path.IsAbs(out) && !c.Staticfiles.Off {
 		exclude = append(exclude, path.Clean(out))
 	}
-	secret := b.secretFiles()
-	return source.Options{Root: p.SourceDir(), Ignorefile: filepath.Join(p.SourceDir(), ".dockerignore"), Exclude: append(exclude, secret...), Include: c.Include,
-		Skip: func(rel string) bool { return slices.Contains(secret, rel) }} // whatever include says
+	return source.Options{Root: p.SourceDir(), Ignorefile: filepath.Join(p.SourceDir(), ".dockerignore"), Exclude: append(exclude, b.secretFiles()...), Include: c.Include,
+		Skip: b.secretsIn(p.SourceDir())} // whatever include says
 }
 
 // app describes the layer of the source and of what is copied in.
@@ -289,7 +313,11 @@ func (b *builder) copy(ctx context.Context, cp project.Copy, workdir string) (ap
 	if err != nil {
 		return app.Part{}, hint.Wrap(hint.Usage(fmt.Errorf("[[tool.jubako.copy]] from = %q: %w", cp.From, err)), "make it before the build, or correct the path: it is relative to pyproject.toml")
 	}
-	tree, err := source.Walk(ctx, source.Options{Root: root, NoStanding: true})
+	secret := b.secretsIn(root)
+	if secret(".") {
+		return app.Part{}, hint.Wrap(hint.Usage(fmt.Errorf("[[tool.jubako.copy]] from = %q: it is the secret of a step, which no image holds", cp.From)), "leave one of the two out")
+	}
+	tree, err := source.Walk(ctx, source.Options{Root: root, NoStanding: true, Skip: secret})
 	return app.Part{Tree: tree, To: path.Join(workdir, cp.To), File: !fi.IsDir(), Name: "copy from " + cp.From}, err
 }
 
@@ -323,16 +351,18 @@ func (b *builder) copyFromImage(ctx context.Context, cp project.Copy, image, ins
 	if err != nil {
 		return fail(err)
 	}
-	root := filepath.Join(trees[0], filepath.FromSlash(path.Clean("/"+inside)))
-	fi, err := os.Stat(root)
-	if err != nil {
-		return fail(hint.Usage(fmt.Errorf("the image has no %s", path.Clean("/"+inside))))
+	at, err := rootfs.NewView(trees[0]).Resolve(inside) // no link of the image leads out of it
+	if errors.Is(err, fs.ErrNotExist) {
+		err = hint.Usage(fmt.Errorf("the image has no %s", path.Clean("/"+inside)))
 	}
-	tree, err := source.Walk(ctx, source.Options{Root: root, NoStanding: true})
 	if err != nil {
 		return fail(err)
 	}
-	return app.Part{Tree: tree, To: path.Join(workdir, cp.To), File: !fi.IsDir(), Name: "copy from " + cp.From}, nil
+	tree, err := source.Walk(ctx, source.Options{Root: at.Real(), NoStanding: true})
+	if err != nil {
+		return fail(err)
+	}
+	return app.Part{Tree: tree, To: path.Join(workdir, cp.To), File: !at.Info.IsDir(), Name: "copy from " + cp.From}, nil
 }
 
 // repository is where a layer that a registry holds lies; nil for one that this machine holds.

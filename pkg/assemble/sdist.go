@@ -82,7 +82,7 @@ func (b *builder) fromSdist(ctx context.Context, l *lower, s locked.Selected, bu
 func (b *builder) builtPackage(l *lower, src *sourceOf, key *buildInputs, direct *wheel.DirectURL) venv.Package {
 	s := src.s
 	return venv.Package{
-		Name: s.Name, Version: s.Version, Build: key.digest(), Requires: s.Requires, AskWheel: s.Unsaid, DirectURL: direct,
+		Name: s.Name, Version: s.Version, Build: b.buildFor(l, key), Requires: s.Requires, AskWheel: s.Unsaid, DirectURL: direct,
 		Open: func(ctx context.Context) (venv.Opened, error) { return b.openBuilt(ctx, l, src, key) },
 	}
 }
@@ -157,6 +157,13 @@ func (b *builder) openBuilt(ctx context.Context, l *lower, src *sourceOf, key *b
 		if known, err = b.buildWheel(ctx, l, src, key); err != nil {
 			return venv.Opened{}, err
 		}
+	}
+	filename, err := wheel.ParseFilename(known.Filename)
+	if err == nil {
+		err = b.checkTags(l, filename) // the cache's may have been built for an image of another platform
+	}
+	if err != nil {
+		return venv.Opened{}, fmt.Errorf("building %s from %s: %w", src.name(), src.words, err)
 	}
 	if err := b.checkLinked(ctx, l, src.name(), known.Needs); err != nil {
 		return venv.Opened{}, err

@@ -119,16 +119,15 @@ func (s *stage) add(ctx context.Context, what string, layer func() (layers.Watch
 	if err != nil {
 		return err
 	}
-	var l layers.Layer = watched
-	name := l.Name()
-	over := &overSource{step: watched, source: s.host.observed}
-	if s.b.spec.CheckSteps && s.host == s.at && !s.b.dry {
-		l = &twice{Layer: watched, again: layer, differ: func(files []string) { s.b.differ(what, files) }, stale: func() { s.b.stale(what) }}
+	own := slices.IndexFunc(s.above, func(m madeLayer) bool { return m.name == watched.Name() })
+	var made madeLayer
+	if own >= 0 && s.above[own].key == s.at.maker.key(watched) { // this build's, also where no cache counts
+		if made, err = s.above[own], watched.Close(); made.state == Made {
+			made.state, made.took = Reused, 0
+		}
+	} else {
+		made, err = s.make(ctx, what, watched, layer)
 	}
-	if s.b.spec.NoReuse {
-		l = &anew{l}
-	}
-	made, err := s.at.maker.makeOver(ctx, l, over)
 	if err != nil {
 		return err
 	}
@@ -143,10 +142,22 @@ func (s *stage) add(ctx context.Context, what string, layer func() (layers.Watch
 		return nil
 	}
 	// What this machine's own command made is what the next one of another platform runs in too.
-	if i := slices.IndexFunc(s.above, func(m madeLayer) bool { return m.name == name }); i >= 0 {
-		s.below = append(s.below[:len(s.below):len(s.below)], s.above[i])
+	if own >= 0 {
+		s.below = append(s.below[:len(s.below):len(s.below)], s.above[own])
 	}
 	return nil
+}
+
+// make makes the layer of a command, or finds it where that is allowed; again describes it once more.
+func (s *stage) make(ctx context.Context, what string, watched layers.Watched, again func() (layers.Watched, error)) (madeLayer, error) {
+	var l layers.Layer = watched
+	switch {
+	case s.b.spec.CheckSteps && s.host == s.at && !s.b.dry: // made anew as well
+		l = &twice{Layer: watched, again: again, differ: func(files []string) { s.b.differ(what, files) }, stale: func() { s.b.stale(what) }}
+	case s.b.spec.NoReuse:
+		l = &anew{l}
+	}
+	return s.at.maker.makeOver(ctx, l, &overSource{step: watched, source: s.host.observed})
 }
 
 // lowerKeys are the keys of what the next command runs in.
@@ -273,19 +284,46 @@ func (b *builder) secretPath(s project.Secret) string {
 	return filepath.Join(b.spec.Project.Dir, filepath.FromSlash(s.Path))
 }
 
-// secretFiles are the steps' secrets that lie in the source, relative to it: no image holds them.
-func (b *builder) secretFiles() (rels []string) {
+// secretPaths are the steps' secrets that are files of this machine.
+func (b *builder) secretPaths() (paths []string) {
 	for _, st := range b.spec.Project.Config.Steps {
 		for _, s := range st.Secrets {
-			if s.Kind != "file" {
-				continue
+			if s.Kind == "file" {
+				paths = append(paths, b.secretPath(s))
 			}
-			if rel, err := filepath.Rel(b.spec.Project.SourceDir(), b.secretPath(s)); err == nil && !outside(filepath.ToSlash(rel)) {
+		}
+	}
+	return paths
+}
+
+// secretFiles are those that lie in the source, relative to it: no image holds them.
+func (b *builder) secretFiles() (rels []string) {
+	for _, p := range b.secretPaths() {
+		if rel, err := filepath.Rel(b.spec.Project.SourceDir(), p); err == nil && !outside(filepath.ToSlash(rel)) {
+			rels = append(rels, filepath.ToSlash(rel))
+		}
+	}
+	return rels
+}
+
+// secretsIn says which paths of a folder, or of a single file as ".", are secrets, whatever links lead to either.
+func (b *builder) secretsIn(root string) func(rel string) bool {
+	real := func(p string) string {
+		if to, err := filepath.EvalSymlinks(p); err == nil {
+			return to
+		}
+		return p
+	}
+	root = real(root)
+	var rels []string
+	for _, p := range b.secretPaths() {
+		for _, at := range []string{real(p), filepath.Join(real(filepath.Dir(p)), filepath.Base(p))} {
+			if rel, err := filepath.Rel(root, at); err == nil {
 				rels = append(rels, filepath.ToSlash(rel))
 			}
 		}
 	}
-	return rels
+	return func(rel string) bool { return slices.Contains(rels, rel) }
 }
 
 // trees gives the layers that a command runs in: the base's as one, and each of ours.

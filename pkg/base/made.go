@@ -30,15 +30,15 @@ func Made(src Source, store *cas.Store, raw []byte, mediaType types.MediaType) (
 	return o, nil
 }
 
-// storeSource reads blobs out of the store.
+// storeSource reads blobs out of the store. One that is damaged is gone then, so that the next build makes it again.
 type storeSource struct{ store *cas.Store }
 
 func (s storeSource) open(_ context.Context, d v1.Descriptor) (io.ReadCloser, error) {
-	f, err := s.store.Open(d.Digest.Hex)
+	r, err := s.store.Reader(d.Digest.Hex, d.Size)
 	if errors.Is(err, cas.ErrNotFound) {
 		return nil, fmt.Errorf("blob %s of the base that was made has left the cache: %w", d.Digest, err)
 	}
-	return f, err
+	return r, err
 }
 
 // Scan is what the files of a tree say, before it is known which image they are.

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/random"
 
 	"github.com/jubako/jubako/pkg/cas/castest"
 	"github.com/jubako/jubako/pkg/fstree"
@@ -119,5 +121,75 @@ func TestScanTree(t *testing.T) {
 	}
 	if d := cmp.Diff(dpkg, gotDpkg); d != "" || len(dpkg.Files) == 0 {
 		t.Error(d)
+	}
+}
+
+// TestMadeDamaged: a blob of a base that was made, which is damaged in the store, is gone once that was seen.
+func TestMadeDamaged(t *testing.T) {
+	img, err := random.Image(4000, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := castest.Open(t)
+	config, err := img.RawConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := img.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	layers, err := img.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	blob, err := layers[0].Compressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []io.Reader{bytes.NewReader(config), blob} {
+		if _, _, err := store.Put(r, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	raw, err := img.RawManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened, err := Made(Source{Kind: Packages, Path: "trixie"}, store, raw, m.MediaType)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func() error {
+		from, err := opened.Image(t.Context(), v1.Platform{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		layers, err := from.Layers()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := layers[0].Compressed()
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		_, err = io.Copy(io.Discard, r)
+		return err
+	}
+	if err := read(); err != nil {
+		t.Fatal(err)
+	}
+	d := m.Layers[0]
+	b, err := os.ReadFile(store.BlobPath(d.Digest.Hex))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2] ^= 0xff
+	if err := os.WriteFile(store.BlobPath(d.Digest.Hex), b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := read(); err == nil || !strings.Contains(err.Error(), "is damaged") || store.Has(d.Digest.Hex, d.Size) {
+		t.Errorf("%v, and the store still has it", err)
 	}
 }

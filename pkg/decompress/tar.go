@@ -1,6 +1,7 @@
 package decompress
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -46,8 +47,12 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 func (t *layerTar) hashed(p []byte) (int, error) {
 	n, err := t.plain.Read(p)
 	t.hash.Write(p[:n])
-	if err != io.EOF {
-		return n, err
+	if err == nil {
+		return n, nil
+	}
+	if err != io.EOF { // where the blob is not what its digest says, it is the blob that says so, at its end
+		_, end := io.Copy(io.Discard, t.blob)
+		return n, cmp.Or(end, err)
 	}
 	// What compressed the tar may have left something behind it.
 	if _, err := io.Copy(io.Discard, t.blob); err != nil {

@@ -76,7 +76,29 @@ func TestTar(t *testing.T) {
 			t.Errorf("%s: closed %d times, %v", name, b.closed, err)
 		}
 	}
+	// What cannot be decompressed is read to its end all the same, where the blob may say that it is another.
 	fault := errors.New("the disk is gone")
+	for name, content := range map[string][]byte{"gzip": zipped.Bytes(), "zstd": other.Bytes()} {
+		for _, end := range []error{nil, fault} {
+			bad := bytes.Clone(content)
+			copy(bad[20:], bytes.Repeat([]byte{0xff}, 20))
+			var rest io.Reader = bytes.NewReader(nil)
+			if end != nil {
+				rest = iotest.ErrReader(end)
+			}
+			b := &blob{r: io.MultiReader(bytes.NewReader(bad), rest)}
+			r, err := Tar(b, diffID)
+			if err != nil {
+				t.Fatal(name, err)
+			}
+			if _, err = io.Copy(io.Discard, r); err == nil || errors.Is(err, fault) != (end != nil) || b.read != len(bad) {
+				t.Errorf("%s: %v, and %d of %d bytes were read", name, err, b.read, len(bad))
+			}
+			if err := r.Close(); err != nil || b.closed != 1 {
+				t.Errorf("%s: closed %d times, %v", name, b.closed, err)
+			}
+		}
+	}
 	b := &blob{r: iotest.ErrReader(fault)}
 	if _, err := Tar(b, diffID); !errors.Is(err, fault) || b.closed != 1 {
 		t.Errorf("a blob that cannot be read: %v, closed %d times", err, b.closed)

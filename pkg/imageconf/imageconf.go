@@ -344,15 +344,17 @@ type Config struct {
 	} `json:"history"`
 }
 
-// LayerComments gives the comment of each layer's entry in the history, as far as that goes.
+// LayerComments gives the comment of each layer's entry in the history. Where that has more entries or fewer than there are layers,
+// which is whose is not known, and all are "".
 func (c *Config) LayerComments() []string {
-	all := make([]string, len(c.RootFS.DiffIDs))
-	i := 0
+	var all []string
 	for _, h := range c.History {
-		if !h.EmptyLayer && i < len(all) {
-			all[i] = h.Comment
-			i++
+		if !h.EmptyLayer {
+			all = append(all, h.Comment)
 		}
+	}
+	if len(all) != len(c.RootFS.DiffIDs) {
+		return make([]string, len(c.RootFS.DiffIDs))
 	}
 	return all
 }

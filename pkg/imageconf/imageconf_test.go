@@ -115,8 +115,9 @@ func FuzzBuild(f *testing.F) {
 // TestLayerComments goes through layers and history side by side, whatever a stranger's config says of either.
 func TestLayerComments(t *testing.T) {
 	for text, want := range map[string][]string{
-		`{"rootfs":{"diff_ids":["a","b"]},"history":[{"comment":"1"},{"comment":"-","empty_layer":true},{"comment":"2"},{"comment":"3"}]}`: {"1", "2"},
-		`{"rootfs":{"diff_ids":["a","b"]},"history":[{"comment":"1"}]}`:                                                                    {"1", ""},
+		`{"rootfs":{"diff_ids":["a","b"]},"history":[{"comment":"1"},{"comment":"-","empty_layer":true},{"comment":"2"}]}`: {"1", "2"},
+		`{"rootfs":{"diff_ids":["a","b"]},"history":[{"comment":"0"},{"comment":"1"},{"comment":"2"}]}`:                    {"", ""},
+		`{"rootfs":{"diff_ids":["a","b"]},"history":[{"comment":"1"}]}`:                                                    {"", ""},
 		`{"rootfs":{"diff_ids":["a"]}}`: {""},
 		`{"history":[{"comment":"1"}]}`: {},
 	} {

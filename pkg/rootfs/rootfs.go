@@ -162,7 +162,12 @@ func unpackLayer(ctx context.Context, u *unpacker, l Layer) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(u.whole(ctx, r), r.Close())
+	if err = u.whole(ctx, r); err != nil { // a blob that is damaged says so at its end
+		if _, damage := io.Copy(io.Discard, &boundedReader{ctx: ctx, r: r, left: &u.bytesLeft}); damage != nil {
+			err = damage
+		}
+	}
+	return errors.Join(err, r.Close())
 }
 
 // whole unpacks one tar, and reads what follows its end, which is part of the diffID.
