@@ -8,10 +8,13 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/jubako/jubako/pkg/regclient"
 )
 
 // TestAhead: what has gone up before goes up once, and is counted as what it was.
@@ -182,4 +185,33 @@ func TestAheadStops(t *testing.T) {
 	})
 	var none *Ahead
 	none.Stop()
+}
+
+// TestAheadOfMute: a registry that never answers the beginning of an upload is asked again, and Push does not wait for ever.
+func TestAheadOfMute(t *testing.T) {
+	var asked atomic.Int32
+	mute := func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPost || asked.Add(1) > 1 {
+			return false
+		}
+		select {
+		case <-r.Context().Done():
+		case <-time.After(20 * time.Second):
+		}
+		return true
+	}
+	onEach(t, mute, func(t *testing.T, host string) {
+		asked.Store(0)
+		o, _ := options()
+		o.Client = regclient.New(regclient.Options{Sleep: o.Sleep, IdleTimeout: time.Second})
+		a := Single(testImage(t, OCI, amd64))
+		refs := []name.Reference{ref(t, host+"/team/app:1")}
+		o.Ahead = NewAhead(t.Context(), o, refs)
+		o.Ahead.Push(a.blobs()[0])
+		start := time.Now()
+		o.Ahead.wait()
+		if res, err := Push(t.Context(), o, a, refs); err != nil || res.Pushed != 3 || time.Since(start) > 15*time.Second {
+			t.Errorf("%+v, %v after %s", res, err, time.Since(start))
+		}
+	})
 }
