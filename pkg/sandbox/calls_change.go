@@ -62,6 +62,9 @@ func (c *call) rename(fromDir, from, toDir, to int, flags uint) (verdict, error)
 	if err != nil {
 		return verdict{}, err
 	}
+	if c.tree.apart(old.key, at.key) {
+		return verdict{}, unix.EXDEV
+	}
 	for _, p := range []*place{&old, &at} {
 		if err := c.freeToGo(p.key); err != nil {
 			return verdict{}, err
@@ -99,10 +102,13 @@ func (c *call) link(fromDir, from, toDir, to, flags int) (verdict, error) {
 		return done(unix.Linkat(unix.AT_FDCWD, c.procLink(c.fd(fromDir)), unix.AT_FDCWD, at.host, unix.AT_SYMLINK_FOLLOW))
 	}
 	old, err := c.find(fromDir, p, flags&unix.AT_SYMLINK_FOLLOW != 0)
-	if err == nil && !old.exists {
+	switch {
+	case err != nil:
+	case !old.exists:
 		err = unix.ENOENT
-	}
-	if err == nil {
+	case !old.magic && c.tree.apart(old.key, at.key):
+		err = unix.EXDEV
+	default:
 		err = c.makeOwn(&old, false)
 	}
 	if err != nil {
