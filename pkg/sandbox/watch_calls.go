@@ -81,14 +81,18 @@ func (c *looking) find(dirArg int, p string, follow bool, kind observed.Kind) (a
 
 // open notes what an open sees. A file that it makes or empties is the step's own afterwards, and not what it finds there.
 func (c *looking) open(dirArg, pathArg, flags int) {
+	byPath := flags&unix.O_PATH != 0
+	if byPath {
+		flags &= unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW // the kernel heeds no others
+	}
 	exclusive := flags&(unix.O_CREAT|unix.O_EXCL) == unix.O_CREAT|unix.O_EXCL
 	follow := flags&unix.O_NOFOLLOW == 0 && !exclusive
 	empties := flags&unix.O_ACCMODE != unix.O_RDONLY && flags&unix.O_TRUNC != 0
-	if flags&unix.O_PATH != 0 || flags&unix.O_TMPFILE == unix.O_TMPFILE {
+	if flags&unix.O_TMPFILE == unix.O_TMPFILE {
 		c.at(dirArg, pathArg, follow, observed.Stat)
 		return
 	}
-	if !empties && flags&unix.O_CREAT == 0 && len(c.own) == 0 {
+	if !empties && flags&unix.O_CREAT == 0 && len(c.own) == 0 && !byPath {
 		c.at(dirArg, pathArg, follow, observed.Read)
 		return
 	}
@@ -98,7 +102,9 @@ func (c *looking) open(dirArg, pathArg, flags int) {
 	}
 	at, ok := c.find(dirArg, p, follow, observed.Stat)
 	switch {
-	case !ok || c.own[at.key]:
+	case !ok || c.own[at.key] || byPath && at.dir:
+		// What a directory's O_PATH leads to is asked for by calls of its own; a file can be executed by it, linked, and opened
+		// anew in /proc.
 	case at.exists && !empties && !exclusive:
 		c.saw(at.key, observed.Read)
 	case empties || flags&unix.O_CREAT != 0:
@@ -159,11 +165,14 @@ func (c *looking) link(fromDir, from, toDir, to int, flags int) {
 
 // execve reads the program, and of a script the one that its first line names, and of that the loader.
 func (c *looking) execve(dirArg, pathArg, flags int) {
+	var at place
 	p, ok := c.path(pathArg)
-	if !ok {
-		return
+	switch {
+	case ok:
+		at, ok = c.find(dirArg, p, follows(flags), observed.Read)
+	case flags&unix.AT_EMPTY_PATH != 0:
+		at, ok = c.opened(c.fd(dirArg))
 	}
-	at, ok := c.find(dirArg, p, follows(flags), observed.Read)
 	for range maxScripts {
 		if !ok || !at.exists || at.dir {
 			return
@@ -181,6 +190,18 @@ func (c *looking) execve(dirArg, pathArg, flags int) {
 			return
 		}
 	}
+}
+
+// opened notes the file that a descriptor has open, by the path that it has now.
+func (c *looking) opened(fd int) (at place, ok bool) {
+	key, ok := c.dirKey(c.tid, fd)
+	if ok {
+		at, ok = c.look("", imagePath(key), false, observed.Read)
+	}
+	if !ok || !at.exists {
+		c.giveUp("it executed a file that has no path")
+	}
+	return at, ok
 }
 
 // socket notes the path of a socket's address.

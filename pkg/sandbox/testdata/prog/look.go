@@ -53,6 +53,12 @@ func doLook(verb string, args []string) error {
 		}
 		_, err := os.ReadFile(args[0])
 		return err
+	case "path", "fexec": // a descriptor that cannot be read, and executing it
+		fd, err := unix.Open(args[0], unix.O_PATH, 0)
+		if err != nil || verb == "path" {
+			return errors.Join(err, unix.Close(fd))
+		}
+		return fexec(fd)
 	case "exec":
 		return syscall.Exec(args[0], args, nil)
 	case "rmdir":
@@ -115,4 +121,13 @@ func filter(listener bool) (fd int, err error) {
 		_, _ = unix.Getpgid(0)
 	}
 	return int(r), nil
+}
+
+func fexec(fd int) error {
+	argv, err := syscall.SlicePtrFromStrings([]string{"fexec"})
+	if err != nil {
+		return err
+	}
+	_, _, errno := unix.Syscall6(unix.SYS_EXECVEAT, uintptr(fd), uintptr(unsafe.Pointer(new(byte))), uintptr(unsafe.Pointer(&argv[0])), 0, unix.AT_EMPTY_PATH, 0)
+	return errno
 }
