@@ -67,6 +67,7 @@ func testSeen(w *world) {
 		"exec /app/run":                       ":s run:r",
 		"path manage.py ; path pkg":           ":s manage.py:r pkg:s",
 		"fexec script":                        ":s script:r tool:s",
+		"fifo pipe ; failexec pipe":           ":s pipe:r",
 		"write manage.py new":                 ":s manage.py:s",
 		"append manage.py new":                ":s manage.py:r",
 		"rename pkg/deep/x moved ; cat moved": ":s moved:r pkg/deep/x:w",

@@ -59,6 +59,8 @@ func doLook(verb string, args []string) error {
 			return errors.Join(err, unix.Close(fd))
 		}
 		return fexec(fd)
+	case "failexec":
+		fmt.Println(syscall.Exec(args[0], args, nil))
 	case "exec":
 		return syscall.Exec(args[0], args, nil)
 	case "rmdir":
