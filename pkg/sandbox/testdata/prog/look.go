@@ -85,6 +85,12 @@ func doLook(verb string, args []string) error {
 		if errno == 0 {
 			return unix.Close(int(fd))
 		}
+	case "gone":
+		if err := errors.Join(os.Mkdir(args[0], 0o755), os.Chdir(args[0]), os.Remove(args[0])); err != nil {
+			return err
+		}
+		_, err := os.ReadFile("../" + args[1])
+		fmt.Println("gone", err == nil)
 	case "listener", "filter": // one that asks another process, or who traces
 		fd, err := filter(verb == "listener")
 		fmt.Println(verb, err == nil)
