@@ -34,6 +34,7 @@ type tree struct {
 	spare    string              // a folder on the same file system
 	procs    processes           // whose /proc/PID can be seen; nil hides none
 	saw      func(key string)    // is told what walks come upon; nil is fine
+	viaProc  bool                // the last walk led through /proc, so that it may lead elsewhere for another process, or later
 }
 
 // treeDir is a directory that is known to be one.

@@ -1,8 +1,6 @@
 package sandbox
 
 import (
-	"path"
-
 	"golang.org/x/sys/unix"
 
 	"github.com/jubako/jubako/pkg/observed"
@@ -55,8 +53,8 @@ func (c *looking) at(dirArg, pathArg int, follow bool, kind observed.Kind) {
 	if !ok || c.absolute[asked{p, follow, kind}] {
 		return
 	}
-	at, _ := c.find(dirArg, p, follow, kind)
-	if p[0] == '/' && !inProc(path.Clean(p)) && !inProc(at.key) && c.absolute != nil {
+	c.find(dirArg, p, follow, kind)
+	if p[0] == '/' && !c.tree.viaProc && c.absolute != nil {
 		if len(c.absolute) >= maxSeen {
 			clear(c.absolute)
 		}
