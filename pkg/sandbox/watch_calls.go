@@ -212,8 +212,7 @@ func (c *looking) socket(addrArg, lenArg int) {
 
 // message gives up for one that names its receiver by a path, which no program is known to do.
 func (c *looking) message(addr uint64) {
-	a := call{task: &task{tid: c.tid}}
-	if a.nameless(addr) == unix.ECONNREFUSED {
+	if family, err := receiver(c.tid, addr); err == nil && family == unix.AF_UNIX {
 		c.giveUp("it sent a message to a socket by its path")
 	}
 }

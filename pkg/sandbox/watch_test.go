@@ -68,6 +68,7 @@ func testSeen(w *world) {
 		"path manage.py ; path pkg":           ":s manage.py:r pkg:s",
 		"fexec script":                        ":s script:r tool:s",
 		"devfd x pkg/deep static":             ":s pkg/deep/x:r pkg/deep:r static/x:r static:r",
+		"message":                             ":s",
 		"fifo pipe ; failexec pipe":           ":s pipe:r",
 		"write manage.py new":                 ":s manage.py:s",
 		"append manage.py new":                ":s manage.py:r",
