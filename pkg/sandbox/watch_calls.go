@@ -43,9 +43,13 @@ func (c *looking) path(arg int) (p string, ok bool) {
 	case unix.ENAMETOOLONG:
 		return "", false
 	}
-	c.giveUp("a process of it hides its memory: %s", errnoName(err))
+	c.hidden(err)
 	return "", false
 }
+
+// hidden gives up for memory that cannot be read: that of a process that cannot be dumped (prctl(2)) is hidden from the tracer,
+// and not from the kernel.
+func (c *looking) hidden(err error) { c.giveUp("a process of it hides its memory: %s", errnoName(err)) }
 
 // at notes the path at one argument, relative to the directory of the descriptor at another.
 func (c *looking) at(dirArg, pathArg int, follow bool, kind observed.Kind) {
@@ -117,8 +121,9 @@ func (c *looking) open(dirArg, pathArg, flags int) {
 // openHow is open with its flags in memory (openat2(2)).
 func (c *looking) openHow() {
 	var how unix.OpenHow
-	if readMem(c.tid, c.args[2], bytesOf(&how)) != nil {
-		return // the call fails
+	if err := readMem(c.tid, c.args[2], bytesOf(&how)); err != nil {
+		c.hidden(err)
+		return
 	}
 	const rooted = unix.RESOLVE_IN_ROOT | unix.RESOLVE_BENEATH
 	if how.Resolve&rooted != 0 {
@@ -205,14 +210,20 @@ func (c *looking) opened(fd int) (at place, ok bool) {
 // socket notes the path of a socket's address.
 func (c *looking) socket(addrArg, lenArg int) {
 	a := call{task: &task{tid: c.tid}, args: c.args}
-	if p, ok, err := a.unixPath(addrArg, lenArg); err == nil && ok && p != "" {
+	switch p, ok, err := a.unixPath(addrArg, lenArg); {
+	case err != nil:
+		c.hidden(err)
+	case ok && p != "":
 		c.find(noDir, p, true, observed.Stat)
 	}
 }
 
 // message gives up for one that names its receiver by a path, which no program is known to do.
 func (c *looking) message(addr uint64) {
-	if family, err := receiver(c.tid, addr); err == nil && family == unix.AF_UNIX {
+	switch family, err := receiver(c.tid, addr); {
+	case err != nil:
+		c.hidden(err)
+	case family == unix.AF_UNIX:
 		c.giveUp("it sent a message to a socket by its path")
 	}
 }
@@ -226,9 +237,14 @@ func (c *looking) clone(flags uint64) {
 
 func (c *looking) clone3() {
 	var flags uint64
-	if c.args[1] >= 8 && readMem(c.tid, c.args[0], bytesOf(&flags)) == nil {
-		c.clone(flags)
+	if c.args[1] < 8 {
+		return // the call fails
 	}
+	if err := readMem(c.tid, c.args[0], bytesOf(&flags)); err != nil {
+		c.hidden(err)
+		return
+	}
+	c.clone(flags)
 }
 
 // follows says from a call's flags whether it follows a symlink, for those that do unless told otherwise.

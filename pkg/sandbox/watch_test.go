@@ -99,7 +99,8 @@ func testSeen(w *world) {
 
 // testUnseen: what cannot be followed leaves a step as free as ever, and what it looked at unknown.
 func testUnseen(w *world) {
-	scripts := []string{"uring", "namespace", "listener", "gone /app/new manage.py"}
+	scripts := []string{"uring", "namespace", "listener", "gone /app/new manage.py", "undumpable open2 manage.py", "undumpable clone3",
+		"undumpable connect /app/none"}
 	if w.rung != sandbox.Ptrace { // which refuses what such a filter stops
 		scripts = append(scripts, "filter")
 	}
