@@ -347,6 +347,16 @@ func (c *call) fxattr() (verdict, error) {
 	return asItIs, err
 }
 
+// ofStep leaves a call to the kernel that is about one of the step's own threads, or a process of it that has ended and that
+// its parent has not waited for. There is no other.
+func (c *call) ofStep(arg int) (verdict, error) {
+	pid := c.fd(arg)
+	if c.tgid(pid) == 0 && c.tgid(statusNumber(pid, "PPid")) == 0 {
+		return verdict{}, unix.ESRCH
+	}
+	return asItIs, nil
+}
+
 // kill reaches the step's own processes alone.
 func (c *call) kill() (verdict, error) {
 	pid := c.fd(0)

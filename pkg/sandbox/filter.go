@@ -165,6 +165,7 @@ func traceFilter(traced []uint64, asRoot bool, network network) ([]unix.SockFilt
 	b.onArg(unix.SYS_PRCTL, 0, bpfEquals, unix.PR_SET_DUMPABLE, retErrno(0), allow) // its memory must stay readable
 	b.onArg(unix.SYS_SENDTO, 4, bpfEquals, 0, allow, unix.SECCOMP_RET_TRACE)
 	b.onArg(unix.SYS_SECCOMP, 1, bpfAnyOf, listens, retErrno(unix.EINVAL), allow)
+	b.onArg(unix.SYS_PRLIMIT64, 0, bpfEquals, 0, allow, unix.SECCOMP_RET_TRACE) // 0 is who asks
 	b.add(bpfEquals, unix.SYS_IOCTL, 0, 5)
 	b.add(bpfLoad, offArgs+8, 0, 0)
 	b.add(bpfEquals, fsIocSetflags, 1, 0)
