@@ -149,7 +149,7 @@ func TestSecrets(t *testing.T) {
 		}
 		grep(t, o.Store.Dir(), value)
 	}
-	if left, _ := filepath.Glob("/dev/shm/jubako-files-*"); len(left) > 0 {
+	if left, _ := filepath.Glob("/dev/shm/jubako-step-files-*"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
 }

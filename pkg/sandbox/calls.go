@@ -52,6 +52,13 @@ func (t *tracer) handlers() map[uint64]handler {
 		unix.SYS_EXECVEAT: func(c *call) (verdict, error) { return c.execve(0, 1, 2, c.fd(4)) },
 		unix.SYS_KILL:     (*call).kill,
 
+		unix.SYS_TKILL:             func(c *call) (verdict, error) { return c.ofStep(0) },
+		unix.SYS_TGKILL:            func(c *call) (verdict, error) { return c.ofStep(1) },
+		unix.SYS_RT_SIGQUEUEINFO:   func(c *call) (verdict, error) { return c.ofStep(0) },
+		unix.SYS_RT_TGSIGQUEUEINFO: func(c *call) (verdict, error) { return c.ofStep(1) },
+		unix.SYS_PIDFD_OPEN:        func(c *call) (verdict, error) { return c.ofStep(0) }, // for pidfd_send_signal(2)
+		unix.SYS_PRLIMIT64:         func(c *call) (verdict, error) { return c.ofStep(0) },
+
 		unix.SYS_BIND:        (*call).bind,
 		unix.SYS_CONNECT:     (*call).connect,
 		unix.SYS_SENDTO:      (*call).sendto,

@@ -62,6 +62,9 @@ func (c *call) rename(fromDir, from, toDir, to int, flags uint) (verdict, error)
 	if err != nil {
 		return verdict{}, err
 	}
+	if c.tree.apart(old.key, at.key) {
+		return verdict{}, unix.EXDEV
+	}
 	for _, p := range []*place{&old, &at} {
 		if err := c.freeToGo(p.key); err != nil {
 			return verdict{}, err
@@ -99,10 +102,13 @@ func (c *call) link(fromDir, from, toDir, to, flags int) (verdict, error) {
 		return done(unix.Linkat(unix.AT_FDCWD, c.procLink(c.fd(fromDir)), unix.AT_FDCWD, at.host, unix.AT_SYMLINK_FOLLOW))
 	}
 	old, err := c.find(fromDir, p, flags&unix.AT_SYMLINK_FOLLOW != 0)
-	if err == nil && !old.exists {
+	switch {
+	case err != nil:
+	case !old.exists:
 		err = unix.ENOENT
-	}
-	if err == nil {
+	case !old.magic && c.tree.apart(old.key, at.key):
+		err = unix.EXDEV
+	default:
 		err = c.makeOwn(&old, false)
 	}
 	if err != nil {
@@ -339,6 +345,16 @@ func (c *call) fxattr() (verdict, error) {
 		err = unix.EOPNOTSUPP
 	}
 	return asItIs, err
+}
+
+// ofStep leaves a call to the kernel that is about one of the step's own threads, or a process of it that has ended and that
+// its parent has not waited for. There is no other.
+func (c *call) ofStep(arg int) (verdict, error) {
+	pid := c.fd(arg)
+	if c.tgid(pid) == 0 && c.tgid(statusNumber(pid, "PPid")) == 0 {
+		return verdict{}, unix.ESRCH
+	}
+	return asItIs, nil
 }
 
 // kill reaches the step's own processes alone.

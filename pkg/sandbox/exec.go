@@ -214,11 +214,14 @@ func readStart(host string, limit int64) (_ []byte, err error) {
 // readProgram reads what the kernel would of a file that is to be executed: the interpreter that an ELF file names,
 // which a static one does not, or the words of a script's first line.
 func readProgram(host string) (interp string, shebang []string, err error) {
-	f, err := os.Open(host)
+	f, err := os.OpenFile(host, os.O_RDONLY|unix.O_NONBLOCK, 0) // what stands there may be a pipe, which would wait for a writer
 	if err != nil {
 		return "", nil, errnoOf(err)
 	}
 	defer f.Close()
+	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
+		return "", nil, unix.EACCES
+	}
 	b := make([]byte, maxShebang)
 	n, err := f.ReadAt(b, 0)
 	if err != nil && !errors.Is(err, io.EOF) {

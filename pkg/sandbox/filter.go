@@ -81,6 +81,10 @@ const (
 const cloneRefused = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER |
 	unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_UNTRACED
 
+// listens is the flag of seccomp(2) that makes a step's own filter ask another process about a call. The kernel asks that one
+// and not the tracer, and makes the call as it is when the answer is that it may go on (seccomp_unotify(2)).
+const listens = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
+
 // bpf is a seccomp filter in the making.
 type bpf []unix.SockFilter
 
@@ -160,6 +164,8 @@ func traceFilter(traced []uint64, asRoot bool, network network) ([]unix.SockFilt
 	b.onArg(unix.SYS_CLONE, 0, bpfAnyOf, cloneRefused, retErrno(unix.EPERM), allow)
 	b.onArg(unix.SYS_PRCTL, 0, bpfEquals, unix.PR_SET_DUMPABLE, retErrno(0), allow) // its memory must stay readable
 	b.onArg(unix.SYS_SENDTO, 4, bpfEquals, 0, allow, unix.SECCOMP_RET_TRACE)
+	b.onArg(unix.SYS_SECCOMP, 1, bpfAnyOf, listens, retErrno(unix.EINVAL), allow)
+	b.onArg(unix.SYS_PRLIMIT64, 0, bpfEquals, 0, allow, unix.SECCOMP_RET_TRACE) // 0 is who asks
 	b.add(bpfEquals, unix.SYS_IOCTL, 0, 5)
 	b.add(bpfLoad, offArgs+8, 0, 0)
 	b.add(bpfEquals, fsIocSetflags, 1, 0)

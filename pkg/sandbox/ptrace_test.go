@@ -30,6 +30,8 @@ var faithful = map[string]struct{ script, out string }{
 	"removed":    {"rm static ; mkdir static ; ls static ; write static/x y ; ls static", "x\n"},
 	"attributes": {"xattr static ; xattr manage.py", "\"user.test\\x00\"\n\"user.test\\x00\"\n"},
 	"hard links": {"link static/old.css static/new ; append static/new er ; cat static/old.css", "older"},
+	"mounts":     {"across static/old.css /tmp/x ; across static/same.css /dev/shm/x ; across manage.py /dev/x ; across /data /tmp/dir kept", ""},
+	"signals":    {"signals", ""},
 	"copy up":    {"append static/old.css er ; touch static/same.css ; chmod 600 manage.py ; truncate /data/kept ; cat /data/kept ; cat static/old.css", "bolder"},
 	"link":       {"symlink ../static/old.css static/l ; cat static/l ; readlink static/l ; write static/l new ; cat static/old.css", "old../static/old.css\nnew"},
 }

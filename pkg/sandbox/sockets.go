@@ -231,18 +231,11 @@ func (c *call) sendmmsg() (verdict, error) {
 
 // nameless refuses a message that names a receiver whose address would have to be another.
 func (c *call) nameless(addr uint64) error {
-	var head msgHeader
-	if err := readMem(c.task.tid, addr, bytesOf(&head)); err != nil {
+	family, err := receiver(c.task.tid, addr)
+	if err != nil {
 		return err
 	}
-	if head.name == 0 || head.size < familySize {
-		return nil
-	}
-	family := make([]byte, familySize)
-	if err := readMem(c.task.tid, head.name, family); err != nil {
-		return err
-	}
-	switch binary.NativeEndian.Uint16(family) {
+	switch family {
 	case unix.AF_UNIX:
 		return unix.ECONNREFUSED
 	case unix.AF_INET, unix.AF_INET6:
@@ -251,4 +244,17 @@ func (c *call) nameless(addr uint64) error {
 		}
 	}
 	return nil
+}
+
+// receiver is the family of the address that a message names, 0 where it names none.
+func receiver(tid int, addr uint64) (family uint16, err error) {
+	var head msgHeader
+	if err := readMem(tid, addr, bytesOf(&head)); err != nil {
+		return 0, err
+	}
+	if head.name == 0 || head.size < familySize {
+		return 0, nil
+	}
+	err = readMem(tid, head.name, bytesOf(&family))
+	return family, err
 }

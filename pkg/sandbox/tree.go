@@ -34,6 +34,7 @@ type tree struct {
 	spare    string              // a folder on the same file system
 	procs    processes           // whose /proc/PID can be seen; nil hides none
 	saw      func(key string)    // is told what walks come upon; nil is fine
+	viaProc  bool                // the last walk led through /proc, so that it may lead elsewhere for another process, or later
 }
 
 // treeDir is a directory that is known to be one.
@@ -79,6 +80,10 @@ func (t *tree) mountOf(key string) *mount {
 	}
 	return nil
 }
+
+// apart says whether no name can move from one key to the other, as on two file systems: a borrowed file that came to lie
+// in a mount would be taken for the step's own, and what is written to it would be written to the lower tree's.
+func (t *tree) apart(key, other string) bool { return t.mountOf(key) != t.mountOf(other) }
 
 // within says whether p is dir or lies below it.
 func within(p, dir string) bool {

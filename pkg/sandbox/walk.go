@@ -38,6 +38,7 @@ func (t *tree) walk(from, p string, follow bool) (place, error) {
 	if len(p) >= maxPath {
 		return place{}, unix.ENAMETOOLONG
 	}
+	t.viaProc = false
 	at := from
 	if p[0] == '/' {
 		at = ""
@@ -117,6 +118,7 @@ func parentKey(key string) string {
 // look says what stands at a key whose parent is a directory: a place, or the target of a symlink that is to be followed.
 func (t *tree) look(parent, key string, keepLink bool) (found place, target string, err error) {
 	if inProc(key) {
+		t.viaProc = true
 		return t.lookProc(key, keepLink)
 	}
 	if target, ok := t.links[key]; ok && !keepLink {

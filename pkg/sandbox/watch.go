@@ -144,6 +144,9 @@ func (w *watcher) dirKey(tid, fd int) (key string, ok bool) {
 	case strings.HasSuffix(target, deletedSuffix):
 		var st unix.Stat_t
 		ok = unix.Lstat(w.tree.host(key), &st) == nil
+		if !ok && !w.shared { // ".." leads out of a folder that is gone, and its file can be executed; the tracer allows neither
+			w.giveUp("it started from a file or folder that is gone")
+		}
 	case key == "/":
 		key = ""
 	}

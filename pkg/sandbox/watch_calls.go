@@ -1,8 +1,6 @@
 package sandbox
 
 import (
-	"path"
-
 	"golang.org/x/sys/unix"
 
 	"github.com/jubako/jubako/pkg/observed"
@@ -45,9 +43,13 @@ func (c *looking) path(arg int) (p string, ok bool) {
 	case unix.ENAMETOOLONG:
 		return "", false
 	}
-	c.giveUp("a process of it hides its memory: %s", errnoName(err))
+	c.hidden(err)
 	return "", false
 }
+
+// hidden gives up for memory that cannot be read: that of a process that cannot be dumped (prctl(2)) is hidden from the tracer,
+// and not from the kernel.
+func (c *looking) hidden(err error) { c.giveUp("a process of it hides its memory: %s", errnoName(err)) }
 
 // at notes the path at one argument, relative to the directory of the descriptor at another.
 func (c *looking) at(dirArg, pathArg int, follow bool, kind observed.Kind) {
@@ -55,8 +57,8 @@ func (c *looking) at(dirArg, pathArg int, follow bool, kind observed.Kind) {
 	if !ok || c.absolute[asked{p, follow, kind}] {
 		return
 	}
-	at, _ := c.find(dirArg, p, follow, kind)
-	if p[0] == '/' && !inProc(path.Clean(p)) && !inProc(at.key) && c.absolute != nil {
+	c.find(dirArg, p, follow, kind)
+	if p[0] == '/' && !c.tree.viaProc && c.absolute != nil {
 		if len(c.absolute) >= maxSeen {
 			clear(c.absolute)
 		}
@@ -81,14 +83,18 @@ func (c *looking) find(dirArg int, p string, follow bool, kind observed.Kind) (a
 
 // open notes what an open sees. A file that it makes or empties is the step's own afterwards, and not what it finds there.
 func (c *looking) open(dirArg, pathArg, flags int) {
+	byPath := flags&unix.O_PATH != 0
+	if byPath {
+		flags &= unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW // the kernel heeds no others
+	}
 	exclusive := flags&(unix.O_CREAT|unix.O_EXCL) == unix.O_CREAT|unix.O_EXCL
 	follow := flags&unix.O_NOFOLLOW == 0 && !exclusive
 	empties := flags&unix.O_ACCMODE != unix.O_RDONLY && flags&unix.O_TRUNC != 0
-	if flags&unix.O_PATH != 0 || flags&unix.O_TMPFILE == unix.O_TMPFILE {
+	if flags&unix.O_TMPFILE == unix.O_TMPFILE {
 		c.at(dirArg, pathArg, follow, observed.Stat)
 		return
 	}
-	if !empties && flags&unix.O_CREAT == 0 && len(c.own) == 0 {
+	if !empties && flags&unix.O_CREAT == 0 && len(c.own) == 0 && !byPath {
 		c.at(dirArg, pathArg, follow, observed.Read)
 		return
 	}
@@ -98,7 +104,9 @@ func (c *looking) open(dirArg, pathArg, flags int) {
 	}
 	at, ok := c.find(dirArg, p, follow, observed.Stat)
 	switch {
-	case !ok || c.own[at.key]:
+	case !ok || c.own[at.key] || byPath && at.dir:
+		// What a directory's O_PATH leads to is asked for by calls of its own; a file can be executed by it, linked, and opened
+		// anew in /proc.
 	case at.exists && !empties && !exclusive:
 		c.saw(at.key, observed.Read)
 	case empties || flags&unix.O_CREAT != 0:
@@ -113,8 +121,9 @@ func (c *looking) open(dirArg, pathArg, flags int) {
 // openHow is open with its flags in memory (openat2(2)).
 func (c *looking) openHow() {
 	var how unix.OpenHow
-	if readMem(c.tid, c.args[2], bytesOf(&how)) != nil {
-		return // the call fails
+	if err := readMem(c.tid, c.args[2], bytesOf(&how)); err != nil {
+		c.hidden(err)
+		return
 	}
 	const rooted = unix.RESOLVE_IN_ROOT | unix.RESOLVE_BENEATH
 	if how.Resolve&rooted != 0 {
@@ -159,11 +168,14 @@ func (c *looking) link(fromDir, from, toDir, to int, flags int) {
 
 // execve reads the program, and of a script the one that its first line names, and of that the loader.
 func (c *looking) execve(dirArg, pathArg, flags int) {
+	var at place
 	p, ok := c.path(pathArg)
-	if !ok {
-		return
+	switch {
+	case ok:
+		at, ok = c.find(dirArg, p, follows(flags), observed.Read)
+	case flags&unix.AT_EMPTY_PATH != 0:
+		at, ok = c.opened(c.fd(dirArg))
 	}
-	at, ok := c.find(dirArg, p, follows(flags), observed.Read)
 	for range maxScripts {
 		if !ok || !at.exists || at.dir {
 			return
@@ -183,18 +195,35 @@ func (c *looking) execve(dirArg, pathArg, flags int) {
 	}
 }
 
+// opened notes the file that a descriptor has open, by the path that it has now.
+func (c *looking) opened(fd int) (at place, ok bool) {
+	key, ok := c.dirKey(c.tid, fd)
+	if ok {
+		at, ok = c.look("", imagePath(key), false, observed.Read)
+	}
+	if !ok || !at.exists {
+		c.giveUp("it executed a file that has no path")
+	}
+	return at, ok
+}
+
 // socket notes the path of a socket's address.
 func (c *looking) socket(addrArg, lenArg int) {
 	a := call{task: &task{tid: c.tid}, args: c.args}
-	if p, ok, err := a.unixPath(addrArg, lenArg); err == nil && ok && p != "" {
+	switch p, ok, err := a.unixPath(addrArg, lenArg); {
+	case err != nil:
+		c.hidden(err)
+	case ok && p != "":
 		c.find(noDir, p, true, observed.Stat)
 	}
 }
 
 // message gives up for one that names its receiver by a path, which no program is known to do.
 func (c *looking) message(addr uint64) {
-	a := call{task: &task{tid: c.tid}}
-	if a.nameless(addr) == unix.ECONNREFUSED {
+	switch family, err := receiver(c.tid, addr); {
+	case err != nil:
+		c.hidden(err)
+	case family == unix.AF_UNIX:
 		c.giveUp("it sent a message to a socket by its path")
 	}
 }
@@ -208,9 +237,14 @@ func (c *looking) clone(flags uint64) {
 
 func (c *looking) clone3() {
 	var flags uint64
-	if c.args[1] >= 8 && readMem(c.tid, c.args[0], bytesOf(&flags)) == nil {
-		c.clone(flags)
+	if c.args[1] < 8 {
+		return // the call fails
 	}
+	if err := readMem(c.tid, c.args[0], bytesOf(&flags)); err != nil {
+		c.hidden(err)
+		return
+	}
+	c.clone(flags)
 }
 
 // follows says from a call's flags whether it follows a symlink, for those that do unless told otherwise.

@@ -21,8 +21,9 @@ const (
 	watchedName = "jubako: watched"
 	// seenFD is where the first process of a step tells what the step has looked at.
 	seenFD = 6
-	// unwatchableMark is the datum with which the filter stops a call that cannot be followed.
-	unwatchableMark = 1
+	// watchedMark is the datum with which the filter stops a call that can be followed. One that comes with any other cannot:
+	// it is a filter of the step's own that has stopped it, or ours at what it does not know.
+	watchedMark = 1
 )
 
 // watchable is a process that is to become the command, and has been started while this program could still be found: in
@@ -193,7 +194,7 @@ func watchFilter() ([]unix.SockFilter, error) {
 	if !ok {
 		return nil, errors.New("no filter for system calls is known for " + runtime.GOARCH)
 	}
-	const trace, unwatched = unix.SECCOMP_RET_TRACE, unix.SECCOMP_RET_TRACE | unwatchableMark
+	const trace, unwatched = unix.SECCOMP_RET_TRACE | watchedMark, unix.SECCOMP_RET_TRACE
 	var b bpf
 	b.add(bpfLoad, offArch, 0, 0)
 	b.add(bpfEquals, arch, 1, 0)
@@ -203,6 +204,7 @@ func watchFilter() ([]unix.SockFilter, error) {
 	b.add(bpfRet, unwatched, 0, 0)
 	b.onArg(unix.SYS_CLONE, 0, bpfAnyOf, cloneRefused, unwatched, unix.SECCOMP_RET_ALLOW)
 	b.onArg(unix.SYS_SENDTO, 4, bpfEquals, 0, unix.SECCOMP_RET_ALLOW, trace)
+	b.onArg(unix.SYS_SECCOMP, 1, bpfAnyOf, listens, unwatched, unix.SECCOMP_RET_ALLOW)
 	for _, nr := range slices.Sorted(maps.Keys(watchedCalls())) {
 		b.on(nr, trace)
 	}
@@ -276,7 +278,7 @@ func (w *watcher) stopped(tid int, g *regs) (after func(int64)) {
 	if err != nil {
 		return nil // it is being killed
 	}
-	if mark == unwatchableMark {
+	if mark != watchedMark {
 		w.giveUp("it made a system call whose paths cannot be followed")
 		return nil
 	}

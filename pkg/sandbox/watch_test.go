@@ -44,6 +44,8 @@ func testSeen(w *world) {
 	must(w.t, os.MkdirAll(filepath.Join(app, "pkg/deep"), 0o755))
 	must(w.t, os.WriteFile(filepath.Join(app, "pkg/deep/x"), []byte("x"), 0o644))
 	must(w.t, os.WriteFile(filepath.Join(app, "run"), []byte("#!/bin/prog cat\n"), 0o755))
+	must(w.t, os.WriteFile(filepath.Join(app, "script"), []byte("#!/app/tool args\n"), 0o755))
+	must(w.t, os.Symlink("/bin/prog", filepath.Join(app, "tool")))
 	must(w.t, os.Symlink("deep", filepath.Join(app, "pkg/way")))
 	must(w.t, os.Symlink("../manage.py", filepath.Join(app, "pkg/link")))
 	for script, want := range map[string]string{
@@ -63,6 +65,11 @@ func testSeen(w *world) {
 		"child cat manage.py":                 ":s manage.py:r",
 		"self manage.py":                      ":s manage.py:r",
 		"exec /app/run":                       ":s run:r",
+		"path manage.py ; path pkg":           ":s manage.py:r pkg:s",
+		"fexec script":                        ":s script:r tool:s",
+		"devfd x pkg/deep static":             ":s pkg/deep/x:r pkg/deep:r static/x:r static:r",
+		"message":                             ":s",
+		"fifo pipe ; failexec pipe":           ":s pipe:r",
 		"write manage.py new":                 ":s manage.py:s",
 		"append manage.py new":                ":s manage.py:r",
 		"rename pkg/deep/x moved ; cat moved": ":s moved:r pkg/deep/x:w",
@@ -92,7 +99,12 @@ func testSeen(w *world) {
 
 // testUnseen: what cannot be followed leaves a step as free as ever, and what it looked at unknown.
 func testUnseen(w *world) {
-	for _, script := range []string{"uring", "namespace"} {
+	scripts := []string{"uring", "namespace", "listener", "gone /app/new manage.py", "undumpable open2 manage.py", "undumpable clone3",
+		"undumpable connect /app/none"}
+	if w.rung != sandbox.Ptrace { // which refuses what such a filter stops
+		scripts = append(scripts, "filter")
+	}
+	for _, script := range scripts {
 		res, out := w.run(script, watch)
 		plain, want := w.run(script)
 		if d := cmp.Diff(want, out); d != "" {

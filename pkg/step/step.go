@@ -59,7 +59,7 @@ type Result struct {
 	*sandbox.Result
 	lower rootfs.View
 	argv  []string
-	files string // the tree of Command.Files; empty for none
+	files *laidOut // of Command.Files; nil for none
 }
 
 // Run runs the command to its end. A failure of the command itself is an *Error, with the remedy where the cause is
@@ -71,7 +71,7 @@ func Run(ctx context.Context, c Command) (_ *Result, err error) {
 		if r.files, err = layOut(c.Store, c.Files); err != nil {
 			return nil, err
 		}
-		trees = append(trees, r.files)
+		trees = append(trees, r.files.tree())
 	}
 	r.lower = rootfs.NewView(trees...)
 	rec := NewRecorder(c.Log, c.Secrets)

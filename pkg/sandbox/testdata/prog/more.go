@@ -22,6 +22,16 @@ func doMore(verb string, args []string) error {
 		return unix.Renameat2(unix.AT_FDCWD, args[0], unix.AT_FDCWD, args[1], unix.RENAME_EXCHANGE)
 	case "link":
 		return os.Link(args[0], args[1])
+	case "across": // move or link something to where that may be refused, and change the file that has come there
+		for _, move := range []func(from, to string) error{os.Rename, os.Link} {
+			if err := move(args[0], args[1]); errors.Is(err, unix.EXDEV) {
+				continue
+			} else if err != nil {
+				return err
+			}
+			file := filepath.Join(args[1:]...)
+			return errors.Join(do("append", []string{file, "x"}), os.Chmod(file, 0o600))
+		}
 	case "readlink":
 		target, err := os.Readlink(args[0])
 		fmt.Println(target)
@@ -101,6 +111,14 @@ func doMore(verb string, args []string) error {
 		return c.Run()
 	case "args":
 		fmt.Printf("%q\n", append([]string{os.Args[0]}, args...))
+	case "signals": // to a thread, and what is asked of a child that has ended
+		c := exec.Command("/bin/prog", "pwd")
+		if err := errors.Join(unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGURG), unix.Prlimit(os.Getpid(), unix.RLIMIT_CORE, nil, nil), c.Start()); err != nil {
+			return err
+		}
+		err := unix.Waitid(unix.P_PID, c.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		fd, openErr := unix.PidfdOpen(c.Process.Pid, 0)
+		return errors.Join(err, openErr, unix.Close(fd), c.Wait())
 	case "crowd": // many threads and processes at once, all with paths
 		return crowd(args[0])
 	case "escape":
@@ -180,6 +198,16 @@ func escape(secret string) error {
 	var how unix.OpenHow
 	if fd, err := unix.Openat2(unix.AT_FDCWD, secret, &how); err == nil {
 		fmt.Println("openat2", fd)
+	}
+	parent := uintptr(os.Getppid())
+	for nr, args := range map[uintptr][4]uintptr{unix.SYS_TKILL: {parent}, unix.SYS_TGKILL: {parent, parent}, unix.SYS_RT_SIGQUEUEINFO: {parent},
+		unix.SYS_RT_TGSIGQUEUEINFO: {parent, parent}, unix.SYS_PIDFD_OPEN: {parent}, unix.SYS_PRLIMIT64: {parent}} {
+		if _, _, errno := unix.RawSyscall6(nr, args[0], args[1], args[2], args[3], 0, 0); errno != unix.ESRCH {
+			fmt.Println("system call", nr, "reaches its parent:", errno)
+		}
+	}
+	if fd, err := filter(true); err == nil {
+		fmt.Println("seccomp listener", fd)
 	}
 	return nil
 }
