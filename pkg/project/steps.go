@@ -236,8 +236,16 @@ func bytesOf(text string) (int64, error) {
 func (c *Config) checkOutputs() error {
 	for i, s := range c.Steps {
 		for _, out := range s.Output {
-			if err := c.checkOutput(fmt.Sprintf("step.%d.output", i), out); err != nil {
+			key := fmt.Sprintf("step.%d.output", i)
+			if err := c.checkOutput(key, out); err != nil {
 				return err
+			}
+			abs := c.abs(out)
+			for _, w := range c.Writable {
+				if dir := c.abs(w); below(abs, dir) || below(dir, abs) {
+					return hint.Wrap(badKey(key, "%q and the writable folder %s cannot be had together: of what steps write there nothing is kept", out, w),
+						"take one of the two away, or let the command write elsewhere")
+				}
 			}
 		}
 	}
@@ -258,12 +266,6 @@ func (c *Config) checkOutput(key, out string) error {
 	}
 	if venv := c.abs(c.Venv); below(abs, venv) || below(venv, abs) {
 		return badKey(key, "%q and the virtual environment %s cannot be had together", out, c.Venv)
-	}
-	for _, w := range c.Writable {
-		if dir := c.abs(w); below(abs, dir) || below(dir, abs) {
-			return hint.Wrap(badKey(key, "%q and the writable folder %s cannot be had together: of what steps write there nothing is kept", out, w),
-				"take one of the two away, or let the command write elsewhere")
-		}
 	}
 	return nil
 }
