@@ -13,12 +13,17 @@ func TestWritableStays(t *testing.T) {
 	w := newWorld(t)
 	w.edit("pyproject.toml", `output = "staticfiles"`, `output = "var/static"`)
 	w.edit("pyproject.toml", "write /app/staticfiles/", "write /app/var/static/")
-	out := t.TempDir()
-	w.build("-o", "oci:"+out, "--set", `owner="root"`, "--set", `writable=["var"]`)
-	got := owners(t, out)
-	for dir, want := range map[string]string{"app": "0:0 755", "app/var": "999:999 755", "app/var/static": "0:0 755"} {
-		if got[dir] != want {
-			t.Errorf("%s is %s, and not %s", dir, got[dir], want)
+	for writable, of := range map[string]map[string]string{
+		`["var"]`:        {"app": "0:0 755", "app/var": "999:999 755", "app/var/static": "0:0 755"},
+		`["var/static"]`: {"app": "0:0 755", "app/var": "0:0 755", "app/var/static": "999:999 755"},
+	} {
+		out := t.TempDir()
+		w.build("-o", "oci:"+out, "--set", `owner="root"`, "--set", "writable="+writable)
+		got := owners(t, out)
+		for dir, want := range of {
+			if got[dir] != want {
+				t.Errorf("writable = %s: %s is %s, and not %s", writable, dir, got[dir], want)
+			}
 		}
 	}
 }

@@ -160,7 +160,7 @@ func (b *builder) maker(ctx context.Context, l *lower) (*maker, error) {
 	for _, w := range c.Writable {
 		writable = append(writable, path.Join(workdir, w))
 	}
-	// A folder that the service writes to is the service's, as in the app layer, in every layer that puts files below it.
+	// A folder that the service writes to is the service's, as in the app layer, in every layer that holds it or puts files below it.
 	written := func(e fstree.Entry) fstree.Entry {
 		if e.Kind == fstree.Dir && slices.Contains(writable, e.Path) {
 			e.Mode, e.UID, e.GID = 0o755, l.user.UID, l.user.GID
@@ -192,7 +192,7 @@ func (b *builder) maker(ctx context.Context, l *lower) (*maker, error) {
 		}
 	}
 	return &maker{
-		store: b.Store, epoch: b.spec.Epoch, jobs: b.spec.Jobs, parent: parent, context: parents, noCache: b.spec.NoCache, dry: b.dry,
+		store: b.Store, epoch: b.spec.Epoch, jobs: b.spec.Jobs, parent: parent, writable: writable, service: written, context: parents, noCache: b.spec.NoCache, dry: b.dry,
 		report: b.Report, now: b.Now, remote: b.remote, compression: b.spec.forms()[0], encoders: tarlayer.NewEncoders(b.spec.Jobs),
 	}, nil
 }

@@ -57,6 +57,9 @@ type maker struct {
 	epoch  int64
 	jobs   int
 	parent func(ctx context.Context, dir string) (fstree.Entry, error)
+	// writable are the folders that the service writes to, and service makes one of them its own.
+	writable []string
+	service  func(fstree.Entry) fstree.Entry
 	// context is what a blob depends on beside its layer's own key: the time of its entries and the directories of the
 	// base that lead to them.
 	context any
@@ -154,6 +157,11 @@ func (m *maker) makeOver(ctx context.Context, l layers.Layer, o *overSource) (ma
 	})
 	if unread != nil {
 		err = unread
+	}
+	for _, dir := range m.writable {
+		if e, ok := tree.Lookup(dir); ok {
+			err = errors.Join(err, tree.Replace(m.service(e)))
+		}
 	}
 	if err != nil {
 		return made, fmt.Errorf("making the %s layer: %w", made.name, err)
