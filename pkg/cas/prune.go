@@ -95,14 +95,16 @@ func (s *Store) drop(it item) error {
 	if it.kind != "trees" {
 		return RemoveTree(it.path)
 	}
-	away, err := s.TempDir("pruned-")
+	away := filepath.Join(s.dir, "tmp", "pruned-"+filepath.Base(it.path)) // no folder is made for it: the disk may be full
+	err := RemoveTree(away)
+	if err == nil {
+		err = os.Rename(it.path, away)
+	}
+	if errors.Is(err, syscall.EXDEV) { // overlayfs moves no folder of its lower part, as of a cache that came with a container's image
+		away, err = it.path, nil
+	}
 	if err != nil {
 		return err
-	}
-	if err := os.Rename(it.path, filepath.Join(away, "tree")); err != nil && !errors.Is(err, syscall.EXDEV) {
-		return errors.Join(err, RemoveTree(away))
-	} else if err != nil { // overlayfs moves no folder of its lower part, as of a cache that came with a container's image
-		return errors.Join(RemoveTree(it.path), RemoveTree(away))
 	}
 	return RemoveTree(away)
 }
