@@ -209,7 +209,7 @@ func askHelper(ctx context.Context, helper, server string) (*authn.AuthConfig, e
 	}
 	var got struct{ Username, Secret string }
 	if err := json.Unmarshal(out, &got); err != nil {
-		return nil, fmt.Errorf("docker-credential-%s: reading its answer: %w", helper, err)
+		return nil, hint.Usage(fmt.Errorf("docker-credential-%s: reading its answer: %w", helper, err))
 	}
 	if got.Username == "<token>" {
 		return &authn.AuthConfig{IdentityToken: got.Secret}, nil
@@ -226,7 +226,11 @@ func runHelper(ctx context.Context, helper, verb string, stdin []byte) ([]byte, 
 	out, err := cmd.Output()
 	if err != nil {
 		said := strings.TrimSpace(string(out) + stderr.String())
-		return out, hint.Wrap(fmt.Errorf("%s %s: %w: %s", program, verb, err, said), "the Docker configuration names this helper; install it, or log in without it")
+		err = fmt.Errorf("%s %s: %w: %s", program, verb, err, said)
+		if errors.Is(err, exec.ErrNotFound) {
+			err = hint.Usage(err)
+		}
+		return out, hint.Wrap(err, "the Docker configuration names this helper; install it, or log in without it")
 	}
 	return out, nil
 }

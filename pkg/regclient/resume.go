@@ -29,9 +29,13 @@ type resumer struct {
 	etag      string
 	got, left int64
 	resumes   int
+	failed    error // what ended it: whoever reads on, as for the rest of what is damaged, is not to wait once more
 }
 
 func (s *resumer) Read(p []byte) (int, error) {
+	if s.failed != nil {
+		return 0, s.failed
+	}
 	n, err := s.ReadCloser.Read(p)
 	s.got += int64(n)
 	s.left -= int64(n)
@@ -43,7 +47,8 @@ func (s *resumer) Read(p []byte) (int, error) {
 	}
 	s.resumes++
 	if rerr := s.resume(err); rerr != nil {
-		return 0, fmt.Errorf("%w, and going on failed: %w", err, rerr)
+		s.failed = fmt.Errorf("%w, and going on failed: %w", err, rerr)
+		return 0, s.failed
 	}
 	return s.Read(p)
 }

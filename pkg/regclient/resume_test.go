@@ -98,6 +98,10 @@ func TestResumeOnceExpired(t *testing.T) {
 				if err == nil || !strings.Contains(err.Error(), "going on failed") {
 					t.Errorf("%d bytes, %v", len(b), err)
 				}
+				waited := len(waits)
+				if _, again := resp.Body.Read(make([]byte, 1)); again == nil || again.Error() != err.Error() || len(waits) != waited {
+					t.Errorf("reading on: %v after %d waits more", again, len(waits)-waited)
+				}
 				return
 			}
 			if err != nil || !bytes.Equal(b, content) || strings.Join(e.ranges, " ") != strings.Join(want, " ") {

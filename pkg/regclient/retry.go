@@ -3,6 +3,7 @@ package regclient
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"time"
 
@@ -14,6 +15,8 @@ const (
 	attempts  = 5
 	firstWait = 500 * time.Millisecond
 	maxWait   = 30 * time.Second
+	// A host that takes no connection in time is tried this often: each takes half a minute, and is likely to end as the last one.
+	dialAttempts = 2
 )
 
 // retrier makes a request again when it failed for a passing reason and can be repeated: a body, if any, can be rewound.
@@ -48,7 +51,7 @@ func (r *retrier) send(req *http.Request) (*http.Response, error) {
 	for attempt := 1; ; attempt++ {
 		resp, err := r.o.Base.RoundTrip(req)
 		// The error of a context that has ended is its cause, which can look like any fault.
-		if req.Context().Err() != nil || !passing(resp, err) || attempt == attempts || !rewindable(req) {
+		if req.Context().Err() != nil || !passing(resp, err) || attempt == attempts || attempt >= dialAttempts && dialTimeout(err) || !rewindable(req) {
 			if err == nil && req.Method == http.MethodGet && resp.StatusCode == http.StatusOK && resp.ContentLength > 0 {
 				resp.Body = &resumer{ReadCloser: resp.Body, r: r, req: req, left: resp.ContentLength, etag: strongETag(resp)}
 			}
@@ -88,6 +91,12 @@ func passing(resp *http.Response, err error) bool {
 		return true
 	}
 	return false
+}
+
+// dialTimeout says whether a host has taken no connection in time.
+func dialTimeout(err error) bool {
+	e, ok := errors.AsType[*net.OpError](err)
+	return ok && e.Op == "dial" && e.Timeout()
 }
 
 // errSent is why a body cannot be sent once more.

@@ -28,21 +28,30 @@ func (f *faulty) RoundTrip(r *http.Request) (*http.Response, error) {
 // TestFaultsOfConnections: what breaks a connection passes, whatever layer tells of it.
 func TestFaultsOfConnections(t *testing.T) {
 	_, late := (&net.Dialer{Deadline: time.Now().Add(-time.Second)}).Dial("tcp", "127.0.0.1:1")
-	for _, fault := range []error{
-		late,
-		&net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ETIMEDOUT)},
-		net.ErrClosed,
-		errors.New("stream error: stream ID 5; INTERNAL_ERROR; received from peer"),
+	for fault, times := range map[error]int{
+		late: 1,
+		&net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ETIMEDOUT)}: 2,
+		net.ErrClosed: 2,
+		errors.New("stream error: stream ID 5; INTERNAL_ERROR; received from peer"): 2,
 	} {
 		slept := 0
-		c := New(Options{Base: &faulty{fault, 2}, Sleep: func(context.Context, time.Duration) error { slept++; return nil }})
+		c := New(Options{Base: &faulty{fault, times}, Sleep: func(context.Context, time.Duration) error { slept++; return nil }})
 		req, err := http.NewRequest(http.MethodGet, "https://reg.example/v2/x", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.Transport().RoundTrip(req); err != nil || slept != 2 {
+		if _, err := c.Transport().RoundTrip(req); err != nil || slept != times {
 			t.Errorf("%v: %v after %d waits", fault, err, slept)
 		}
+	}
+	slept := 0
+	c := New(Options{Base: &faulty{late, 2}, Sleep: func(context.Context, time.Duration) error { slept++; return nil }})
+	req, err := http.NewRequest(http.MethodGet, "https://reg.example/v2/x", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Transport().RoundTrip(req); !errors.Is(err, late) || slept != 1 {
+		t.Errorf("a host that takes no connection: %v after %d waits", err, slept)
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/jubako/jubako/pkg/hint"
 )
 
 // TestSilence: a registry that never answers, or falls silent in the middle of a blob, is asked again.
@@ -67,7 +69,7 @@ func TestStoreThatIsNotInstalled(t *testing.T) {
 		t.Errorf("a store for all registries: %v, %v", a, err)
 	}
 	_, err = New(Options{ConfigFiles: []string{config(t, `{"credHelpers":{"reg.example":"cloud"}}`)}}).Keychain().Resolve(repo)
-	if err == nil || !strings.Contains(err.Error(), "docker-credential-cloud") {
+	if err == nil || !strings.Contains(err.Error(), "docker-credential-cloud") || hint.KindOf(Explain(err, "pulling")) != hint.KindUsage {
 		t.Errorf("a helper for this registry: %v", err)
 	}
 }
