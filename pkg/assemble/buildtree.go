@@ -102,10 +102,14 @@ func (b *builder) sourceTree(ctx context.Context, o projectlayer.Options) (*sour
 			return nil, err
 		}
 		w.Skip = func(rel string) bool {
+			in := path.Join(filepath.ToSlash(at), rel)
+			if o.Source.Skip != nil && o.Source.Skip(in) {
+				return true
+			}
 			if slices.ContainsFunc(buildFiles, func(pattern string) bool { ok, _ := path.Match(pattern, rel); return ok }) {
 				return false
 			}
-			out, err := m.Excludes(path.Join(filepath.ToSlash(at), rel))
+			out, err := m.Excludes(in)
 			return err == nil && out
 		}
 	}

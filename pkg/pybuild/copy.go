@@ -45,7 +45,11 @@ func leftOut(o Options, excluded func(string) bool) (func(string) bool, error) {
 		if excluded(rel) {
 			return true
 		}
-		out, err := m.Excludes(path.Join(at, rel))
+		in := path.Join(at, rel)
+		if o.Source.Skip != nil && o.Source.Skip(in) {
+			return true
+		}
+		out, err := m.Excludes(in)
 		return err == nil && out
 	}, nil
 }

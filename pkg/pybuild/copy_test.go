@@ -69,9 +69,10 @@ func TestLeftOut(t *testing.T) {
 // TestDockerignore: what the image's source leaves out does not come into the image by way of a wheel.
 func TestDockerignore(t *testing.T) {
 	dir := lay(t, ".dockerignore=**/secret.pem\nsites/one/src/my_site/private\n", "sites/one/src/my_site/__init__.py", "sites/one/src/my_site/secret.pem",
-		"sites/one/src/my_site/private/x")
+		"sites/one/src/my_site/private/x", "sites/one/src/my_site/token")
 	b, err := New(context.Background(), Options{Dir: filepath.Join(dir, "sites/one"), ImageDir: "/app", Pyproject: []byte(pyprojectFor("uv_build", "")), Name: "my-site",
-		Source: &source.Options{Root: dir, Ignorefile: filepath.Join(dir, ".dockerignore")}})
+		Source: &source.Options{Root: dir, Ignorefile: filepath.Join(dir, ".dockerignore"), Include: []string{"sites/one/src/my_site/token"},
+			Skip: func(rel string) bool { return rel == "sites/one/src/my_site/token" }}}) // a secret, whatever include says
 	if err != nil {
 		t.Fatal(err)
 	}
