@@ -177,10 +177,11 @@ func (a *app) build(ctx context.Context, o *buildOptions, dir string) error {
 	}
 	took := a.now().Sub(start)
 	a.term.finish()
-	if err := a.printResult(spec, res); err != nil || o.metadata == "" {
-		return err
+	err = a.printResult(spec, res)
+	if o.metadata != "" {
+		err = errors.Join(err, writeMetadata(o.metadata, spec, res, took))
 	}
-	return writeMetadata(o.metadata, spec, res, took)
+	return err
 }
 
 // checkWritable says, before anything has moved, that a file could not be written afterwards. It touches nothing.

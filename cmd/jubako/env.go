@@ -61,6 +61,9 @@ var flagRE = lazyre.New(`(^|[ (])--?[a-z][a-z-]*`)
 
 // namingVariables puts in the place of a flag that nobody has typed, in an error, the variable that gave its value.
 func (a *app) namingVariables(err error) error {
+	if hint.KindOf(err) != hint.KindUsage { // others hold what a command has printed
+		return err
+	}
 	return errors.New(flagRE().ReplaceAllStringFunc(err.Error(), func(match string) string {
 		flag := strings.TrimLeft(match, " (")
 		if name, ok := a.fromEnv[flag]; ok {

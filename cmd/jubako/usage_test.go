@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -131,6 +132,12 @@ func TestVariablesInErrors(t *testing.T) {
 			}
 		})
 	}
+	t.Run("what a command has printed", func(t *testing.T) {
+		a := &app{fromEnv: map[string]string{"-o": "JUBAKO_OUTPUT"}}
+		if got := a.namingVariables(errors.New("running gcc: cc -o x.o")).Error(); got != "running gcc: cc -o x.o" {
+			t.Errorf("%q", got)
+		}
+	})
 	t.Run("another verb's", func(t *testing.T) {
 		t.Setenv("JUBAKO_FORMAT", "docker")
 		t.Setenv("JUBAKO_INSPECT_FORMAT", "json")

@@ -72,7 +72,8 @@ mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work overlay merged
 TMPDIR=$PWD/merged; export TMPDIR; cd merged; exec "$@"' sh "$@"
 `), 0o755))
 	must(t, os.Mkdir(filepath.Join(filepath.Dir(overlay), "probe"), 0o755))
-	probe := exec.CommandContext(t.Context(), overlay, "true")
+	// A tmpfs takes a user's attributes from Linux 6.6 on.
+	probe := exec.CommandContext(t.Context(), overlay, "python3", "-c", `import os; os.setxattr(".", "user.jubako.test", b"y")`)
 	probe.Env = append(os.Environ(), "TMPDIR="+filepath.Join(filepath.Dir(overlay), "probe"))
 	if out, err := probe.CombinedOutput(); err != nil {
 		t.Skipf("no overlay here: %v\n%s", err, out)
