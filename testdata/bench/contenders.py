@@ -120,7 +120,7 @@ venv=$kept/venv-$key.{self.suffix}
 if [ {int(cold)} = 1 ] || [ ! -f $venv ]; then
   rm -rf $root && mkdir -p $root/app
   {self.world.uv} venv -q --relocatable --python {self.world.python} $root/app/.venv
-  UV_PROJECT_ENVIRONMENT=$root/app/.venv UV_LINK_MODE=copy {self.world.uv} sync -q --frozen --no-dev --no-install-project --python {self.world.python}
+  UV_PROJECT_ENVIRONMENT=$root/app/.venv {self.world.uv} sync -q --frozen --no-dev --no-install-project --python {self.world.python}
   ln -sfn /usr/local/bin/python3 $root/app/.venv/bin/python
   sed -i 's|^home = .*|home = /usr/local/bin|' $root/app/.venv/pyvenv.cfg
   tar -C $root --sort=name --mtime=@0 --owner=999 --group=999 --numeric-owner -cf - app | {self.packer} >$venv.new
@@ -185,7 +185,7 @@ class Pyoci(Contender):
         env = " ".join(f"--env {k}={v}" for k, v in CONFIG["env"].items())
         return f"""
 {"rm -rf .venv" if cold else ""}
-UV_LINK_MODE=copy env -u SSL_CERT_FILE {self.world.uv} sync -q --frozen --no-dev --no-install-project --python {self.world.python}
+env -u SSL_CERT_FILE {self.world.uv} sync -q --frozen --no-dev --no-install-project --python {self.world.python}
 cd {self.dir}
 {self.world.pyoci_python} -m pyoci.cli build --config pyoci.toml --context {self.project} --base-image {self.world.tls}/library/python:3.12-slim \
   --tag {self.world.tls}/bench/{repository}:1 {env} --include-deps --clean-output-dir --cache-dir {self.dir}/cache {"--no-cache" if cold else ""} --push --no-progress

@@ -10,13 +10,19 @@ runs=${RUNS:-5}
 base=${BASE:-/var/cache/jubako-e2e/python-3.12-slim.oci.tar}
 [ "$(id -u)" = 0 ] || { echo "limits: needs root, for apt in a chroot" >&2; exit 1; }
 [ -f "$base" ] || { echo "limits: no base: set BASE to an OCI archive of python:3.12-slim" >&2; exit 1; }
-work=$(mktemp -d /var/tmp/jubako-limits.XXXXXX)
-trap 'rm -rf --one-file-system "$work"' EXIT
+. "$top/testdata/ci/work.sh"
+new_work /var/tmp jubako-limits
 missing=()
 for program in umoci mmdebstrap skopeo; do command -v "$program" >/dev/null || missing+=("$program"); done
-[ ${#missing[@]} = 0 ] || DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >"$work/apt.log" 2>&1 || { cat "$work/apt.log" >&2; exit 1; }
+if [ ${#missing[@]} != 0 ]; then
+  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"; } >"$work/apt.log" 2>&1 || { cat "$work/apt.log" >&2; exit 1; }
+fi
 uv=$(command -v uv || echo /var/cache/jubako-e2e/uv/bin/uv)
-[ -x "$uv" ] || { python3 -m venv "$work/uv" && "$work/uv/bin/pip" install -q uv && uv=$work/uv/bin/uv; }
+if ! [ -x "$uv" ]; then
+  python3 -m venv "$work/uv"
+  "$work/uv/bin/pip" install -q uv
+  uv=$work/uv/bin/uv
+fi
 export JUBAKO_CACHE_DIR=$work/cache
 unset CI
 
@@ -35,7 +41,8 @@ row() { printf '%-66s %8s s%s\n' "$1" "$2" "${3:+  $3}"; }
 
 echo "$("$jubako" version); $(nproc) processors; medians of $runs runs after a warm-up"
 echo
-# 1. curl over the base, beside apt in a chroot of the same base, the .debs at hand for both.
+# 1. curl over the base, beside apt in a chroot of the same base. The .debs and the archive's indexes are at hand for both, and both ask
+# the archive whether those are the newest.
 mkdir -p "$work/project"
 printf '[project]\nname = "x"\nversion = "1"\nrequires-python = ">=3.12"\n\n[tool.jubako]\ncmd = ["python3"]\npackages = ["curl"]\n' >"$work/project/pyproject.toml"
 printf 'version = 1\nrevision = 3\nrequires-python = ">=3.12"\n\n[[package]]\nname = "x"\nversion = "1"\nsource = { virtual = "." }\n' >"$work/project/uv.lock"
@@ -44,13 +51,12 @@ umoci unpack --image "$work/base:x" "$work/bundle" >/dev/null
 root=$work/bundle/rootfs
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 chroot "$root" sh -c 'apt-get update -q && apt-get install -y -q --no-install-recommends -d curl' >"$work/apt.log" 2>&1 || { cat "$work/apt.log" >&2; exit 1; }
-rm -rf "$root"/var/lib/apt/lists/*
 apt=$(median "rm -rf '$work/tree' && cp -a '$root' '$work/tree'" \
   "chroot '$work/tree' sh -c 'apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends curl'")
 n=0
 layer=$(median 'n=$((n + 1)); rm -rf "$work/out"' \
   'SOURCE_DATE_EPOCH=$n "$jubako" build -q --base "oci-archive:$base" -o "oci:$work/out" "$work/project"')
-row "apt-get update && apt-get install curl, the .debs at hand" "$apt"
+row "apt-get update && apt-get install curl, indexes and .debs at hand" "$apt"
 row "a whole build with packages = [\"curl\"], its layer made anew" "$layer" "$(ratio "$apt" "$layer") x as fast"
 
 # 2. A base of packages alone, with nothing at hand for either: the same packages, in the same versions, out of the same suites of
@@ -71,7 +77,8 @@ echo "    packages: $(tr ',' '\n' <<<"$list" | wc -l) against $(grep -c '^Packag
 # 3. The first thing that a person waits for: Python's start in each, without an engine.
 (cd "$work/project" && "$jubako" build -q --set 'packages=[]' --base debian:trixie -o "oci:$work/small" && "$jubako" build -q --set 'packages=[]' --base "oci-archive:$base" -o "oci:$work/slim") >/dev/null
 for image in small slim; do
-  row "jubako run oci:$image -- python3 -c 'import ssl, sqlite3'" "$(median : "'$jubako' run 'oci:$work/$image' -- python3 -c 'import ssl, sqlite3'")"
+  start=$(median : "'$jubako' run 'oci:$work/$image' -- python3 -c 'import ssl, sqlite3'")
+  row "jubako run oci:$image -- python3 -c 'import ssl, sqlite3'" "$start"
 done
 rm -rf "$work/small" "$work/slim"
 
@@ -79,22 +86,26 @@ rm -rf "$work/small" "$work/slim"
 cp -r "$top/testdata/bento" "$work/bento"
 (cd "$work/bento" && "$uv" lock -q --no-python-downloads)
 "$jubako" registry serve --listen 127.0.0.1:0 --dir "$work/registry" >"$work/address" 2>/dev/null & server=$!
-trap 'kill "$server" 2>/dev/null || true; rm -rf --one-file-system "$work"' EXIT
+pids+=("$server")
 for _ in $(seq 50); do [ -s "$work/address" ] && break; sleep 0.1; done
 tag=$(sed 's|^http://||' "$work/address")/bench/bento:1
 n=0
 venv=$(median 'n=$((n + 1)); rm -rf "$work/out"' \
   'SOURCE_DATE_EPOCH=$n "$jubako" build -q --set staticfiles=false --base "oci-archive:$base" -o "oci:$work/out" "$work/bento"')
 script=$(median 'rm -rf "$work/venv" "$work/venv.tar.gz"' \
-  '(cd "$work/bento" && UV_PROJECT_ENVIRONMENT=$work/venv UV_LINK_MODE=copy "$uv" sync -q --no-python-downloads --frozen --no-dev --no-install-project) &&
+  '(cd "$work/bento" && UV_PROJECT_ENVIRONMENT=$work/venv "$uv" sync -q --no-python-downloads --frozen --no-dev --no-install-project) &&
    tar -C "$work" --sort=name --mtime=@0 --owner=0 --group=0 -cf - venv | gzip -6 -n >"$work/venv.tar.gz"')
 row "bento: the venv, app and passwd layers made anew, downloads at hand" "$venv"
 row "bento: uv sync + tar + gzip of the same packages" "$script" "$(ratio "$script" "$venv") x as long"
 n=1000 # times that no layer has been made with
-row "bento: everything made anew and pushed, collectstatic among it" "$(median 'n=$((n + 1))' 'SOURCE_DATE_EPOCH=$n "$jubako" build -q --push -t "$tag" --base "oci-archive:$base" "$work/bento"')"
-row "bento: nothing changed, built and pushed again" "$(median : '"$jubako" build -q --push -t "$tag" --base "oci-archive:$base" "$work/bento"')"
-row "bento: one line of a view changed" "$(median 'n=$((n + 1)); echo "# $n" >>"$work/bento/menu/views.py"' '"$jubako" build -q --push -t "$tag" --base "oci-archive:$base" "$work/bento"')"
-row "bento: one setting changed; collectstatic runs again" "$(median 'n=$((n + 1)); echo "# $n" >>"$work/bento/bento/settings/base.py"' '"$jubako" build -q --push -t "$tag" --base "oci-archive:$base" "$work/bento"')"
+made=$(median 'n=$((n + 1)); rm -rf "$work"/cache/records/{modules,pycache}' 'SOURCE_DATE_EPOCH=$n "$jubako" build -q --push -t "$tag" --base "oci-archive:$base" "$work/bento"')
+row "bento: everything made anew and pushed, collectstatic among it" "$made"
+again=$(median : '"$jubako" build -q --push -t "$tag" --base "oci-archive:$base" "$work/bento"')
+row "bento: nothing changed, built and pushed again" "$again"
+view=$(median 'n=$((n + 1)); echo "# $n" >>"$work/bento/menu/views.py"' '"$jubako" build -q --push -t "$tag" --base "oci-archive:$base" "$work/bento"')
+row "bento: one line of a view changed" "$view"
+setting=$(median 'n=$((n + 1)); echo "# $n" >>"$work/bento/bento/settings/base.py"' '"$jubako" build -q --push -t "$tag" --base "oci-archive:$base" "$work/bento"')
+row "bento: one setting changed; collectstatic runs again" "$setting"
 
 # 5. Steps: their start on each rung with the tree on disk, and collectstatic of testdata/bento.
 declare -A took

@@ -68,10 +68,16 @@ for candidate in "$cache/python-3.12-slim.oci.tar" /var/cache/jubako-e2e/python-
 done
 if [ -z "$archive" ]; then
   maker=$top/../shared/base/make-python-slim
-  [ "$root" = 1 ] && [ -x "$maker" ] || { say "no base: set BASE to an OCI archive of python:3.12-slim"; exit 1; }
-  say "making a stand-in for python:3.12-slim"
   archive=$cache/python-3.12-slim.oci.tar
-  "$maker" "$archive.new" >"$work/base.log" 2>&1 || { tail -n 20 "$work/base.log" >&2; exit 1; }
+  if [ "$root" = 1 ] && [ -x "$maker" ]; then
+    say "making a stand-in for python:3.12-slim"
+    "$maker" "$archive.new" >"$work/base.log" 2>&1 || { tail -n 20 "$work/base.log" >&2; exit 1; }
+  elif "$cache/bin/crane" pull --format oci --platform "linux/$(go env GOARCH)" python:3.12-slim "$work/slim"; then
+    tar -C "$work/slim" -cf "$archive.new" .
+  else
+    say "no base: set BASE to an OCI archive of python:3.12-slim"
+    exit 1
+  fi
   mv "$archive.new" "$archive"
 fi
 mkdir "$work/base" && tar -C "$work/base" -xf "${archive#oci-archive:}"
@@ -110,7 +116,7 @@ if [ "$root" = 1 ] && [ -x "$cache/bin/buildkitd" ]; then
   if wanted buildkit; then start_buildkit buildkitd && buildkit=${pids[-1]}; fi
   if wanted buildkit-tuned; then start_buildkit buildkitd-tuned && buildkit_tuned=${pids[-1]}; fi
 fi
-if [ "$root" = 1 ] && wanted docker && command -v dockerd >/dev/null; then
+if [ "$root" = 1 ] && wanted docker && command -v dockerd >/dev/null && command -v docker >/dev/null; then
   start_containerd
   containerd=${pids[-1]}
   dockerd --data-root "$work/docker" --exec-root "$work/docker-exec" --pidfile "$work/docker.pid" --containerd "$work/containerd.sock" --bridge none --iptables=false \

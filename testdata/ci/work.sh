@@ -21,7 +21,7 @@ new_work() { # PARENT NAME
     end_work "$left"
   done
   work=$(mktemp -d "$1/$2.XXXXXX")
-  trap 'end_work "$work" "${pids[@]}"' EXIT
+  trap 'trap "" INT TERM; end_work "$work" "${pids[@]}"' EXIT # a second signal does not end the ending
   trap 'exit 130' INT TERM
   echo "$$ $(started $$) $(readlink /proc/self/ns/pid)" >"$work/owner"
 }

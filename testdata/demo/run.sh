@@ -2,7 +2,8 @@
 # The demo: a real Django project becomes an image in a registry on this machine, without Docker, and comes back.
 #   run.sh JUBAKO            BASE=SOURCE names a base other than python:3.12-slim from its registry
 # Where no registry can be reached, the base is made of Debian packages (from DEB_MIRROR, or where this machine's apt has its own).
-# It needs git, python3 (to install uv, which makes the project's lock as its owner would) and an index of Python packages.
+# It needs git, an index of Python packages, and uv, which makes the project's lock as its owner would; where there is no uv, python3 with venv
+# installs it. uv takes a Python 3.12 or 3.13 of this machine, or fetches one.
 set -euo pipefail
 jubako=$(realpath "${1:?usage: run.sh JUBAKO}")
 here=$(cd "$(dirname "$0")" && pwd)
@@ -21,9 +22,12 @@ cp -r "$top/testdata/bento" "$work/bento"
 uv=$(command -v uv || true)
 if [ -z "$uv" ]; then
   uv=$cache/uv/bin/uv
-  [ -x "$uv" ] || { python3 -m venv "$cache/uv" && "$cache/uv/bin/pip" install -q uv; }
+  if ! [ -x "$uv" ]; then
+    python3 -m venv "$cache/uv" || { echo "demo: it needs uv, or python3 with venv (Debian: python3-venv) to install it" >&2; exit 1; }
+    "$cache/uv/bin/pip" install -q uv
+  fi
 fi
-(cd "$work/bento" && "$uv" lock -q --no-python-downloads)
+(cd "$work/bento" && "$uv" lock -q)
 printf '%s: %s packages locked\n' "$("$uv" --version)" "$(grep -c '^\[\[package\]\]' "$work/bento/uv.lock")"
 
 step "2. The base"

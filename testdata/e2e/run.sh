@@ -23,6 +23,10 @@ declare -A packages=(
 )
 missing=()
 for program in "${!packages[@]}"; do command -v "$program" >/dev/null || missing+=("${packages[$program]}"); done
+# From Debian 13 on the client is a package of its own, and what it builds with another.
+for client in docker-cli docker-buildx; do
+  command -v docker >/dev/null || ! apt-cache show "$client" >/dev/null 2>&1 || missing+=("$client")
+done
 python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
 if [ ${#missing[@]} != 0 ]; then
   say "installing ${missing[*]}"
@@ -47,9 +51,13 @@ done
 base=${E2E_BASE:-$cache/python-3.12-slim.oci.tar}
 if [ ! -f "$base" ]; then
   maker=${MAKE_BASE:-../shared/base/make-python-slim}
-  [ -x "$maker" ] || { echo "e2e: no base: set E2E_BASE to an OCI archive of python:3.12-slim" >&2; exit 1; }
-  say "making a stand-in for python:3.12-slim"
-  "$maker" "$base.tmp" >"$work/base.log" 2>&1 || { tail -n 20 "$work/base.log" >&2; exit 1; }
+  if [ -x "$maker" ]; then
+    say "making a stand-in for python:3.12-slim"
+    "$maker" "$base.tmp" >"$work/base.log" 2>&1 || { tail -n 20 "$work/base.log" >&2; exit 1; }
+  elif ! skopeo copy -q docker://python:3.12-slim "oci-archive:$base.tmp:python:3.12-slim"; then
+    echo "e2e: no base: set E2E_BASE to an OCI archive of python:3.12-slim" >&2
+    exit 1
+  fi
   mv "$base.tmp" "$base"
 fi
 

@@ -9,10 +9,11 @@ cd "$(dirname "$0")/../.."
 cache=${E2E_CACHE:-/var/cache/jubako-e2e}
 mkdir -p "$cache" 2>/dev/null || cache=${XDG_CACHE_HOME:-$HOME/.cache}/jubako-e2e
 mkdir -p "$cache/oracle"
-work=$(mktemp -d /var/tmp/jubako-oracle.XXXXXX)
-trap 'umount -l "$work" 2>/dev/null || chmod -R u+w "$work" 2>/dev/null || true; rm -rf --one-file-system "$work"' EXIT
+. testdata/ci/work.sh
+new_work /var/tmp jubako-oracle
+mkdir "$work/tree"
 # Environments come and go by the gigabyte: in memory, where there is enough of it.
-if [ "$(id -u)" = 0 ] && [ "$(awk '/^MemAvailable:/ {print $2}' /proc/meminfo)" -gt 12000000 ]; then mount -t tmpfs -o size=8g jubako-oracle "$work" 2>/dev/null || true; fi
+if [ "$(id -u)" = 0 ] && [ "$(awk '/^MemAvailable:/ {print $2}' /proc/meminfo)" -gt 12000000 ]; then mount -t tmpfs -o size=8g jubako-oracle "$work/tree" 2>/dev/null || true; fi
 say() { printf 'oracle: %s\n' "$*" >&2; }
 
 if [ ! -x "$cache/uv/bin/uv" ]; then
@@ -33,7 +34,7 @@ for minor in 11 12 13; do
 done
 [ ${#pythons[@]} != 0 ] || { say "no Python 3.11, 3.12 or 3.13 here"; exit 1; }
 
-export ORACLE_UV=$uv ORACLE_JUBAKO=$PWD/bin/jubako ORACLE_WORK=$work ORACLE_CACHE=$cache/oracle
+export ORACLE_UV=$uv ORACLE_JUBAKO=$PWD/bin/jubako ORACLE_WORK=$work/tree ORACLE_CACHE=$cache/oracle
 export ORACLE_PYTHONS="${pythons[*]}" ORACLE_LOCKS=${ORACLE_LOCKS:-$PWD/../shared/locks}
 export UV_CACHE_DIR=$cache/oracle/uv UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy UV_NO_PROGRESS=1
 unset PYENV_VERSION VIRTUAL_ENV UV_PYTHON
