@@ -3,6 +3,7 @@ package assemble
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,8 +11,11 @@ import (
 
 	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/cas/castest"
+	"github.com/jubako/jubako/pkg/deb"
 	"github.com/jubako/jubako/pkg/deb/debtest"
 	"github.com/jubako/jubako/pkg/fetch"
+	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/pins"
 	"github.com/jubako/jubako/pkg/project"
 )
 
@@ -42,5 +46,22 @@ func TestResolvedAgain(t *testing.T) {
 		if got := err == nil && len(set.Packages) == 1; got != tc.want {
 			t.Errorf("%q: %+v, %v", tc.arch, set, err)
 		}
+	}
+}
+
+// TestAnotherDeb: a package that is another one is that also at the second place that is asked.
+func TestAnotherDeb(t *testing.T) {
+	a := debtest.Serve(t)
+	b := fetching(t, &project.Config{})
+	a.Put("/snapshot/x.deb", []byte("another"))
+	set := &debs{Sources: []pins.Source{{URI: a.URL + "/debian", Suite: "trixie", Snapshot: a.URL + "/snapshot"}}}
+	_, err := b.openDeb(t.Context(), set, deb.Locked{Name: "x", Version: "1", Path: "x.deb", Size: 7, SHA256: strings.Repeat("0", 64)})
+	if hint.KindOf(err) != hint.KindCheck || !strings.Contains(err.Error(), "package x=1 is not the one that was pinned") {
+		t.Errorf("%v (kind %d)", err, hint.KindOf(err))
+	}
+	a.Put("/snapshot/x.deb", nil)
+	_, err = b.openDeb(t.Context(), set, deb.Locked{Name: "x", Version: "1", Path: "x.deb", Size: 7, SHA256: strings.Repeat("0", 64)})
+	if hint.KindOf(err) != hint.KindNetwork || !strings.Contains(err.Error(), "404") {
+		t.Errorf("%v (kind %d)", err, hint.KindOf(err))
 	}
 }
