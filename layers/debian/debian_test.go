@@ -315,6 +315,31 @@ func TestUpgrade(t *testing.T) {
 	}
 }
 
+// TestUpgradeRevives: a script makes folders anew that the new version has no more, and what lay in them stays away.
+func TestUpgradeRevives(t *testing.T) {
+	files, list := map[string]string{}, "/.\n"
+	for _, dir := range []string{"a", "b", "c", "d"} {
+		files["srv/"+dir+"/f"], files["srv/"+dir+"/sub/g"] = "x", "y"
+		list += strings.ReplaceAll("/srv/D\n/srv/D/f\n/srv/D/sub\n/srv/D/sub/g\n", "D", dir)
+	}
+	files["srv/file"], files["var/lib/dpkg/info/old.list"] = "z", list+"/srv/file\n"
+	w := newWorld(t, files)
+	w.add("old 2", debfiletest.Deb{Members: map[string]string{"postinst": "#!/bin/sh\nmkdir -p -m 750 /srv/a\ntouch /srv/b/sub/new\nln -s /x /srv/c/link\nmkdir /srv/file\n"}})
+	tree := w.tree()
+	expect(t, tree, map[string]string{
+		"srv/a": "directory", "srv/a/f": "whiteout", "srv/a/sub": "whiteout", "srv/a/sub/g": "absent",
+		"srv/b": "directory", "srv/b/f": "whiteout", "srv/b/sub": "directory", "srv/b/sub/g": "whiteout", "srv/b/sub/new": "",
+		"srv/c": "directory", "srv/c/f": "whiteout", "srv/c/sub": "whiteout", "srv/c/link": "-> /x",
+		"srv/d": "whiteout", "srv/d/f": "absent", "srv/file": "directory",
+	})
+	if x, _ := tree.Lookup("srv/a"); x.Mode != 0o750 {
+		t.Errorf("%o", x.Mode)
+	}
+	if _, err := tarlayer.Write(context.Background(), io.Discard, tree, tarlayer.Options{}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestDatabase(t *testing.T) {
 	w := newWorld(t, nil)
 	w.add("a 1", debfiletest.Deb{Members: map[string]string{"conffiles": "/etc/a.conf\nremove-on-upgrade /etc/gone.conf\n", "postinst": "#!/bin/sh\n"},
