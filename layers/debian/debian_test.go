@@ -310,6 +310,9 @@ func TestUpgrade(t *testing.T) {
 		t.Errorf("%v %v", effects.Removed, err)
 	}
 	over := effects.Over(w.o.Facts)
+	if _, ok := over.Files["usr/lib/old/sub/gone"]; ok {
+		t.Error("what lay in a folder that is gone is there still")
+	}
 	if _, ok := over.Files["usr/lib/shared/mine"]; ok || over.Files["usr/lib/stays"].Size != 3 {
 		t.Errorf("%+v", over.Files["usr/lib/stays"])
 	}
