@@ -255,7 +255,7 @@ func (b *builder) choose(a *alternative) error {
 // alternativeLink makes LINK → /etc/alternatives/NAME → FILE. A real file is never replaced.
 func (b *builder) alternativeLink(name, link, file string) error {
 	const producer = "the alternatives"
-	err := b.tree.Replace(fstree.Entry{Path: "etc/alternatives/" + name, Kind: fstree.Symlink, Link: file, Producer: producer})
+	err := b.write(fstree.Entry{Path: "etc/alternatives/" + name, Kind: fstree.Symlink, Link: file, Producer: producer})
 	if err != nil {
 		return err
 	}
@@ -267,7 +267,7 @@ func (b *builder) alternativeLink(name, link, file string) error {
 		b.warn("%s is a %s, and does not become a link to the alternative %s", link, s.Kind, file)
 		return nil
 	}
-	return b.tree.Replace(fstree.Entry{Path: at, Kind: fstree.Symlink, Link: "/etc/alternatives/" + name, Producer: producer})
+	return b.write(fstree.Entry{Path: at, Kind: fstree.Symlink, Link: "/etc/alternatives/" + name, Producer: producer})
 }
 
 // unlink takes a slave's links of the base away, which the choice that is new does not have.

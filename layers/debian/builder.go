@@ -236,6 +236,12 @@ func (b *builder) effects() *Effects {
 			e.Changed[x.Path] = statOf(x)
 		}
 	}
+	for p, gone := range b.gone { // what the whiteout of its folder stands for
+		if _, ours := b.tree.Lookup(p); gone && !ours {
+			e.Removed = append(e.Removed, p)
+		}
+	}
+	slices.Sort(e.Removed)
 	if b.accounted {
 		e.Accounts = &b.accounts
 	}

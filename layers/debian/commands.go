@@ -189,6 +189,9 @@ func (b *builder) makeDir(p string, mode uint32, hasMode bool, producer string) 
 	if !hasMode {
 		mode = 0o755
 	}
+	if err := b.revive(at, mode, producer); err != nil {
+		return err
+	}
 	return b.tree.Add(fstree.Entry{Path: at, Kind: fstree.Dir, Mode: mode, Producer: producer})
 }
 
@@ -204,5 +207,5 @@ func (b *builder) makeLink(target, p, producer string) error {
 	if s, there := b.look(at); there && s.Kind != fstree.Symlink {
 		return nil
 	}
-	return b.tree.Replace(fstree.Entry{Path: at, Kind: fstree.Symlink, Link: target, Producer: producer})
+	return b.write(fstree.Entry{Path: at, Kind: fstree.Symlink, Link: target, Producer: producer})
 }

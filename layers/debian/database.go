@@ -32,7 +32,7 @@ func (b *builder) file(at string, mode uint32, content []byte) error {
 	if s, ok := b.base.Files[at]; ok && !b.gone[at] && s.Kind == fstree.File {
 		x.Mode, x.UID, x.GID = s.Mode, s.UID, s.GID
 	}
-	return b.tree.Replace(x)
+	return b.write(x)
 }
 
 // database carries dpkg's database on.

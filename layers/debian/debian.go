@@ -28,7 +28,7 @@ import (
 )
 
 // rules is raised whenever the same packages over the same base give other files.
-const rules = 3
+const rules = 4
 
 // Options describe the layer.
 type Options struct {

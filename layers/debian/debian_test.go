@@ -310,8 +310,36 @@ func TestUpgrade(t *testing.T) {
 		t.Errorf("%v %v", effects.Removed, err)
 	}
 	over := effects.Over(w.o.Facts)
+	if _, ok := over.Files["usr/lib/old/sub/gone"]; ok {
+		t.Error("what lay in a folder that is gone is there still")
+	}
 	if _, ok := over.Files["usr/lib/shared/mine"]; ok || over.Files["usr/lib/stays"].Size != 3 {
 		t.Errorf("%+v", over.Files["usr/lib/stays"])
+	}
+}
+
+// TestUpgradeRevives: a script makes folders anew that the new version has no more, and what lay in them stays away.
+func TestUpgradeRevives(t *testing.T) {
+	files, list := map[string]string{}, "/.\n"
+	for _, dir := range []string{"a", "b", "c", "d"} {
+		files["srv/"+dir+"/f"], files["srv/"+dir+"/sub/g"] = "x", "y"
+		list += strings.ReplaceAll("/srv/D\n/srv/D/f\n/srv/D/sub\n/srv/D/sub/g\n", "D", dir)
+	}
+	files["srv/file"], files["var/lib/dpkg/info/old.list"] = "z", list+"/srv/file\n"
+	w := newWorld(t, files)
+	w.add("old 2", debfiletest.Deb{Members: map[string]string{"postinst": "#!/bin/sh\nmkdir -p -m 750 /srv/a\ntouch /srv/b/sub/new\nln -s /x /srv/c/link\nmkdir /srv/file\n"}})
+	tree := w.tree()
+	expect(t, tree, map[string]string{
+		"srv/a": "directory", "srv/a/f": "whiteout", "srv/a/sub": "whiteout", "srv/a/sub/g": "absent",
+		"srv/b": "directory", "srv/b/f": "whiteout", "srv/b/sub": "directory", "srv/b/sub/g": "whiteout", "srv/b/sub/new": "",
+		"srv/c": "directory", "srv/c/f": "whiteout", "srv/c/sub": "whiteout", "srv/c/link": "-> /x",
+		"srv/d": "whiteout", "srv/d/f": "absent", "srv/file": "directory",
+	})
+	if x, _ := tree.Lookup("srv/a"); x.Mode != 0o750 {
+		t.Errorf("%o", x.Mode)
+	}
+	if _, err := tarlayer.Write(context.Background(), io.Discard, tree, tarlayer.Options{}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -111,3 +111,15 @@ func TestAccounts(t *testing.T) {
 		t.Errorf("%+v %v", user, err)
 	}
 }
+
+// TestSysusersIDs: any id with a group of one's choice, and no id twice.
+func TestSysusersIDs(t *testing.T) {
+	w := newWorld(t, nil)
+	w.add("sshd 1", debfiletest.Deb{Entries: []entry{debfiletest.File("usr/lib/sysusers.d/sshd.conf", "u sshd -:mail \"sshd user\" /run/sshd\nu own -:77\nu again 999:8\nu root2 0\n")},
+		Members: map[string]string{"postinst": "#!/bin/sh\nsystemd-sysusers sshd.conf\n"}})
+	expect(t, w.tree(), map[string]string{
+		"etc/passwd": "root:x:0:0::/root:/bin/sh\nsshd:*:999:8:sshd user:/run/sshd:/usr/sbin/nologin\nown:*:998:77::/:/usr/sbin/nologin\n" +
+			"again:*:997:8::/:/usr/sbin/nologin\nroot2:*:996:996::/:/usr/sbin/nologin\n",
+		"etc/group": "root:x:0:\nmail:x:8:\nroot2:x:996:\n",
+	})
+}

@@ -151,6 +151,9 @@ func (b *builder) sysuser(u sysuser) error {
 	if err != nil {
 		return err
 	}
+	if uid >= 0 && taken(b.accounts.Passwd, uid) {
+		uid = -1
+	}
 	gid := -1
 	switch {
 	case both:
@@ -191,7 +194,7 @@ func (b *builder) sysuser(u sysuser) error {
 
 // wantedID reads the ID of a sysusers line; -1 for any, and for a path's owner, which here is root's.
 func wantedID(s string) (int, error) {
-	if s == "" || strings.HasPrefix(s, "/") {
+	if s == "" || s == "-" || strings.HasPrefix(s, "/") {
 		return -1, nil
 	}
 	n, err := strconv.ParseUint(s, 10, 32)

@@ -173,6 +173,36 @@ func (b *builder) whiteout(at, producer string) error {
 	return b.tree.Replace(fstree.Entry{Path: at, Kind: fstree.Whiteout, Producer: producer})
 }
 
+// revive makes a folder anew that an upgrade has taken away, and those above it. What lay in the base's stays away, each by
+// its own whiteout.
+func (b *builder) revive(dir string, mode uint32, producer string) error {
+	if dir == "." {
+		return nil
+	}
+	if err := b.revive(fstree.Parent(dir), 0o755, producer); err != nil {
+		return err
+	}
+	if x, ok := b.tree.Lookup(dir); !ok || x.Kind != fstree.Whiteout {
+		return nil
+	}
+	for p, gone := range b.gone {
+		if gone && fstree.Parent(p) == dir {
+			if err := b.whiteout(p, producer); err != nil {
+				return err
+			}
+		}
+	}
+	return b.tree.Replace(fstree.Entry{Path: dir, Kind: fstree.Dir, Mode: mode, Producer: producer})
+}
+
+// write puts into the tree what scripts and jubako itself bring; a folder above it may be one that an upgrade has taken away.
+func (b *builder) write(x fstree.Entry) error {
+	if err := b.revive(path.Dir(x.Path), 0o755, x.Producer); err != nil {
+		return err
+	}
+	return b.tree.Replace(x)
+}
+
 // removeEmpty takes away those of the folders in which nothing is left, the deepest first.
 func (b *builder) removeEmpty(dirs []string) error {
 	if len(dirs) == 0 {

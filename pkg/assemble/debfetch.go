@@ -161,11 +161,12 @@ func (b *builder) openDeb(ctx context.Context, set *debs, p deb.Locked) (io.Read
 		if ctx.Err() != nil {
 			return nil, err
 		}
+		if hint.KindOf(err) != hint.KindNetwork {
+			first = err
+			break // it came, and is another one
+		}
 		if first == nil {
 			first = err
-		}
-		if hint.KindOf(err) != hint.KindNetwork {
-			break // it came, and is another one
 		}
 		b.debug("%s: %v", p, err)
 	}

@@ -27,7 +27,7 @@ type debs struct {
 }
 
 // resolverVersion is raised whenever the same request over the same lists has another answer.
-const resolverVersion = 1
+const resolverVersion = 2
 
 // debRecords is the namespace in the cache where a request leads to its answer.
 const debRecords = "debs"
@@ -182,7 +182,7 @@ func (b *builder) resolveFor(ctx context.Context, p place, request, over []strin
 			SignedBy: s.SignedBy, Snapshot: sources[i].fallback(s.Release.Date),
 		})
 	}
-	key := debKey(set, p.exclude)
+	key := debKey(set, sources, p.exclude)
 	if kept, err := b.Store.Record(debRecords, key); err == nil && !b.spec.NoCache {
 		var known debs
 		if json.Unmarshal(kept, &known) == nil {
@@ -200,12 +200,17 @@ func (b *builder) resolveFor(ctx context.Context, p place, request, over []strin
 }
 
 // debKey holds everything that the answer depends on.
-func debKey(set *debs, exclude []string) string {
+func debKey(set *debs, sources []debSource, exclude []string) string {
+	arches := make([][]string, len(sources))
+	for i, s := range sources {
+		arches[i] = s.Arches
+	}
 	in, err := json.Marshal(struct {
 		Version int
 		Exclude []string
+		Arches  [][]string // of each source
 		Set     *debs
-	}{resolverVersion, exclude, set})
+	}{resolverVersion, exclude, arches, set})
 	if err != nil {
 		panic(fmt.Sprintf("assemble: the key of a request for packages: %v", err)) // plain data
 	}

@@ -2,6 +2,7 @@ package deb
 
 import (
 	"bytes"
+	"cmp"
 	"crypto"
 	"errors"
 	"fmt"
@@ -140,20 +141,15 @@ func (k *Keyring) verify(text, hashed []byte, signatures io.Reader, now time.Tim
 		if !ok || sig.IssuerKeyId == nil {
 			continue
 		}
-		entity := k.find(*sig.IssuerKeyId)
-		if entity == nil {
-			unknown = append(unknown, fmt.Sprintf("%016X, which is not known", *sig.IssuerKeyId))
-			continue
-		}
-		why, err := check(entity, sig, hashed, now)
+		by, why, err := k.judge(sig, hashed, now)
 		if err != nil {
 			return Signed{}, err
 		}
-		if why != "" {
+		if by == "" {
 			unknown = append(unknown, fmt.Sprintf("%016X, %s", *sig.IssuerKeyId, why))
 			continue
 		}
-		out.By = append(out.By, fmt.Sprintf("%X", entity.PrimaryKey.Fingerprint))
+		out.By = append(out.By, by)
 	}
 	if len(out.By) == 0 {
 		if len(unknown) == 0 {
@@ -166,19 +162,42 @@ func (k *Keyring) verify(text, hashed []byte, signatures io.Reader, now time.Tim
 	return out, nil
 }
 
-// find gives the key that a key id belongs to, as primary key or subkey.
-func (k *Keyring) find(id uint64) *openpgp.Entity {
-	for _, e := range k.keys {
-		if e.PrimaryKey.KeyId == id && k.allows(e, e.PrimaryKey) {
-			return e
+// judge compares a signature with every copy of its key: keyrings may hold one from before the key was renewed, and one from
+// after. by is the fingerprint of a copy that is good, and why says of the first why there is none.
+func (k *Keyring) judge(sig *packet.Signature, hashed []byte, now time.Time) (by, why string, err error) {
+	for _, e := range k.find(*sig.IssuerKeyId) {
+		bad, err := check(e, sig, hashed, now)
+		if err != nil {
+			return "", "", err
 		}
-		for _, s := range e.Subkeys {
-			if s.PublicKey.KeyId == id && k.allows(e, s.PublicKey) {
-				return e
-			}
+		if bad == "" && k.revoked(e, *sig.IssuerKeyId, now) {
+			bad = "which is revoked"
+		}
+		if bad == "" {
+			by = fmt.Sprintf("%X", e.PrimaryKey.Fingerprint)
+		}
+		why = cmp.Or(why, bad)
+	}
+	return by, cmp.Or(why, "which is not known"), nil
+}
+
+// revoked says whether any copy of a key says that it, or its primary key, is revoked.
+func (k *Keyring) revoked(e *openpgp.Entity, id uint64, now time.Time) bool {
+	return slices.ContainsFunc(k.keys, func(o *openpgp.Entity) bool {
+		return bytes.Equal(o.PrimaryKey.Fingerprint, e.PrimaryKey.Fingerprint) &&
+			(o.Revoked(now) || slices.ContainsFunc(o.Subkeys, func(s openpgp.Subkey) bool { return s.PublicKey.KeyId == id && s.Revoked(now) }))
+	})
+}
+
+// find gives every copy of the key that a key id belongs to, as primary key or subkey.
+func (k *Keyring) find(id uint64) []*openpgp.Entity {
+	var all []*openpgp.Entity
+	for _, e := range k.keys {
+		if key := publicKey(e, id); key != nil && k.allows(e, key) {
+			all = append(all, e)
 		}
 	}
-	return nil
+	return all
 }
 
 // allows says whether a key is among those that the keyring is limited to.

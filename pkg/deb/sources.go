@@ -88,11 +88,11 @@ func Sources(files map[string][]byte) ([]Source, error) {
 	return merged(all), nil
 }
 
-// merged makes one source of several for the same suite of an archive.
+// merged makes one source of several for the same suite of an archive and the same architectures.
 func merged(all []Source) []Source {
 	var one []Source
 	for _, s := range all {
-		i := slices.IndexFunc(one, func(o Source) bool { return o.URI == s.URI && o.Suite == s.Suite })
+		i := slices.IndexFunc(one, func(o Source) bool { return o.URI == s.URI && o.Suite == s.Suite && slices.Equal(o.Arches, s.Arches) })
 		if i < 0 {
 			one = append(one, s)
 			continue
@@ -150,7 +150,7 @@ func (s *Source) parseLine(rest string) error {
 		}
 		for _, o := range strings.Fields(inside) {
 			key, value, _ := strings.Cut(o, "=")
-			if err := s.option(strings.TrimSuffix(key, "+"), strings.Split(value, ",")); err != nil {
+			if err := s.option(key, strings.Split(value, ",")); err != nil {
 				return err
 			}
 		}
@@ -183,7 +183,7 @@ func (s *Source) option(name string, values []string) error {
 			}
 		}
 	}
-	return nil // what is left is about languages, pdiffs, and how apt fetches
+	return nil // what is left is about languages, pdiffs, how apt fetches, and architectures beside the machine's own (arch+)
 }
 
 func yes(v string) bool {

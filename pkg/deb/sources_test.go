@@ -76,6 +76,24 @@ func TestSources(t *testing.T) {
 	}
 }
 
+// TestSourceArches: what is added to apt's architectures takes none away, and sources for other ones stay apart.
+func TestSourceArches(t *testing.T) {
+	got, err := Sources(map[string][]byte{"etc/apt/sources.list": []byte("deb [arch+=arm64] http://a.example/debian x main\ndeb [arch-=i386] http://a.example/debian x contrib\n" +
+		"deb [arch=arm64] http://a.example/debian x extra\n"), "etc/apt/sources.list.d/b.sources": []byte("Types: deb\nURIs: http://b.example\nSuites: x\nComponents: main\nArchitectures-Add: arm64\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const file = "/etc/apt/sources.list"
+	want := []Source{
+		{URI: "http://a.example/debian", Suite: "x", Components: []string{"main", "contrib"}, From: file + ":1"},
+		{URI: "http://a.example/debian", Suite: "x", Components: []string{"extra"}, Arches: []string{"arm64"}, From: file + ":3"},
+		{URI: "http://b.example", Suite: "x", Components: []string{"main"}, From: file + ".d/b.sources:1"},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestSourcesRefused(t *testing.T) {
 	for text, want := range map[string]string{
 		"http://x.example y main\n":               "x.list:1: it begins with neither",

@@ -14,6 +14,7 @@ import (
 	"io"
 	"path"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/fstree"
@@ -159,6 +160,9 @@ func (u *unpacker) control(h *tar.Header, r io.Reader) error {
 	if name == "" || name == ".." || strings.ContainsAny(name, "/\x00\n") || len(name) > 200 || strings.HasPrefix(name, ".wh.") {
 		return errors.New("no control file has such a name")
 	}
+	if !utf8.ValidString(name) {
+		return errNotUTF8
+	}
 	if h.Size > maxControl {
 		return fmt.Errorf("it has %d bytes, and at most %d are read", h.Size, maxControl)
 	}
@@ -180,6 +184,9 @@ func (u *unpacker) control(h *tar.Header, r io.Reader) error {
 	return nil
 }
 
+// errNotUTF8 refuses what Debian Policy 10.10 forbids, and what a record in the cache, which is JSON, would give back otherwise.
+var errNotUTF8 = errors.New("its name, or the path that it links to, is not UTF-8")
+
 // checkName makes of a name in the archive the one that dpkg notes. Nothing that leaves the root passes, and nothing that
 // would mean something else in a layer.
 func checkName(name string) (string, error) {
@@ -192,6 +199,9 @@ func checkName(name string) (string, error) {
 	}
 	if strings.ContainsAny(name, "\x00\n") {
 		return "", errors.New("its path holds a NUL or a line break")
+	}
+	if !utf8.ValidString(name) {
+		return "", errNotUTF8
 	}
 	for part := range strings.SplitSeq(name, "/") {
 		if part == ".." {
@@ -226,6 +236,9 @@ func (u *unpacker) data(h *tar.Header, r io.Reader) error {
 		e.Kind, e.Mode, e.Link = fstree.Symlink, 0o777, h.Linkname
 		if e.Link == "" || len(e.Link) > maxName || strings.ContainsAny(e.Link, "\x00\n") {
 			return errors.New("it is a link to nowhere, or to too long a path")
+		}
+		if !utf8.ValidString(e.Link) {
+			return errNotUTF8
 		}
 	case tar.TypeLink:
 		e.Kind = fstree.Hardlink

@@ -12,7 +12,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -106,8 +108,8 @@ func keyring(src deb.Source, t Trust) (*deb.Keyring, error) {
 		return nil, hint.Wrap(errors.New("the base's apt takes it without a signature ([trusted=yes])"), "name it in deb-sources yourself, [trusted=yes] included, if that is meant")
 	}
 	ring := &deb.Keyring{}
-	for name, b := range t.Keys {
-		if err := ring.Add(b); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(t.Keys)) {
+		if err := ring.Add(t.Keys[name]); err != nil {
 			return nil, fmt.Errorf("the keyring %s: %w", name, err)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+
 	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/cas/castest"
 	"github.com/jubako/jubako/pkg/deb"
@@ -189,6 +191,40 @@ func TestExpiredKey(t *testing.T) {
 	b.trust.Keys = map[string][]byte{"ring": old.Ring(t, false)}
 	if _, _, err := b.list(); err == nil || !strings.Contains(err.Error(), "has expired") {
 		t.Error(err)
+	}
+}
+
+// TestRenewedKey takes a key of which some keyring has a copy that has expired, and refuses one that some keyring says to be revoked.
+func TestRenewedKey(t *testing.T) {
+	key := debtest.NewKey(t, now.AddDate(-2, 0, 0), 365*24*time.Hour)
+	expired := key.Ring(t, false)
+	for _, id := range key.Identities {
+		id.SelfSignature.KeyLifetimeSecs, id.SelfSignature.CreationTime = nil, now.AddDate(0, -1, 0)
+		if err := id.SelfSignature.SignUserId(id.UserId.Id, key.PrimaryKey, key.PrivateKey, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	renewed := key.Ring(t, false)
+	if err := key.RevokeKey(packet.KeyRetired, "", &packet.Config{Time: func() time.Time { return now.Add(-time.Hour) }}); err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, func(s *debtest.Suite) { s.Keys = []debtest.Key{key} })
+	for i, rings := range [][2][]byte{{expired, renewed}, {renewed, expired}} {
+		b.trust.Keys = map[string][]byte{"a": rings[0], "b": rings[1]}
+		if _, s, err := b.list(); err != nil || len(s.SignedBy) != 1 {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+	for i, rings := range [][2][]byte{{renewed, key.Ring(t, false)}, {key.Ring(t, false), renewed}} {
+		b.trust.Keys = map[string][]byte{"a": rings[0], "b": rings[1]}
+		if _, _, err := b.list(); hint.KindOf(err) != hint.KindCheck || !strings.Contains(err.Error(), "revoked") {
+			t.Errorf("revoked, %d: %v", i, err)
+		}
+	}
+	b.trust.Keys = map[string][]byte{"a": expired, "b": renewed}
+	b.Put(inRelease, bytes.Replace(b.Get(inRelease), []byte("Origin: Example"), []byte("Origin: example"), 1))
+	if _, _, err := b.list(); hint.KindOf(err) != hint.KindCheck || !strings.Contains(err.Error(), "is wrong") {
+		t.Errorf("a changed text: %v", err)
 	}
 }
 
