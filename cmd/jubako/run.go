@@ -111,7 +111,7 @@ func (a *app) runImage(ctx context.Context, source string, o *runOptions) (err e
 		return err
 	}
 	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	signal.Notify(signals, append(endingSignals(), syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)...)
 	defer signal.Stop(signals)
 	opts.Signals = signals
 	code, err := runimage.Run(ctx, opts)

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -17,7 +19,9 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/registry"
+	"github.com/jubako/jubako/pkg/runimage"
 )
 
 // runWorld is a world without a project, and an image that runs a script of prog.
@@ -252,7 +256,12 @@ func (b *background) says(name, pattern string) string {
 // interrupt sends this process, and so the program, a signal. Nobody else must be running then.
 func interrupt(t *testing.T) {
 	t.Helper()
-	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+	kill(t, syscall.SIGTERM)
+}
+
+func kill(t *testing.T, sig syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(os.Getpid(), sig); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -314,6 +323,54 @@ func TestRunInterrupted(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	leftBehind(t)
+}
+
+// TestRunHangup: a terminal that is gone ends a smoke test as an interrupt does, and nothing where nohup has it ignored.
+func TestRunHangup(t *testing.T) {
+	if signal.Ignored(syscall.SIGHUP) {
+		t.Skip("the tests themselves run under nohup")
+	}
+	_, image := runWorld(t, serving("serve 0.0.0.0:8000", "sleep 60s"))
+	b := inBackground(t, "run", "--health", image)
+	b.says(b.stderr, "(shared with this machine)")
+	kill(t, syscall.SIGHUP)
+	if code := <-b.code; code != exitInterrupted || b.read(b.stdout) != "" {
+		t.Errorf("exit code %d, %q", code, b.read(b.stdout))
+	}
+	signal.Ignore(syscall.SIGHUP)
+	defer signal.Reset(syscall.SIGHUP)
+	b = inBackground(t, "run", "-p", "0:8000", image)
+	b.says(b.stdout, "(listening)")
+	kill(t, syscall.SIGHUP)
+	select {
+	case code := <-b.code:
+		t.Fatalf("it did not go on: exit code %d", code)
+	case <-time.After(100 * time.Millisecond):
+	}
+	interrupt(t)
+	if code, out := <-b.code, b.read(b.stdout); code != 0 || out != "listening\nstopped by terminated\n" {
+		t.Errorf("exit code %d, %q", code, out)
+	}
+	leftBehind(t)
+}
+
+// TestHealthOfStopped: a service that was stopped before it was healthy is not healthy, whoever stopped it.
+func TestHealthOfStopped(t *testing.T) {
+	for script, grace := range map[string]time.Duration{"serve 0.0.0.0:8000": time.Minute, "deaf ; sleep 300s": time.Millisecond} {
+		_, image := runWorld(t, serving(script, "sleep 60s"))
+		a := &app{lookupEnv: os.LookupEnv}
+		store := must(a.store())
+		opened := must(base.Open(t.Context(), must(base.ParseSource(image)), base.Options{}))
+		signals := make(chan os.Signal, 1)
+		_, err := runimage.Run(t.Context(), runimage.Options{Image: must(imageHere(t.Context(), opened)), Store: store, Host: host(), Health: true, Grace: grace,
+			Signals: signals, Report: func(string, string) { signals <- syscall.SIGHUP }, Warn: func(string) {}})
+		if unhealthy, ok := errors.AsType[*runimage.UnhealthyError](err); !ok || !strings.Contains(unhealthy.Reason, "it ended before it was healthy") {
+			t.Errorf("%s: %v", script, err)
+		}
+		if err := errors.Join(opened.Close(), store.Close()); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // TestRunFromRegistry takes the image that a push brought there, and its index's entry for this machine.

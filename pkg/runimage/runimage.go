@@ -101,6 +101,7 @@ type running struct {
 
 	mu       sync.Mutex
 	stopping bool
+	healthy  bool
 	verdict  error // why it was stopped, where that is a failure
 }
 
@@ -137,9 +138,9 @@ func (r *running) run(ctx context.Context, trees []string) (code int, err error)
 		return 0, r.verdict
 	case ctx.Err() != nil && r.o.Health:
 		return 0, context.Cause(ctx)
-	case r.o.Health && r.stopping: // it was healthy
+	case r.healthy:
 		return 0, nil
-	case r.o.Health && (err == nil || ended):
+	case r.o.Health && (err == nil || ended || r.stopping):
 		reason := "it ended before it was healthy"
 		if ended {
 			reason += ": " + exit.Error()
@@ -180,6 +181,9 @@ func (r *running) started(ctx context.Context) {
 		case err != nil:
 			r.fail(err)
 		default:
+			r.mu.Lock()
+			r.healthy = !r.stopping
+			r.mu.Unlock()
 			r.stop()
 		}
 	}
