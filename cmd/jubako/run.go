@@ -88,7 +88,7 @@ func (a *app) runCmd() *cobra.Command {
 	f.BoolVar(&o.network, "network", false, "share this machine's network")
 	f.BoolVar(&o.health, "health", false, "wait until the health check holds, and stop: exit code 0 or 1")
 	f.DurationVar(&o.healthTimeout, "health-timeout", 0, "how long to wait at most, such as 60s (default as the check's own retries say)")
-	f.DurationVar(&o.grace, "stop-timeout", runimage.DefaultGrace, "how long it may take to stop")
+	f.DurationVar(&o.grace, "stop-timeout", runimage.DefaultGrace, "how long it may take to stop; 0 kills it at once")
 	f.StringVar(&o.sandbox, "sandbox", "auto", "how the image is isolated: auto, userns, chroot, ptrace, or loader (Python alone)")
 	return cmd
 }

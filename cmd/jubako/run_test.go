@@ -167,6 +167,7 @@ func TestRunHealth(t *testing.T) {
 		"ended well": {"pwd", "probe 127.0.0.1:8001", nil, 1, []string{"it ended before it was healthy", "  | /app"}},
 		"in time":    {"serve 0.0.0.0:8000", "sleep 60s", words("--health-timeout 200ms"), 1, []string{"it was not healthy within 2", "no answer yet"}},
 		"deaf":       {"deaf ; serve 0.0.0.0:8000", "probe 127.0.0.1:8000", words("--stop-timeout 10ms"), 0, []string{"healthy after"}},
+		"killed":     {"serve 0.0.0.0:8000", "probe 127.0.0.1:8000", words("--stop-timeout 0"), 0, []string{"healthy after"}},
 		"loopback":   {"serve 127.0.0.1:8000", "probe 127.0.0.1:8000", nil, 0, []string{"warning: the image exposes port 8000, and nothing listens there"}},
 	}
 	for name, test := range tests {
@@ -321,6 +322,13 @@ func TestRunInterrupted(t *testing.T) {
 	interrupt(t)
 	if code := <-b.code; code != 128+9 {
 		t.Errorf("exit code %d", code)
+	}
+	_, image = runWorld(t, serving("serve 0.0.0.0:8000", ""))
+	b = inBackground(t, "run", "--stop-timeout", "0", "-p", "0:8000", image)
+	b.says(b.stdout, "(listening)")
+	interrupt(t)
+	if code, out := <-b.code, b.read(b.stdout); code != 128+9 || out != "listening\n" {
+		t.Errorf("no time to stop: exit code %d, %q", code, out)
 	}
 	leftBehind(t)
 }

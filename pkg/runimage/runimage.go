@@ -52,7 +52,7 @@ type Options struct {
 	// Signals are passed on. The first SIGINT, SIGTERM or SIGHUP, or the end of the context, asks for an orderly stop: the image's
 	// stop signal, and after Grace SIGKILL. The second one kills at once.
 	Signals <-chan os.Signal
-	Grace   time.Duration // 0 is DefaultGrace
+	Grace   time.Duration // 0 is none: SIGKILL at once
 	// Report takes a line for the person: how the image runs, and where its ports are.
 	Report func(name, text string)
 	Warn   func(text string)
@@ -208,15 +208,11 @@ func (r *running) stop() {
 		return
 	}
 	r.stopping = true
-	grace := r.o.Grace
-	if grace == 0 {
-		grace = DefaultGrace
-	}
-	if err := r.service.Signal(r.plan.stopSignal); err != nil {
+	if r.o.Grace == 0 || r.service.Signal(r.plan.stopSignal) != nil {
 		r.kill(errStopped) // which does nothing where it has ended already
 		return
 	}
-	time.AfterFunc(grace, func() { r.kill(errStopped) })
+	time.AfterFunc(r.o.Grace, func() { r.kill(errStopped) })
 }
 
 func (r *running) passSignals(ctx context.Context) {
