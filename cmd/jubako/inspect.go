@@ -224,7 +224,7 @@ name every layer's diffID.
 				}
 			}
 			a.term.finish()
-			_, err = fmt.Fprintf(a.stdout, "%s@%s\n", strings.SplitN(args[0], "@", 2)[0], opened.Digest)
+			_, err = fmt.Fprintln(a.stdout, pinned(args[0], opened))
 			return err
 		},
 	}

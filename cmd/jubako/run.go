@@ -120,7 +120,7 @@ func (a *app) runImage(ctx context.Context, source string, o *runOptions) (err e
 	}
 	if o.health {
 		a.term.finish()
-		_, err = fmt.Fprintf(a.stdout, "%s@%s\n", strings.SplitN(source, "@", 2)[0], opened.Digest)
+		_, err = fmt.Fprintln(a.stdout, pinned(source, opened))
 		return err
 	}
 	if code != 0 {

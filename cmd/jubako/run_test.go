@@ -204,6 +204,21 @@ func TestRunHealth(t *testing.T) {
 	})
 }
 
+// TestPathWithAt: a path that holds "@" is printed whole.
+func TestPathWithAt(t *testing.T) {
+	w, image := runWorld(t, serving("serve 0.0.0.0:8000", "")) // prog without a verb ends well
+	path := strings.TrimPrefix(image, "oci:")
+	if err := os.Rename(path, path+"@home"); err != nil {
+		t.Fatal(err)
+	}
+	for _, verb := range []string{"verify", "run --health"} {
+		code, stdout, stderr := w.jubako(append(words(verb), image+"@home")...)
+		if code != 0 || !strings.HasPrefix(stdout, image+"@home@sha256:") {
+			t.Errorf("%s: exit code %d\n%s%s", verb, code, stdout, stderr)
+		}
+	}
+}
+
 // background is the program while the test goes on.
 type background struct {
 	t      *testing.T
@@ -393,6 +408,11 @@ func TestRunFromRegistry(t *testing.T) {
 	ref := strings.TrimPrefix(server.URL, "http://") + "/team/x:1"
 	if code, _, stderr := w.jubako("push", image, ref); code != 0 {
 		t.Fatal(stderr)
+	}
+	if code, stdout, stderr := w.jubako("verify", ref); code != 0 || !strings.HasPrefix(stdout, ref+"@sha256:") {
+		t.Errorf("%d %s%s", code, stdout, stderr)
+	} else if code, again, stderr := w.jubako("verify", strings.TrimSpace(stdout)); code != 0 || again != stdout {
+		t.Errorf("pinned: %d %s%s", code, again, stderr)
 	}
 	if code, stdout, stderr := w.jubako("run", "-p", "0:1", ref); code != 0 || !strings.HasPrefix(stdout, "uid 999 gid 998") {
 		t.Errorf("%d %s%s", code, stdout, stderr)
