@@ -187,6 +187,14 @@ func (a *app) openSource(ctx contextT, s string, store *cas.Store) (*base.Opened
 	return opened, client, err
 }
 
+// pinned is a source as it was written, with its digest: in place of the one that a registry's may name. A path may hold "@".
+func pinned(s string, o *base.Opened) string {
+	if o.Source.Kind == base.Registry {
+		s, _, _ = strings.Cut(s, "@")
+	}
+	return s + "@" + o.Digest.String()
+}
+
 // gitRevision is the commit that a folder is at, with "-dirty" where it has changes; "" where git does not tell.
 func gitRevision(ctx contextT, dir string) string {
 	if !mayBeCommitted(dir) {

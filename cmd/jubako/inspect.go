@@ -224,7 +224,7 @@ name every layer's diffID.
 				}
 			}
 			a.term.finish()
-			_, err = fmt.Fprintf(a.stdout, "%s@%s\n", strings.SplitN(args[0], "@", 2)[0], opened.Digest)
+			_, err = fmt.Fprintln(a.stdout, pinned(args[0], opened))
 			return err
 		},
 	}
@@ -238,7 +238,11 @@ func (a *app) verify(ctx context.Context, o *base.Opened) error {
 	if err != nil {
 		return err
 	}
-	seen := make(map[v1.Hash]bool)
+	type layer struct {
+		digest v1.Hash
+		diffID string // two configs, or one, may say different things of a blob
+	}
+	seen := make(map[layer]bool)
 	for _, img := range images {
 		conf, err := imageconf.Parse(img.Config)
 		if err != nil {
@@ -256,11 +260,12 @@ func (a *app) verify(ctx context.Context, o *base.Opened) error {
 			if err != nil {
 				return err
 			}
-			if seen[digest] {
+			this := layer{digest, conf.RootFS.DiffIDs[i]}
+			if seen[this] {
 				continue
 			}
-			seen[digest] = true
-			n, err := verifyLayer(ctx, l, conf.RootFS.DiffIDs[i])
+			seen[this] = true
+			n, err := verifyLayer(ctx, l, this.diffID)
 			if err != nil {
 				if err = fmt.Errorf("verifying layer %d, %s: %w", i+1, digest, err); hint.KindOf(err) == hint.KindBuild {
 					err = hint.Check(err) // nothing but the bytes is wrong

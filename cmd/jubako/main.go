@@ -53,9 +53,18 @@ func collectLate() {
 // exitInterrupted is what a shell expects of a program that SIGINT ended.
 const exitInterrupted = 130
 
+// endingSignals are what ends a command in order. To ask for SIGHUP would bring it back where nohup has it ignored.
+func endingSignals() []os.Signal {
+	all := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		all = append(all, syscall.SIGHUP)
+	}
+	return all
+}
+
 // run is main, as a test can call it.
 func run(args []string, stdout io.Writer, stderr *os.File) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), endingSignals()...)
 	defer stop()
 	a := &app{stdin: os.Stdin, stdout: stdout, stderr: stderr, now: time.Now, lookupEnv: os.LookupEnv}
 	root := a.root()

@@ -88,7 +88,7 @@ func (a *app) runCmd() *cobra.Command {
 	f.BoolVar(&o.network, "network", false, "share this machine's network")
 	f.BoolVar(&o.health, "health", false, "wait until the health check holds, and stop: exit code 0 or 1")
 	f.DurationVar(&o.healthTimeout, "health-timeout", 0, "how long to wait at most, such as 60s (default as the check's own retries say)")
-	f.DurationVar(&o.grace, "stop-timeout", runimage.DefaultGrace, "how long it may take to stop")
+	f.DurationVar(&o.grace, "stop-timeout", runimage.DefaultGrace, "how long it may take to stop; 0 kills it at once")
 	f.StringVar(&o.sandbox, "sandbox", "auto", "how the image is isolated: auto, userns, chroot, ptrace, or loader (Python alone)")
 	return cmd
 }
@@ -111,7 +111,7 @@ func (a *app) runImage(ctx context.Context, source string, o *runOptions) (err e
 		return err
 	}
 	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	signal.Notify(signals, append(endingSignals(), syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)...)
 	defer signal.Stop(signals)
 	opts.Signals = signals
 	code, err := runimage.Run(ctx, opts)
@@ -120,7 +120,7 @@ func (a *app) runImage(ctx context.Context, source string, o *runOptions) (err e
 	}
 	if o.health {
 		a.term.finish()
-		_, err = fmt.Fprintf(a.stdout, "%s@%s\n", strings.SplitN(source, "@", 2)[0], opened.Digest)
+		_, err = fmt.Fprintln(a.stdout, pinned(source, opened))
 		return err
 	}
 	if code != 0 {

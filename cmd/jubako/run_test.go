@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -17,7 +19,9 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/registry"
+	"github.com/jubako/jubako/pkg/runimage"
 )
 
 // runWorld is a world without a project, and an image that runs a script of prog.
@@ -163,6 +167,7 @@ func TestRunHealth(t *testing.T) {
 		"ended well": {"pwd", "probe 127.0.0.1:8001", nil, 1, []string{"it ended before it was healthy", "  | /app"}},
 		"in time":    {"serve 0.0.0.0:8000", "sleep 60s", words("--health-timeout 200ms"), 1, []string{"it was not healthy within 2", "no answer yet"}},
 		"deaf":       {"deaf ; serve 0.0.0.0:8000", "probe 127.0.0.1:8000", words("--stop-timeout 10ms"), 0, []string{"healthy after"}},
+		"killed":     {"serve 0.0.0.0:8000", "probe 127.0.0.1:8000", words("--stop-timeout 0"), 0, []string{"healthy after"}},
 		"loopback":   {"serve 127.0.0.1:8000", "probe 127.0.0.1:8000", nil, 0, []string{"warning: the image exposes port 8000, and nothing listens there"}},
 	}
 	for name, test := range tests {
@@ -197,6 +202,21 @@ func TestRunHealth(t *testing.T) {
 			t.Errorf("exit code %d\n%s", code, stderr)
 		}
 	})
+}
+
+// TestPathWithAt: a path that holds "@" is printed whole.
+func TestPathWithAt(t *testing.T) {
+	w, image := runWorld(t, serving("serve 0.0.0.0:8000", "")) // prog without a verb ends well
+	path := strings.TrimPrefix(image, "oci:")
+	if err := os.Rename(path, path+"@home"); err != nil {
+		t.Fatal(err)
+	}
+	for _, verb := range []string{"verify", "run --health"} {
+		code, stdout, stderr := w.jubako(append(words(verb), image+"@home")...)
+		if code != 0 || !strings.HasPrefix(stdout, image+"@home@sha256:") {
+			t.Errorf("%s: exit code %d\n%s%s", verb, code, stdout, stderr)
+		}
+	}
 }
 
 // background is the program while the test goes on.
@@ -252,7 +272,12 @@ func (b *background) says(name, pattern string) string {
 // interrupt sends this process, and so the program, a signal. Nobody else must be running then.
 func interrupt(t *testing.T) {
 	t.Helper()
-	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+	kill(t, syscall.SIGTERM)
+}
+
+func kill(t *testing.T, sig syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(os.Getpid(), sig); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -313,7 +338,62 @@ func TestRunInterrupted(t *testing.T) {
 	if code := <-b.code; code != 128+9 {
 		t.Errorf("exit code %d", code)
 	}
+	_, image = runWorld(t, serving("serve 0.0.0.0:8000", ""))
+	b = inBackground(t, "run", "--stop-timeout", "0", "-p", "0:8000", image)
+	b.says(b.stdout, "(listening)")
+	interrupt(t)
+	if code, out := <-b.code, b.read(b.stdout); code != 128+9 || out != "listening\n" {
+		t.Errorf("no time to stop: exit code %d, %q", code, out)
+	}
 	leftBehind(t)
+}
+
+// TestRunHangup: a terminal that is gone ends a smoke test as an interrupt does, and nothing where nohup has it ignored.
+func TestRunHangup(t *testing.T) {
+	if signal.Ignored(syscall.SIGHUP) {
+		t.Skip("the tests themselves run under nohup")
+	}
+	_, image := runWorld(t, serving("serve 0.0.0.0:8000", "sleep 60s"))
+	b := inBackground(t, "run", "--health", image)
+	b.says(b.stderr, "(shared with this machine)")
+	kill(t, syscall.SIGHUP)
+	if code := <-b.code; code != exitInterrupted || b.read(b.stdout) != "" {
+		t.Errorf("exit code %d, %q", code, b.read(b.stdout))
+	}
+	signal.Ignore(syscall.SIGHUP)
+	defer signal.Reset(syscall.SIGHUP)
+	b = inBackground(t, "run", "-p", "0:8000", image)
+	b.says(b.stdout, "(listening)")
+	kill(t, syscall.SIGHUP)
+	select {
+	case code := <-b.code:
+		t.Fatalf("it did not go on: exit code %d", code)
+	case <-time.After(100 * time.Millisecond):
+	}
+	interrupt(t)
+	if code, out := <-b.code, b.read(b.stdout); code != 0 || out != "listening\nstopped by terminated\n" {
+		t.Errorf("exit code %d, %q", code, out)
+	}
+	leftBehind(t)
+}
+
+// TestHealthOfStopped: a service that was stopped before it was healthy is not healthy, whoever stopped it.
+func TestHealthOfStopped(t *testing.T) {
+	for script, grace := range map[string]time.Duration{"serve 0.0.0.0:8000": time.Minute, "deaf ; sleep 300s": time.Millisecond} {
+		_, image := runWorld(t, serving(script, "sleep 60s"))
+		a := &app{lookupEnv: os.LookupEnv}
+		store := must(a.store())
+		opened := must(base.Open(t.Context(), must(base.ParseSource(image)), base.Options{}))
+		signals := make(chan os.Signal, 1)
+		_, err := runimage.Run(t.Context(), runimage.Options{Image: must(imageHere(t.Context(), opened)), Store: store, Host: host(), Health: true, Grace: grace,
+			Signals: signals, Report: func(string, string) { signals <- syscall.SIGHUP }, Warn: func(string) {}})
+		if unhealthy, ok := errors.AsType[*runimage.UnhealthyError](err); !ok || !strings.Contains(unhealthy.Reason, "it ended before it was healthy") {
+			t.Errorf("%s: %v", script, err)
+		}
+		if err := errors.Join(opened.Close(), store.Close()); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // TestRunFromRegistry takes the image that a push brought there, and its index's entry for this machine.
@@ -328,6 +408,11 @@ func TestRunFromRegistry(t *testing.T) {
 	ref := strings.TrimPrefix(server.URL, "http://") + "/team/x:1"
 	if code, _, stderr := w.jubako("push", image, ref); code != 0 {
 		t.Fatal(stderr)
+	}
+	if code, stdout, stderr := w.jubako("verify", ref); code != 0 || !strings.HasPrefix(stdout, ref+"@sha256:") {
+		t.Errorf("%d %s%s", code, stdout, stderr)
+	} else if code, again, stderr := w.jubako("verify", strings.TrimSpace(stdout)); code != 0 || again != stdout {
+		t.Errorf("pinned: %d %s%s", code, again, stderr)
 	}
 	if code, stdout, stderr := w.jubako("run", "-p", "0:1", ref); code != 0 || !strings.HasPrefix(stdout, "uid 999 gid 998") {
 		t.Errorf("%d %s%s", code, stdout, stderr)

@@ -174,11 +174,27 @@ func openDockerArchive(src Source, s *archiveSource) (*Opened, error) {
 		}
 		m.Layers = append(m.Layers, d)
 	}
+	if slices.ContainsFunc(m.Layers, func(d v1.Descriptor) bool { return d.MediaType == types.OCILayerZStd }) {
+		ofOCI(&m)
+	}
 	raw, err := json.Marshal(m)
 	if err != nil {
 		return nil, err
 	}
 	return &Opened{Raw: raw, MediaType: m.MediaType, blobs: s}, nil
+}
+
+// ofOCI gives a manifest OCI's media types in place of Docker's, which has none for zstd.
+func ofOCI(m *v1.Manifest) {
+	m.MediaType, m.Config.MediaType = types.OCIManifestSchema1, types.OCIConfigJSON
+	for i, d := range m.Layers {
+		switch d.MediaType {
+		case types.DockerLayer:
+			m.Layers[i].MediaType = types.OCILayer
+		case types.DockerUncompressedLayer:
+			m.Layers[i].MediaType = types.OCIUncompressedLayer
+		}
+	}
 }
 
 // describe hashes a layer of a docker-archive and looks whether it is compressed.
@@ -187,13 +203,16 @@ func (s *archiveSource) describe(entry string) (v1.Descriptor, error) {
 	if !ok {
 		return v1.Descriptor{}, errors.New("the archive lacks it")
 	}
-	var magic [2]byte
+	var magic [4]byte
 	if _, err := r.ReadAt(magic[:], 0); err != nil && !errors.Is(err, io.EOF) {
 		return v1.Descriptor{}, err
 	}
 	d := v1.Descriptor{MediaType: types.DockerUncompressedLayer, Size: r.Size()}
-	if magic == [2]byte{0x1f, 0x8b} {
+	switch {
+	case [2]byte(magic[:]) == [2]byte{0x1f, 0x8b}:
 		d.MediaType = types.DockerLayer
+	case magic == [4]byte{0x28, 0xb5, 0x2f, 0xfd}:
+		d.MediaType = types.OCILayerZStd
 	}
 	h := sha256.New()
 	if _, err := io.Copy(h, io.NewSectionReader(r, 0, r.Size())); err != nil {

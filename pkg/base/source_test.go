@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +21,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/jubako/jubako/pkg/cas/castest"
 	"github.com/jubako/jubako/pkg/decompress"
@@ -109,6 +112,48 @@ func TestOldDockerArchive(t *testing.T) {
 	src.Tag = ""
 	if _, err := Open(context.Background(), src, Options{}); err == nil || !strings.Contains(hint.Of(err), "team/app:1, other:1") {
 		t.Errorf("two images and no tag: %v (%s)", err, hint.Of(err))
+	}
+}
+
+// TestZstdDockerArchive: Docker's format has no media type for zstd, and so one such layer makes the image OCI's.
+func TestZstdDockerArchive(t *testing.T) {
+	plain, squeezed := layer(t, file{name: "one"}), layer(t, file{name: "etc/passwd", data: "root"})
+	z, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var gz bytes.Buffer
+	w := gzip.NewWriter(&gz)
+	if _, err := w.Write(plain); err != nil || w.Close() != nil {
+		t.Fatal(err)
+	}
+	archive := write(t,
+		file{name: "a", data: string(plain)}, file{name: "b", data: gz.String()}, file{name: "c", data: string(z.EncodeAll(squeezed, nil))}, file{name: "empty"},
+		file{name: "cfg.json", data: configOf(t, plain, plain, squeezed, nil)},
+		file{name: "manifest.json", data: `[{"Config":"cfg.json","Layers":["a","b","c","empty"]}]`})
+	o, err := Open(context.Background(), Source{Kind: DockerArchive, Path: archive}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	img, err := o.Image(context.Background(), amd64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := img.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []types.MediaType{o.MediaType, m.MediaType, m.Config.MediaType}
+	for _, l := range m.Layers {
+		got = append(got, l.MediaType)
+	}
+	want := []types.MediaType{types.OCIManifestSchema1, types.OCIManifestSchema1, types.OCIConfigJSON, types.OCIUncompressedLayer, types.OCILayer, types.OCILayerZStd, types.OCIUncompressedLayer}
+	if !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if f, err := img.Facts(context.Background(), nil); err != nil || string(f.Passwd) != "root" {
+		t.Errorf("%+v, %v", f, err)
 	}
 }
 

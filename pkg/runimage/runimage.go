@@ -52,7 +52,7 @@ type Options struct {
 	// Signals are passed on. The first SIGINT, SIGTERM or SIGHUP, or the end of the context, asks for an orderly stop: the image's
 	// stop signal, and after Grace SIGKILL. The second one kills at once.
 	Signals <-chan os.Signal
-	Grace   time.Duration // 0 is DefaultGrace
+	Grace   time.Duration // 0 is none: SIGKILL at once
 	// Report takes a line for the person: how the image runs, and where its ports are.
 	Report func(name, text string)
 	Warn   func(text string)
@@ -101,6 +101,7 @@ type running struct {
 
 	mu       sync.Mutex
 	stopping bool
+	healthy  bool
 	verdict  error // why it was stopped, where that is a failure
 }
 
@@ -137,9 +138,9 @@ func (r *running) run(ctx context.Context, trees []string) (code int, err error)
 		return 0, r.verdict
 	case ctx.Err() != nil && r.o.Health:
 		return 0, context.Cause(ctx)
-	case r.o.Health && r.stopping: // it was healthy
+	case r.healthy:
 		return 0, nil
-	case r.o.Health && (err == nil || ended):
+	case r.o.Health && (err == nil || ended || r.stopping):
 		reason := "it ended before it was healthy"
 		if ended {
 			reason += ": " + exit.Error()
@@ -180,6 +181,9 @@ func (r *running) started(ctx context.Context) {
 		case err != nil:
 			r.fail(err)
 		default:
+			r.mu.Lock()
+			r.healthy = !r.stopping
+			r.mu.Unlock()
 			r.stop()
 		}
 	}
@@ -204,15 +208,11 @@ func (r *running) stop() {
 		return
 	}
 	r.stopping = true
-	grace := r.o.Grace
-	if grace == 0 {
-		grace = DefaultGrace
-	}
-	if err := r.service.Signal(r.plan.stopSignal); err != nil {
+	if r.o.Grace == 0 || r.service.Signal(r.plan.stopSignal) != nil {
 		r.kill(errStopped) // which does nothing where it has ended already
 		return
 	}
-	time.AfterFunc(grace, func() { r.kill(errStopped) })
+	time.AfterFunc(r.o.Grace, func() { r.kill(errStopped) })
 }
 
 func (r *running) passSignals(ctx context.Context) {

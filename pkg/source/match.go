@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/moby/patternmatcher"
@@ -19,6 +20,7 @@ import (
 // Matcher decides what of a source tree is left out.
 type Matcher struct {
 	ignore, include *patternmatcher.PatternMatcher
+	single          []*patternmatcher.PatternMatcher // the patterns of ignore, one by one
 	noStanding      bool
 }
 
@@ -37,13 +39,14 @@ func NewMatcher(o Options) (*Matcher, error) {
 	// An invalid pattern is blamed on where it stands, so exclude's are tried alone first.
 	m := Matcher{noStanding: o.NoStanding}
 	exclude := regular(o.Exclude)
+	patterns = append(patterns, exclude...)
 	for _, x := range []struct {
 		to       **patternmatcher.PatternMatcher
 		patterns []string
 		where    string
 	}{
 		{&m.ignore, exclude, "exclude"},
-		{&m.ignore, append(patterns, exclude...), filepath.Base(o.Ignorefile)},
+		{&m.ignore, patterns, filepath.Base(o.Ignorefile)},
 		{&m.include, regular(o.Include), "include"},
 	} {
 		pm, err := patternmatcher.New(x.patterns)
@@ -51,6 +54,11 @@ func NewMatcher(o Options) (*Matcher, error) {
 			return nil, hint.Usage(fmt.Errorf("reading the patterns of %s: %w", x.where, err))
 		}
 		*x.to = pm
+	}
+	for _, p := range patterns {
+		if pm, err := patternmatcher.New([]string{p}); err == nil && len(pm.Patterns()) > 0 {
+			m.single = append(m.single, pm)
+		}
 	}
 	return &m, nil
 }
@@ -108,11 +116,28 @@ func (m *Matcher) match(rel string) (excluded, prune bool, err error) {
 	if wanted || !ignored && !fixed {
 		return false, false, nil
 	}
-	// A pattern with "!" may bring back what lies in a folder that is left out, and so may include.
-	if mayMatchBelow(m.include, rel, false) {
-		return true, false, nil
+	// Include may bring back what lies in a folder that is left out, and so may a pattern with "!".
+	for _, p := range m.include.Patterns() {
+		if !p.Exclusion() && mayMatchBelow(p, rel) {
+			return true, false, nil
+		}
 	}
-	return true, fixed || !mayMatchBelow(m.ignore, rel, true), nil
+	return true, fixed || !m.exceptsBelow(rel), nil
+}
+
+// exceptsBelow says whether a pattern with "!" may bring back something in a folder. The last match counts, and what leaves
+// out the folder, or one that it lies in, matches all below it: only an exception that stands after the last such pattern can.
+func (m *Matcher) exceptsBelow(dir string) bool {
+	for _, one := range slices.Backward(m.single) {
+		if p := one.Patterns()[0]; p.Exclusion() {
+			if mayMatchBelow(p, dir) {
+				return true
+			}
+		} else if out, err := one.MatchesOrParentMatches(dir); out && err == nil {
+			return false
+		}
+	}
+	return false
 }
 
 // inStanding says whether one of the standing patterns matches a path or a folder that it lies in. All of them are of the
@@ -126,22 +151,14 @@ func inStanding(rel string) bool {
 	return false
 }
 
-// mayMatchBelow says whether one of the patterns, those with "!" or the others, may match something in a folder. It goes by
-// what stands before a pattern's first wildcard, and so says yes too often, never too rarely.
-func mayMatchBelow(pm *patternmatcher.PatternMatcher, dir string, exceptions bool) bool {
-	for _, p := range pm.Patterns() {
-		if p.Exclusion() != exceptions {
-			continue
-		}
-		literal := filepath.ToSlash(p.String())
-		if i := strings.IndexAny(literal, `*?[\`); i >= 0 {
-			literal = literal[:strings.LastIndex(literal[:i], "/")+1]
-		} else {
-			literal += "/"
-		}
-		if strings.HasPrefix(literal, dir+"/") || strings.HasPrefix(dir+"/", literal) {
-			return true
-		}
+// mayMatchBelow says whether a pattern may match something in a folder. It goes by what stands before the pattern's first
+// wildcard, and so says yes too often, never too rarely.
+func mayMatchBelow(p *patternmatcher.Pattern, dir string) bool {
+	literal := filepath.ToSlash(p.String())
+	if i := strings.IndexAny(literal, `*?[\`); i >= 0 {
+		literal = literal[:strings.LastIndex(literal[:i], "/")+1]
+	} else {
+		literal += "/"
 	}
-	return false
+	return strings.HasPrefix(literal, dir+"/") || strings.HasPrefix(dir+"/", literal)
 }

@@ -169,9 +169,9 @@ func (t *Tree) add(rel string, fi fs.FileInfo) error {
 
 // content is a file of the tree, as a layer reads it.
 type content struct {
-	file string
-	want cas.Mark
-	sum  string
+	file, rel string
+	want      cas.Mark
+	sum       string
 }
 
 // SHA256 is the digest of the file in hex, where the tree's Digest has found it.
@@ -183,7 +183,7 @@ func (c content) Size() int64 { return c.want.Size }
 func (c content) Open() (io.ReadCloser, error) {
 	f, err := os.Open(c.file)
 	if err != nil {
-		return nil, unreadable(c.file, err)
+		return nil, unreadable(c.rel, err)
 	}
 	fi, err := f.Stat()
 	if err == nil && cas.MarkOf(fi) != c.want {
@@ -197,5 +197,5 @@ func (c content) Open() (io.ReadCloser, error) {
 
 // Content gives what a file of the tree holds.
 func (t *Tree) Content(f File) fstree.Content {
-	return content{filepath.Join(t.Root, filepath.FromSlash(f.Path)), f.mark, f.sum}
+	return content{filepath.Join(t.Root, filepath.FromSlash(f.Path)), f.Path, f.mark, f.sum}
 }

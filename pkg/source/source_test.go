@@ -221,7 +221,9 @@ func TestPrune(t *testing.T) {
 		"a pattern":                  {Options{Exclude: []string{"big"}}, true},
 		"an exception elsewhere":     {Options{Exclude: []string{"*", "!src"}}, true},
 		"an exception below":         {Options{Exclude: []string{"big", "!big/sub/x"}}, false},
-		"an exception above":         {Options{Exclude: []string{"!big", "big/sub", "big"}}, false},
+		"an exception before":        {Options{Exclude: []string{"!big", "big/sub", "big"}}, true},
+		"an exception after another": {Options{Exclude: []string{"*", "!**/*.py", "big", "!big/x"}}, false},
+		"the last match counts":      {Options{Exclude: []string{"*", "!**/*.py", "!big/x", "big"}}, true},
 		"an exception with wildcard": {Options{Exclude: []string{"big", "!bi*/x"}}, false},
 		"include elsewhere":          {Options{Exclude: []string{"big"}, Include: []string{"/other/"}}, true},
 		"include below":              {Options{Exclude: []string{"big"}, Include: []string{"big/sub"}}, false},
@@ -419,7 +421,7 @@ func TestCancelledAndMissing(t *testing.T) {
 
 // FuzzDockerignore: whatever stands in the file, a walk finds just the files that Docker's own matcher leaves.
 func FuzzDockerignore(f *testing.F) {
-	for _, s := range []string{"docs\n!docs/keep", "*\n!src/**", "**/x\n", "#\n!\n", "[", "a/../b\n", "\\\n"} {
+	for _, s := range []string{"docs\n!docs/keep", "!**/x\nsrc\n!src/deep\nsrc/deep\n", "*\n!src/**", "**/x\n", "#\n!\n", "[", "a/../b\n", "\\\n"} {
 		f.Add(s)
 	}
 	dir := lay(f, "a.md", "docs/a.md", "docs/keep/b.md", "src/x", "src/deep/x")
