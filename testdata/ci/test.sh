@@ -26,7 +26,8 @@ passed=$(grep -c -E '^\s*--- PASS' "$log" || true)
 failed=$(grep -c -E '^\s*--- FAIL' "$log" || true)
 if [ "$skipped" != 0 ]; then
   echo "skipped, and why:"
-  grep -A1 -E '^\s*--- SKIP' "$log" | grep -v -E '^--$' | sed -n 1,60p
+  # A test says why before it is said that it was skipped, and another may have spoken in between.
+  awk '/^=== (RUN|CONT|NAME) / {test = $3} /^ +[^ ]+\.go:[0-9]+: / {why[test] = $0} /--- SKIP: / {print "  " $3; print why[$3] ? why[$3] : "    no reason given"}' "$log" | sed -n 1,60p
 fi
 echo "$passed passed, $failed failed, $skipped skipped"
 exit "$status"
