@@ -301,7 +301,7 @@ func (c once) Open() (io.ReadCloser, error) {
 
 // TestContentThatCannotSeek is read once in all, however many runs it has a part in, and to its end, where it is found out.
 func TestContentThatCannotSeek(t *testing.T) {
-	content := text(5, 5<<20+9)
+	content := text(5, 2<<20+9)
 	for _, compression := range []Compression{Gzip, Zstd} {
 		opened := 0
 		build := func(c fstree.Content) *fstree.Tree {
