@@ -76,7 +76,8 @@ class Jubako(Contender):
         shutil.rmtree(self.dir + "/cache", ignore_errors=True)
 
     def forget(self):
-        """The layers that were made, the trees that they were unpacked into, but for the base's, which was downloaded, and bytecode."""
+        """The layers that were made and what is known of them, the trees that they were unpacked into, but for the base's, which was
+        downloaded, and bytecode."""
         with open(self.project + "/uv.lock") as f:
             downloaded = f.read() + " ".join(os.listdir(self.world.work + "/base/blobs/sha256"))
         for blob in glob.glob(self.dir + "/cache/blobs/sha256/*/*"):
@@ -85,8 +86,8 @@ class Jubako(Contender):
         for tree in glob.glob(self.dir + "/cache/trees/*"):
             if not os.path.exists(tree + "/usr/local/bin"):
                 self.put_away(tree)
-        for bytecode in ("modules", "pycache"):
-            self.put_away(f"{self.dir}/cache/records/{bytecode}")
+        for known in ("layer", "looks", "modules", "pycache"):
+            self.put_away(f"{self.dir}/cache/records/{known}")
 
 
 class JubakoVenv(Jubako):
