@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 
+	"github.com/jubako/jubako/pkg/checkout/checkouttest"
 	"github.com/jubako/jubako/pkg/wheel/wheeltest"
 )
 
@@ -230,7 +231,7 @@ func TestGitSource(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	commit := commitAll(t, repo)
+	commit := checkouttest.Commit(t, repo)
 	other, err := os.ReadFile(filepath.Join(repo, "wheels/other-1-py3-none-any.whl"))
 	if err != nil {
 		t.Fatal(err)

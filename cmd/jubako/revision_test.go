@@ -2,30 +2,11 @@ package main
 
 import (
 	"encoding/json"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
-)
 
-// commitAll makes a folder a repository of one commit, and gives that.
-func commitAll(t *testing.T, dir string) string {
-	t.Helper()
-	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("no git on the PATH")
-	}
-	git := func(args ...string) string {
-		out, err := exec.Command("git", append([]string{"-C", dir, "-c", "user.name=x", "-c", "user.email=x@example.org"}, args...)...).CombinedOutput()
-		if err != nil {
-			t.Fatalf("git %v: %v\n%s", args, err, out)
-		}
-		return strings.TrimSpace(string(out))
-	}
-	git("init", "-q")
-	git("add", ".")
-	git("commit", "-q", "-m", "x")
-	return git("rev-parse", "HEAD")
-}
+	"github.com/jubako/jubako/pkg/checkout/checkouttest"
+)
 
 // TestRevision: the image says which commit it was built of, and when that is not the whole truth.
 func TestRevision(t *testing.T) {
@@ -45,7 +26,7 @@ func TestRevision(t *testing.T) {
 	if got := revision(); got != "" {
 		t.Errorf("%q, where there is no repository", got)
 	}
-	commit := commitAll(t, w.dir)
+	commit := checkouttest.Commit(t, w.dir)
 	if got := revision(); got != commit {
 		t.Errorf("%q, not %s", got, commit)
 	}

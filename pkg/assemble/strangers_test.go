@@ -6,11 +6,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	projectlayer "github.com/jubako/jubako/layers/project"
 	"github.com/jubako/jubako/pkg/cas/castest"
+	"github.com/jubako/jubako/pkg/checkout/checkouttest"
 	"github.com/jubako/jubako/pkg/locked"
 )
 
@@ -30,18 +30,7 @@ func TestRepositoryLinks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	git := func(args ...string) string {
-		cmd := exec.Command("git", append([]string{"-C", repo, "-c", "user.name=x", "-c", "user.email=x@example.org"}, args...)...)
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("git %v: %v\n%s", args, err, out)
-		}
-		return strings.TrimSpace(string(out))
-	}
-	git("init", "-q")
-	git("add", ".")
-	git("commit", "-q", "-m", "x")
-	commit := locked.Commit{ID: git("rev-parse", "HEAD")}
+	commit := locked.Commit{ID: checkouttest.Commit(t, repo)}
 	b := &builder{Tools: Tools{Store: castest.Open(t), Report: func(Event) {}}}
 	for sub, want := range map[string]string{"": "own", "sub": "own", "bad": "", "out": ""} {
 		s := locked.Selected{Package: &locked.Package{Name: "x", Source: locked.Source{Kind: locked.Git, Location: "file://" + repo, Subdirectory: sub, Git: commit}}}

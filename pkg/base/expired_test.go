@@ -9,23 +9,9 @@ import (
 
 	"github.com/jubako/jubako/pkg/cas/castest"
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/patience/patiencetest"
 	"github.com/jubako/jubako/pkg/regclient"
 )
-
-// cutter breaks the connection after the first bytes of an answer.
-type cutter struct {
-	http.ResponseWriter
-	left int
-}
-
-func (c *cutter) Write(p []byte) (int, error) {
-	n, err := c.ResponseWriter.Write(p[:min(len(p), c.left)])
-	if c.left -= n; c.left == 0 {
-		c.ResponseWriter.(http.Flusher).Flush()
-		panic(http.ErrAbortHandler)
-	}
-	return n, err
-}
 
 // TestLayerCutAndTokenExpired: the rest of a layer comes with a new token, and its bytes are compared as if it had come in one piece.
 func TestLayerCutAndTokenExpired(t *testing.T) {
@@ -56,7 +42,7 @@ func TestLayerCutAndTokenExpired(t *testing.T) {
 					return w
 				case serial == 0:
 					serial++
-					return &cutter{w, 50}
+					return &patiencetest.Cutter{ResponseWriter: w, Left: 50}
 				case garbled:
 					return garbler{w}
 				default:

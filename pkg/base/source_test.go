@@ -131,15 +131,7 @@ func TestZstdDockerArchive(t *testing.T) {
 		file{name: "a", data: string(plain)}, file{name: "b", data: gz.String()}, file{name: "c", data: string(z.EncodeAll(squeezed, nil))}, file{name: "empty"},
 		file{name: "cfg.json", data: configOf(t, plain, plain, squeezed, nil)},
 		file{name: "manifest.json", data: `[{"Config":"cfg.json","Layers":["a","b","c","empty"]}]`})
-	o, err := Open(context.Background(), Source{Kind: DockerArchive, Path: archive}, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer o.Close()
-	img, err := o.Image(context.Background(), amd64)
-	if err != nil {
-		t.Fatal(err)
-	}
+	o, img := imageIn(t, Source{Kind: DockerArchive, Path: archive})
 	m, err := img.Manifest()
 	if err != nil {
 		t.Fatal(err)
@@ -207,15 +199,7 @@ func TestDamagedArchives(t *testing.T) {
 		}
 		archive := write(t, file{name: "index.json", data: index(digestOf(m).String())}, file{name: "blobs/sha256/" + digestOf(m).Hex, data: string(m)},
 			file{name: "blobs/sha256/" + digestOf(config).Hex, data: string(config)}, file{name: "blobs/sha256/" + digestOf(l).Hex, data: string(blob(l))})
-		o, err := Open(context.Background(), Source{Kind: OCIArchive, Path: archive}, Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer o.Close()
-		img, err := o.Image(context.Background(), amd64)
-		if err != nil {
-			t.Fatal(err)
-		}
+		_, img := imageIn(t, Source{Kind: OCIArchive, Path: archive})
 		_, err = img.Facts(context.Background(), nil)
 		return err
 	}
@@ -453,4 +437,19 @@ func TestChoose(t *testing.T) {
 			t.Errorf("%s: %v, %v", tt.want, d.Platform, err)
 		}
 	}
+}
+
+// imageIn opens a file, and the one image in it.
+func imageIn(t *testing.T, src Source) (*Opened, *Image) {
+	t.Helper()
+	o, err := Open(context.Background(), src, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { o.Close() })
+	img, err := o.Image(context.Background(), amd64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o, img
 }

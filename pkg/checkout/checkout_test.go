@@ -10,20 +10,9 @@ import (
 	"testing"
 
 	"github.com/jubako/jubako/pkg/cas/castest"
+	"github.com/jubako/jubako/pkg/checkout/checkouttest"
 	"github.com/jubako/jubako/pkg/hint"
 )
-
-// git runs git in a folder, as nobody in particular.
-func git(t *testing.T, dir string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command("git", append([]string{"-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "protocol.file.allow=always"}, args...)...)
-	cmd.Dir = dir
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("git %v: %v\n%s", args, err, out)
-	}
-	return strings.TrimSpace(string(out))
-}
 
 func write(t *testing.T, dir, name, text string) {
 	t.Helper()
@@ -39,13 +28,13 @@ func repo(t *testing.T) (dir, first string) {
 		t.Skip("no git on the PATH")
 	}
 	dir = t.TempDir()
-	git(t, dir, "init", "-q")
+	checkouttest.Git(t, dir, "init", "-q")
 	write(t, dir, "a.py", "first = 1\n")
-	git(t, dir, "add", ".")
-	git(t, dir, "commit", "-q", "-m", "first")
-	first = git(t, dir, "rev-parse", "HEAD")
+	checkouttest.Git(t, dir, "add", ".")
+	checkouttest.Git(t, dir, "commit", "-q", "-m", "first")
+	first = checkouttest.Git(t, dir, "rev-parse", "HEAD")
 	write(t, dir, "a.py", "second = 2\n")
-	git(t, dir, "commit", "-q", "-a", "-m", "second")
+	checkouttest.Git(t, dir, "commit", "-q", "-a", "-m", "second")
 	return dir, first
 }
 
@@ -80,12 +69,12 @@ func TestGet(t *testing.T) {
 func TestSubmodule(t *testing.T) {
 	inner, _ := repo(t)
 	outer, _ := repo(t)
-	git(t, outer, "submodule", "-q", "add", "file://"+inner, "sub")
-	git(t, outer, "commit", "-q", "-m", "with a submodule")
+	checkouttest.Git(t, outer, "submodule", "-q", "add", "file://"+inner, "sub")
+	checkouttest.Git(t, outer, "commit", "-q", "-m", "with a submodule")
 	t.Setenv("GIT_CONFIG_COUNT", "1")
 	t.Setenv("GIT_CONFIG_KEY_0", "protocol.file.allow")
 	t.Setenv("GIT_CONFIG_VALUE_0", "always")
-	at, err := Get(t.Context(), Commit{Package: "a", URL: "file://" + outer, ID: git(t, outer, "rev-parse", "HEAD")}, Options{Store: castest.Open(t)})
+	at, err := Get(t.Context(), Commit{Package: "a", URL: "file://" + outer, ID: checkouttest.Git(t, outer, "rev-parse", "HEAD")}, Options{Store: castest.Open(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,11 +131,11 @@ func TestRefused(t *testing.T) {
 // TestArchival describes a commit as git does: with and without a tag, changed and not; nothing where there is no repository.
 func TestArchival(t *testing.T) {
 	dir, first := repo(t)
-	git(t, dir, "checkout", "-q", first)
+	checkouttest.Git(t, dir, "checkout", "-q", first)
 	if got := Archival(t.Context(), dir); !strings.Contains(got, "node: "+first+"\n") || !strings.Contains(got, "describe-name: 0.0-1-g"+first+"\n") {
 		t.Errorf("without a tag: %q", got)
 	}
-	git(t, dir, "tag", "v1.2")
+	checkouttest.Git(t, dir, "tag", "v1.2")
 	if got := Archival(t.Context(), dir); !strings.Contains(got, "describe-name: v1.2-0-g"+first+"\n") {
 		t.Errorf("with a tag: %q", got)
 	}

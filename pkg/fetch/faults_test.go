@@ -23,6 +23,7 @@ import (
 	"github.com/jubako/jubako/pkg/cas/castest"
 	"github.com/jubako/jubako/pkg/filehash"
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/patience/patiencetest"
 )
 
 // large is a file that is worth keeping when it is cut.
@@ -122,22 +123,8 @@ func whole(b []byte, etag string) http.HandlerFunc {
 // part serves the first n bytes of what is asked for, and breaks the connection.
 func part(b []byte, n int, etag string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		whole(b, etag)(&cutter{ResponseWriter: w, left: n}, r)
+		whole(b, etag)(&patiencetest.Cutter{ResponseWriter: w, Left: n}, r)
 	}
-}
-
-type cutter struct {
-	http.ResponseWriter
-	left int
-}
-
-func (c *cutter) Write(p []byte) (int, error) {
-	n, err := c.ResponseWriter.Write(p[:min(len(p), c.left)])
-	if c.left -= n; c.left == 0 {
-		c.ResponseWriter.(http.Flusher).Flush()
-		panic(http.ErrAbortHandler)
-	}
-	return n, err
 }
 
 // noRanges hides the request's wish for a part.

@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/jubako/jubako/pkg/hint"
+	"github.com/jubako/jubako/pkg/patience/patiencetest"
 )
 
 func config(t *testing.T, text string) string {
@@ -166,8 +167,7 @@ func TestCutDownloadIsResumed(t *testing.T) {
 	cuts := 0
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if cuts++; cuts <= 2 {
-			http.ServeContent(&cutWriter{w, 30_000}, r, "", time.Time{}, bytes.NewReader(content))
-			panic(http.ErrAbortHandler)
+			http.ServeContent(&patiencetest.Cutter{ResponseWriter: w, Left: 30_000}, r, "", time.Time{}, bytes.NewReader(content))
 		}
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
 	}))
@@ -181,23 +181,6 @@ func TestCutDownloadIsResumed(t *testing.T) {
 	if b, err := io.ReadAll(resp.Body); err != nil || !bytes.Equal(b, content) || cuts != 3 {
 		t.Errorf("%d bytes in %d requests, %v", len(b), cuts, err)
 	}
-}
-
-type cutWriter struct {
-	http.ResponseWriter
-	left int
-}
-
-func (c *cutWriter) Write(p []byte) (int, error) {
-	if len(p) > c.left {
-		p = p[:c.left]
-	}
-	n, err := c.ResponseWriter.Write(p)
-	c.left -= n
-	if c.left == 0 && err == nil {
-		err = io.ErrShortWrite
-	}
-	return n, err
 }
 
 func TestReferences(t *testing.T) {

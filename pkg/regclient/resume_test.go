@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/jubako/jubako/pkg/patience/patiencetest"
 )
 
 // expiring is a registry whose tokens and signed URLs hold until the answer that they were for is cut.
@@ -59,8 +61,7 @@ func (e *expiring) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	e.cuts--
 	e.serial++
-	http.ServeContent(&cutWriter{w, e.cut}, r, "", time.Time{}, bytes.NewReader(e.content))
-	panic(http.ErrAbortHandler)
+	http.ServeContent(&patiencetest.Cutter{ResponseWriter: w, Left: e.cut}, r, "", time.Time{}, bytes.NewReader(e.content))
 }
 
 // TestResumeOnceExpired: a blob of which the first part took longer than the token or the signed URL holds is gone on with.
