@@ -103,7 +103,7 @@ func (b *builder) sourceTree(ctx context.Context, o projectlayer.Options) (*sour
 		}
 		w.Skip = func(rel string) bool {
 			in := path.Join(filepath.ToSlash(at), rel)
-			if o.Source.Skip != nil && o.Source.Skip(in) {
+			if m.Skips(in) {
 				return true
 			}
 			if slices.ContainsFunc(buildFiles, func(pattern string) bool { ok, _ := path.Match(pattern, rel); return ok }) {

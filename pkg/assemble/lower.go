@@ -149,7 +149,7 @@ func (b *builder) maker(ctx context.Context, l *lower) (*maker, error) {
 	c := b.spec.Project.Config
 	uid, gid := b.owner(l.user)
 	workdir := strings.TrimPrefix(c.Workdir, "/")
-	usual := func(ctx context.Context, dir string) (fstree.Entry, error) {
+	parent := func(ctx context.Context, dir string) (fstree.Entry, error) {
 		e, there, err := l.facts.ParentAt(ctx, dir)
 		if !there && (dir == workdir || strings.HasPrefix(dir, workdir+"/")) {
 			e.UID, e.GID = uid, gid
@@ -160,16 +160,12 @@ func (b *builder) maker(ctx context.Context, l *lower) (*maker, error) {
 	for _, w := range c.Writable {
 		writable = append(writable, path.Join(workdir, w))
 	}
-	// A folder that the service writes to is the service's, as in the app layer, in every layer that holds it or puts files below it.
+	// A folder that the service writes to is the service's, as in the app layer, in every layer that has it, be it for the files below.
 	written := func(e fstree.Entry) fstree.Entry {
 		if e.Kind == fstree.Dir && slices.Contains(writable, e.Path) {
 			e.Mode, e.UID, e.GID = 0o755, l.user.UID, l.user.GID
 		}
 		return e
-	}
-	parent := func(ctx context.Context, dir string) (fstree.Entry, error) {
-		e, err := usual(ctx, dir)
-		return written(e), err
 	}
 	// A blob depends on the base's directories that lead to its files, as far as they are known beforehand.
 	var parents []fstree.Entry
@@ -179,11 +175,11 @@ func (b *builder) maker(ctx context.Context, l *lower) (*maker, error) {
 			if err != nil {
 				return nil, err
 			}
-			parents = append(parents, e)
+			parents = append(parents, written(e))
 		}
 	}
 	for _, dir := range writable { // only where that makes a difference: other projects keep their keys
-		e, err := usual(ctx, dir)
+		e, err := parent(ctx, dir)
 		if err != nil {
 			return nil, err
 		}
@@ -274,7 +270,7 @@ func (b *builder) walk() source.Options {
 	if out := c.Staticfiles.Output; out != "" && !path.IsAbs(out) && !c.Staticfiles.Off {
 		exclude = append(exclude, path.Clean(out))
 	}
-	return source.Options{Root: p.SourceDir(), Ignorefile: filepath.Join(p.SourceDir(), ".dockerignore"), Exclude: append(exclude, b.secretFiles()...), Include: c.Include,
+	return source.Options{Root: p.SourceDir(), Ignorefile: filepath.Join(p.SourceDir(), ".dockerignore"), Exclude: exclude, Include: c.Include,
 		Skip: b.secretsIn(p.SourceDir())} // whatever include says
 }
 

@@ -57,7 +57,7 @@ type maker struct {
 	epoch  int64
 	jobs   int
 	parent func(ctx context.Context, dir string) (fstree.Entry, error)
-	// writable are the folders that the service writes to, and service makes one of them its own.
+	// writable are the folders that the service writes to; service makes the entry of one of them its own, and leaves others as they are.
 	writable []string
 	service  func(fstree.Entry) fstree.Entry
 	// context is what a blob depends on beside its layer's own key: the time of its entries and the directories of the

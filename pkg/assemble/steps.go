@@ -296,16 +296,6 @@ func (b *builder) secretPaths() (paths []string) {
 	return paths
 }
 
-// secretFiles are those that lie in the source, relative to it: no image holds them.
-func (b *builder) secretFiles() (rels []string) {
-	for _, p := range b.secretPaths() {
-		if rel, err := filepath.Rel(b.spec.Project.SourceDir(), p); err == nil && !outside(filepath.ToSlash(rel)) {
-			rels = append(rels, filepath.ToSlash(rel))
-		}
-	}
-	return rels
-}
-
 // secretsIn says which paths of a folder, or of a single file as ".", are secrets, whatever links lead to either.
 func (b *builder) secretsIn(root string) func(rel string) bool {
 	real := func(p string) string {

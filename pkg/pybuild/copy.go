@@ -45,11 +45,7 @@ func leftOut(o Options, excluded func(string) bool) (func(string) bool, error) {
 		if excluded(rel) {
 			return true
 		}
-		in := path.Join(at, rel)
-		if o.Source.Skip != nil && o.Source.Skip(in) {
-			return true
-		}
-		out, err := m.Excludes(in)
+		out, err := m.Excludes(path.Join(at, rel))
 		return err == nil && out
 	}, nil
 }

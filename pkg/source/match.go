@@ -22,6 +22,7 @@ type Matcher struct {
 	ignore, include *patternmatcher.PatternMatcher
 	single          []*patternmatcher.PatternMatcher // the patterns of ignore, one by one
 	noStanding      bool
+	skip            func(rel string) bool
 }
 
 // NewMatcher reads the patterns of the options; the root is not looked at.
@@ -37,7 +38,7 @@ func NewMatcher(o Options) (*Matcher, error) {
 		}
 	}
 	// An invalid pattern is blamed on where it stands, so exclude's are tried alone first.
-	m := Matcher{noStanding: o.NoStanding}
+	m := Matcher{noStanding: o.NoStanding, skip: o.Skip}
 	exclude := regular(o.Exclude)
 	patterns = append(patterns, exclude...)
 	for _, x := range []struct {
@@ -102,8 +103,11 @@ func regular(patterns []string) []string {
 // Excludes says whether a path, relative to the root and with slashes, is left out.
 func (m *Matcher) Excludes(rel string) (bool, error) {
 	excluded, _, err := m.match(rel)
-	return excluded, err
+	return excluded || m.Skips(rel), err
 }
+
+// Skips says whether a path is left out whatever the patterns say (Options.Skip).
+func (m *Matcher) Skips(rel string) bool { return m.skip != nil && m.skip(rel) }
 
 // match says whether a path is left out, and, for a folder, whether nothing below it can be wanted all the same.
 func (m *Matcher) match(rel string) (excluded, prune bool, err error) {

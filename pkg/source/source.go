@@ -107,7 +107,7 @@ func Walk(ctx context.Context, o Options) (*Tree, error) {
 			}
 			return nil
 		}
-		if o.Skip != nil && o.Skip(rel) {
+		if m.Skips(rel) {
 			return nil
 		}
 		fi, err := d.Info()
