@@ -67,7 +67,7 @@ func (b *builder) tree(ctx context.Context, s locked.Selected) (projectlayer.Opt
 		if o.Repository, err = b.checkout(ctx, s.Package, ""); err != nil {
 			return o, err
 		}
-		o.Dir, err = b.checkout(ctx, s.Package, s.Source.Subdirectory)
+		o.Dir, err = inRepository(s.Package, o.Repository, s.Source.Subdirectory)
 		o.DirectURL = gitURL(s.Source)
 		o.ImageDir = "/nowhere" // of what is not editable nothing points back to its source
 		return o, err
@@ -112,8 +112,13 @@ func (b *builder) checkout(ctx context.Context, p *locked.Package, rel string) (
 	if err != nil {
 		return "", err
 	}
+	return inRepository(p, dir, rel)
+}
+
+// inRepository gives a path in a package's repository, to which no link of the repository's own leads out of it.
+func inRepository(p *locked.Package, dir, rel string) (string, error) {
 	to := filepath.Join(dir, filepath.FromSlash(rel))
-	if source.LeadsOut(dir, to) { // by a link of the repository's
+	if source.LeadsOut(dir, to) {
 		return "", hint.Usage(fmt.Errorf("reading package %s: %s leads out of its repository", p.Name, rel))
 	}
 	return to, nil
