@@ -187,12 +187,18 @@ func (a *app) openSource(ctx contextT, s string, store *cas.Store) (*base.Opened
 	return opened, client, err
 }
 
-// pinned is a source as it was written, with its digest: in place of the one that a registry's may name. A path may hold "@".
+// pinned is a source as it was written, with its digest. A path may hold "@".
 func pinned(s string, o *base.Opened) string {
 	if o.Source.Kind == base.Registry {
-		s, _, _ = strings.Cut(s, "@")
+		return pinnedRef(s, o.Digest)
 	}
 	return s + "@" + o.Digest.String()
+}
+
+// pinnedRef is a reference with a digest, in place of the one that it may have.
+func pinnedRef(ref string, digest v1.Hash) string {
+	ref, _, _ = strings.Cut(ref, "@")
+	return ref + "@" + digest.String()
 }
 
 // gitRevision is the commit that a folder is at, with "-dirty" where it has changes; "" where git does not tell.

@@ -35,8 +35,8 @@ be read · 3 registry or network · 4 a digest that did not hold.`,
   jubako diff --exit-code oci:here docker-archive:there.tar`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if *format != "text" && *format != "json" {
-				return hint.Usage(fmt.Errorf("--format is text or json, not %q", *format))
+			if err := checkFormat(*format); err != nil {
+				return err
 			}
 			d, err := a.diff(cmd.Context(), args[0], args[1])
 			if err == nil {

@@ -32,6 +32,14 @@ func outputFormat(cmd *cobra.Command) *string {
 	return format
 }
 
+// checkFormat holds the value of such a flag against what there is.
+func checkFormat(format string) error {
+	if format != "text" && format != "json" {
+		return hint.Usage(fmt.Errorf("--format is text or json, not %q", format))
+	}
+	return nil
+}
+
 // flagsFromEnv gives every flag that was not typed the value of its variable, where there is one. A list is separated
 // by commas, as a cobra list flag is; a repeatable flag whose values may hold commas takes one value a line.
 func (a *app) flagsFromEnv(flags *pflag.FlagSet) error {

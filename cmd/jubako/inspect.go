@@ -36,8 +36,8 @@ packages in them.
 ` + sourceHelp,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if *format != "text" && *format != "json" {
-				return hint.Usage(fmt.Errorf("--format is text or json, not %q", *format))
+			if err := checkFormat(*format); err != nil {
+				return err
 			}
 			opened, _, err := a.openSource(cmd.Context(), args[0], nil)
 			if err != nil {

@@ -64,11 +64,7 @@ func (a *app) push(ctx context.Context, source string, to []string, jobs int) (e
 	a.term.report(assemble.Event{Kind: assemble.Pushed, Text: assemble.PushText(res)})
 	a.term.finish()
 	for _, r := range refs {
-		line := r.String()
-		if _, pinned := r.(name.Digest); !pinned {
-			line += "@" + artifact.Digest.String()
-		}
-		if _, err := fmt.Fprintln(a.stdout, line); err != nil {
+		if _, err := fmt.Fprintln(a.stdout, pinnedRef(r.String(), artifact.Digest)); err != nil {
 			return err
 		}
 	}

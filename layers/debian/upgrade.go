@@ -197,7 +197,7 @@ func (b *builder) revive(dir string, mode uint32, producer string) error {
 
 // write puts into the tree what scripts and jubako itself bring; a folder above it may be one that an upgrade has taken away.
 func (b *builder) write(x fstree.Entry) error {
-	if err := b.revive(path.Dir(x.Path), 0o755, x.Producer); err != nil {
+	if err := b.revive(fstree.Parent(x.Path), 0o755, x.Producer); err != nil {
 		return err
 	}
 	return b.tree.Replace(x)

@@ -16,6 +16,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/jubako/jubako/pkg/decompress"
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/hint"
 )
@@ -209,9 +210,9 @@ func (s *archiveSource) describe(entry string) (v1.Descriptor, error) {
 	}
 	d := v1.Descriptor{MediaType: types.DockerUncompressedLayer, Size: r.Size()}
 	switch {
-	case [2]byte(magic[:]) == [2]byte{0x1f, 0x8b}:
+	case decompress.IsGzip(magic[:]):
 		d.MediaType = types.DockerLayer
-	case magic == [4]byte{0x28, 0xb5, 0x2f, 0xfd}:
+	case decompress.IsZstd(magic[:]):
 		d.MediaType = types.OCILayerZStd
 	}
 	h := sha256.New()

@@ -13,6 +13,12 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
+// IsGzip says of the first bytes of something whether it is gzip (RFC 1952, section 2.3.1).
+func IsGzip(magic []byte) bool { return bytes.HasPrefix(magic, []byte{0x1f, 0x8b}) }
+
+// IsZstd says of the first bytes of something whether it is zstd (RFC 8878, section 3.1.1).
+func IsZstd(magic []byte) bool { return bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}) }
+
 // NewReader finds the compression by its magic number: gzip of any number of members (RFC 1952), zstd (RFC 8878), and otherwise none.
 //
 // The checksums of gzip's members are not looked at. Whoever reads holds what comes out against a digest: a layer's diffID.
@@ -23,9 +29,9 @@ func NewReader(r io.Reader) (io.ReadCloser, error) {
 		return nil, err
 	}
 	switch {
-	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
+	case IsGzip(magic):
 		return newGunzip(br), nil
-	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+	case IsZstd(magic):
 		d, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(128<<20))
 		if err != nil {
 			return nil, err

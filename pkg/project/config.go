@@ -166,7 +166,7 @@ func configFor(file string, data []byte, profile string, sets []string) (*Config
 	if err := checkNames(at.of, "", merged, topKeys); err != nil {
 		return nil, nil, err
 	}
-	if err := checkTypes(file, data); err != nil {
+	if _, err := decode(file, data); err != nil { // also in profiles that are not asked for
 		return nil, nil, err
 	}
 	if err := applyProfile(file, merged, profile); err != nil {
@@ -186,12 +186,9 @@ func configFor(file string, data []byte, profile string, sets []string) (*Config
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := checkTypes("", b); err != nil {
+	raw, err := decode("", b)
+	if err != nil {
 		return nil, nil, err
-	}
-	var raw rawDocument
-	if err := toml.Unmarshal(b, &raw); err != nil {
-		return nil, nil, hint.Usage(fmt.Errorf("reading %s: %w", file, err))
 	}
 	c, err := raw.Tool.Jubako.resolve(merged)
 	if ke, ok := errors.AsType[*keyError](err); ok {

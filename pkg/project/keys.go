@@ -68,14 +68,12 @@ func checkNames(at func(key string) string, prefix string, table map[string]any,
 	return nil
 }
 
-// checkTypes refuses values of wrong types below [tool.jubako], with their place.
-func checkTypes(file string, data []byte) error {
-	var doc rawDocument
-	err := toml.Unmarshal(data, &doc)
-	if err == nil {
-		return nil
+// decode reads [tool.jubako] of a document. It refuses values of wrong types, with their place; without a file that is --set.
+func decode(file string, data []byte) (doc rawDocument, err error) {
+	if err := toml.Unmarshal(data, &doc); err != nil {
+		return doc, undecoded(file, err)
 	}
-	return undecoded(file, err)
+	return doc, nil
 }
 
 // position is a place in a file; without a file it is the command line.

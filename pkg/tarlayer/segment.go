@@ -122,7 +122,7 @@ func (w *worker) workSplice(ctx context.Context, s *segment) (err error) {
 	content := s.splice.Content.(fstree.Deflated)
 	defer func() {
 		if err != nil && ctx.Err() == nil {
-			err = fmt.Errorf("reading /%s of %s: %w", s.splice.Path, s.splice.Producer, err)
+			err = reading(s.splice, err)
 		}
 	}()
 	r, err := content.OpenDeflated()

@@ -248,7 +248,7 @@ func writeSegment(ctx context.Context, w io.Writer, s *segment) (int64, error) {
 	}
 	r, err := content.OpenDeflated()
 	if err != nil {
-		return 0, fmt.Errorf("reading /%s of %s: %w", s.splice.Path, s.splice.Producer, err)
+		return 0, reading(s.splice, err)
 	}
 	defer r.Close()
 	buffer := getBuffer(chunkSize)

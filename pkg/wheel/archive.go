@@ -146,7 +146,7 @@ func (a *Archive) fill(entries []*entry, limits Limits) error {
 	}
 	implied := make(map[string]bool)
 	for _, f := range a.files {
-		for dir := parent(f.Path); dir != "" && !implied[dir]; dir = parent(dir) {
+		for dir := fstree.Parent(f.Path); dir != "." && !implied[dir]; dir = fstree.Parent(dir) {
 			if e, ok := seen[dir]; ok && !e.dir {
 				return seen[f.Path].fault(fmt.Errorf("it lies in %q, which is a file", dir))
 			} else if ok {
@@ -160,9 +160,6 @@ func (a *Archive) fill(entries []*entry, limits Limits) error {
 	slices.SortFunc(a.files, func(x, y File) int { return strings.Compare(x.Path, y.Path) })
 	return nil
 }
-
-// parent is the path of the folder that a clean, relative path lies in; "" for the root.
-func parent(p string) string { return p[:max(strings.LastIndexByte(p, '/'), 0)] }
 
 // entryPath makes a path of an entry's name: "./", "//" and inner ".." go, and what leaves the root is refused.
 func entryPath(name string) (string, error) {

@@ -85,9 +85,8 @@ rm -rf "$work/small" "$work/slim"
 # 4. testdata/bento, whole: its environment beside the script of a team without Docker, and what a person waits for.
 cp -r "$top/testdata/bento" "$work/bento"
 (cd "$work/bento" && "$uv" lock -q --no-python-downloads)
-"$jubako" registry serve --listen 127.0.0.1:0 --dir "$work/registry" >"$work/address" 2>/dev/null & server=$!
-pids+=("$server")
-for _ in $(seq 50); do [ -s "$work/address" ] && break; sleep 0.1; done
+"$jubako" registry serve --listen 127.0.0.1:0 --dir "$work/registry" >"$work/address" 2>"$work/registry.log" & pids+=($!)
+wait_for registry test -s "$work/address"
 tag=$(sed 's|^http://||' "$work/address")/bench/bento:1
 n=0
 venv=$(median 'n=$((n + 1)); rm -rf "$work/out"' \
