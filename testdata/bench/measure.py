@@ -1,5 +1,6 @@
 """Runs a command and says what it cost: time, processor time, memory and traffic, its daemons included."""
 
+import datetime
 import http.client
 import json
 import os
@@ -111,10 +112,12 @@ class Wire:
         s = json.loads(self.ask("GET", "/stats"))
         requests = [r for r in s["requests"] if r["service"] == "registry"]
         up, down = s["moved"].get("registry", (0, 0))
+        at = lambda t: datetime.datetime.fromisoformat(t)
+        since = lambda t: round((at(t) - at(requests[0]["start"])).total_seconds() * 1000)
         return {
             "up": up, "down": down, "index": s["moved"].get("index", (0, 0))[1], "requests": len(requests), "rounds": s["rounds"].get("registry", 0),
             "blobs": sum("/blobs/" in r["path"] and r["method"] in ("GET", "PUT", "PATCH") for r in requests),
-            "log": [f"{r['method']} {r['path'].split('?')[0]} {r['status']} sent {r['sent']} received {r['received']}" for r in requests],
+            "log": [f"{since(r['start'])}-{since(r['end'])} ms {r['method']} {r['path'].split('?')[0]} {r['status']} sent {r['sent']} received {r['received']}" for r in requests],
         }
 
 
