@@ -76,7 +76,7 @@ func TestRequests(t *testing.T) {
 
 	w.write("mysite/views.py", "x = 1\n")
 	w.build("-t", tag+":1", "--push")
-	upload := []string{"HEAD /v2/team/site/blobs/…", "POST /v2/team/site/blobs/uploads/", "PUT /v2/team/site/blobs/…"}
+	upload := []string{"POST /v2/team/site/blobs/uploads/", "PUT /v2/team/site/blobs/…"}
 	r.want(t, "one line has changed", slices.Concat([]string{"GET /v2/", "HEAD /v2/team/site/manifests/1"},
 		upload, upload, []string{"PUT /v2/team/site/manifests/1", "PUT /v2/team/site/manifests/…"})...) // the app layer and the config; and what is attached
 
@@ -99,9 +99,18 @@ func TestRequests(t *testing.T) {
 	w.build("-t", tag+":1", "--push")
 	r.want(t, "and then nothing has changed", "GET /v2/", "GET /v2/base/python/manifests/3", "HEAD /v2/team/site/manifests/1")
 
+	// Where a tag leads is asked once, also where it leads nowhere.
+	here := os.Getenv("JUBAKO_CACHE_DIR")
+	t.Setenv("JUBAKO_CACHE_DIR", t.TempDir())
+	w.build("-t", tag+":new", "--push")
+	asked := slices.DeleteFunc(r.take(), func(req string) bool { return !strings.HasSuffix(req, "/v2/team/site/manifests/new") })
+	if d := cmp.Diff([]string{"GET /v2/team/site/manifests/new", "PUT /v2/team/site/manifests/new"}, asked); d != "" {
+		t.Errorf("a tag that nobody has pushed to (-want +got):\n%s", d)
+	}
+	t.Setenv("JUBAKO_CACHE_DIR", here)
+
 	// Somebody else moves the tag to another image, which this machine does not hold.
 	w.write("mysite/views.py", "x = 2\n")
-	here := os.Getenv("JUBAKO_CACHE_DIR")
 	t.Setenv("JUBAKO_CACHE_DIR", t.TempDir())
 	w.build("-t", tag+":1", "--push")
 	t.Setenv("JUBAKO_CACHE_DIR", here)

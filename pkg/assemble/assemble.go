@@ -86,7 +86,6 @@ func (b *builder) assemble(ctx context.Context) (artifacts, *Result, error) {
 		return nil, nil, err
 	}
 	b.targets, b.lowers = platforms, make(map[string]*lower)
-	b.remote = b.openRemoteCache(ctx)
 	res := &Result{}
 	images := make(map[tarlayer.Compression][]output.Image)
 	for _, p := range platforms {

@@ -10,7 +10,6 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/jubako/jubako/pkg/attach"
-	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/output"
 )
 
@@ -42,7 +41,7 @@ func (b *builder) attach(name string, data []byte) {
 // Whoever may push to from may have written it. A registry is asked once, and only by the first call.
 func (b *builder) attached(ctx context.Context, attachment string, ok func([]byte) error) (data []byte, from *name.Repository) {
 	for _, e := range b.remote.images() {
-		list, err := e.attachments(ctx)
+		list, err := e.attachments()
 		if err == nil {
 			data, err = list.Read(ctx, attachment)
 		}
@@ -68,22 +67,6 @@ func (a *attachments) found(attachment string, repo *name.Repository, blobs []v1
 		a.from, a.known = make(map[string]*name.Repository), make(map[string][]v1.Hash)
 	}
 	a.from[attachment], a.known[repo.Name()] = repo, blobs
-}
-
-// earlierImage is an image that was pushed before.
-type earlierImage struct {
-	opened      *base.Opened
-	attachments func(context.Context) (*base.Attachments, error)
-}
-
-func newEarlierImage(opened *base.Opened) *earlierImage {
-	var once sync.Once
-	var list *base.Attachments
-	var err error
-	return &earlierImage{opened, func(ctx context.Context) (*base.Attachments, error) {
-		once.Do(func() { list, err = opened.Attachments(ctx) })
-		return list, err
-	}}
 }
 
 // attachedRecords is the namespace in the cache where a repository leads to the blobs that were attached to images in it.

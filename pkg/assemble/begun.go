@@ -59,6 +59,7 @@ func (b *builder) begin(ctx context.Context) {
 	if tags := b.pushedBefore(); len(tags) > 0 {
 		b.begun.tags = background(func() *output.Looked { return output.Look(ctx, b.pushOptions(), tags) })
 	}
+	b.remote = b.openRemoteCache(ctx)
 	b.begun.source = background(func() (r sourceRead) {
 		if r.tree, r.err = source.Walk(ctx, b.walk()); r.err == nil {
 			_, r.err = r.tree.Digest(ctx, b.Store, b.Now())
@@ -76,6 +77,7 @@ func (b *builder) end(stop context.CancelFunc) error {
 	b.begun.source.wait()
 	b.begun.revision.wait()
 	b.begun.tags.wait()
+	b.remote.wait()
 	_ = b.begun.base.wait() // if it has failed, that was said, or something before it
 	if b.in == nil || b.in.base == nil {
 		return nil

@@ -22,7 +22,6 @@ func Plan(ctx context.Context, t Tools, s Spec) (_ []LayerResult, err error) {
 	if err != nil {
 		return nil, err
 	}
-	b.remote = b.openRemoteCache(ctx)
 	var plan []LayerResult
 	for _, p := range platforms {
 		low, err := b.lower(ctx, p)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"slices"
 	"sync"
 
@@ -15,13 +16,16 @@ import (
 	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/imageconf"
 	"github.com/jubako/jubako/pkg/output"
+	"github.com/jubako/jubako/pkg/regclient"
 	"github.com/jubako/jubako/pkg/tarlayer"
 )
 
 // remoteCache finds layers by their keys in images that were pushed before: the ones that the tags lead to, and those of
-// --cache-from. A registry is asked once, and only when this machine lacks a layer.
+// --cache-from. A registry is asked once, and only when this machine lacks a layer, or is likely to.
 type remoteCache struct {
 	once    sync.Once
+	eager   bool           // what is attached to the images is likely to be wanted too
+	reading sync.WaitGroup // what is read before it was asked for
 	find    func() map[layers.Key]remoteLayer
 	all     map[layers.Key]remoteLayer
 	earlier map[string]output.Earlier // what was read, by reference; set by find
@@ -67,29 +71,50 @@ func (b *builder) openRemoteCache(ctx context.Context) *remoteCache {
 	}
 	c := &remoteCache{earlier: make(map[string]output.Earlier), findLooks: func() map[layers.Key][]keptLooks { return b.earlierLooks(ctx) }}
 	c.find = func() map[layers.Key]remoteLayer {
+		read := make([]*earlierImage, len(refs))
+		var wait sync.WaitGroup
+		for i, ref := range refs {
+			wait.Go(func() { read[i] = b.readEarlier(ctx, ref, c) })
+		}
+		wait.Wait()
 		all := make(map[layers.Key]remoteLayer)
 		var others []*earlierImage
-		for i, ref := range refs {
-			n := len(all)
-			opened, e, err := b.readEarlier(ctx, ref, all)
-			if err != nil {
-				b.debug("no layers are reused from %s: %v", ref, err)
+		for i, e := range read {
+			if r, ok := b.unmirrored(refs[i]); ok && (e.err == nil || e.opened == nil && regclient.NotFound(e.err)) {
+				c.earlier[r.Name()] = e.holds
+			}
+			if e.err != nil {
+				b.debug("no layers are reused from %s: %v", refs[i], e.err)
 				continue
 			}
+			b.debug("%s holds %d layers with keys", refs[i], len(e.layers))
+			maps.Copy(all, e.layers)
 			if i < len(b.spec.CacheFrom) {
-				others = append(others, newEarlierImage(opened))
+				others = append(others, e)
 			} else {
-				c.found = append(c.found, newEarlierImage(opened))
-			}
-			b.debug("%s holds %d layers with keys", ref, len(all)-n)
-			if r, ok := b.unmirrored(ref); ok {
-				c.earlier[r.Name()] = e
+				c.found = append(c.found, e)
 			}
 		}
 		c.found = append(c.found, others...)
 		return all
 	}
+	if b.newHere() {
+		c.eager = true
+		c.reading.Go(func() { c.layers() })
+	}
 	return c
+}
+
+// newHere says whether this machine is likely to lack what the image before holds: it goes where this machine has pushed nothing yet.
+func (b *builder) newHere() bool {
+	return b.spec.Push && !b.dry && len(b.pushedBefore()) == 0
+}
+
+// wait lets end what is read before it was asked for.
+func (c *remoteCache) wait() {
+	if c != nil {
+		c.reading.Wait()
+	}
 }
 
 // images are the earlier images, those of the tags first.
@@ -134,38 +159,54 @@ func (c *remoteCache) replaces(tags []name.Reference, blob v1.Hash) bool {
 	return false
 }
 
-// readEarlier notes the layers of an image, and of every image of an index, by their keys.
-func (b *builder) readEarlier(ctx context.Context, ref string, all map[layers.Key]remoteLayer) (opened *base.Opened, e output.Earlier, err error) {
-	src, err := base.ParseSource(b.atDigest(ref))
-	if err != nil {
-		return nil, e, err
-	}
-	opened, err = base.Open(ctx, src, base.Options{Client: b.Registry, Store: b.Store})
-	if err != nil {
-		return nil, e, err
-	}
-	e.Digest = opened.Digest
-	platforms := opened.Platforms()
-	if !opened.IsIndex() {
-		platforms = []v1.Platform{{}}
-	}
-	for _, p := range platforms {
-		img, err := opened.Image(ctx, p)
+// earlierImage is an image, or an index, that was pushed before.
+type earlierImage struct {
+	opened      *base.Opened
+	layers      map[layers.Key]remoteLayer
+	holds       output.Earlier
+	attachments func() (*base.Attachments, error) // asks once
+	err         error                             // why the rest is of no use
+}
+
+// readEarlier reads the layers of an image, and of every image of an index, by their keys.
+func (b *builder) readEarlier(ctx context.Context, ref string, c *remoteCache) *earlierImage {
+	e := &earlierImage{layers: make(map[layers.Key]remoteLayer)}
+	e.err = func() error {
+		src, err := base.ParseSource(b.atDigest(ref))
 		if err != nil {
-			return nil, e, err
+			return err
 		}
-		if err := note(img, all); err != nil {
-			return nil, e, err
+		if e.opened, err = base.Open(ctx, src, base.Options{Client: b.Registry, Store: b.Store}); err != nil {
+			return err
 		}
-		m, err := img.Manifest()
-		if err != nil {
-			return nil, e, err
+		e.attachments = sync.OnceValues(func() (*base.Attachments, error) { return e.opened.Attachments(ctx) })
+		if c.eager {
+			c.reading.Go(func() { _, _ = e.attachments() }) // whoever asks for them is told what is wrong
 		}
-		for _, d := range append(m.Layers, m.Config) {
-			e.Blobs = append(e.Blobs, d.Digest)
+		e.holds.Digest = e.opened.Digest
+		platforms := e.opened.Platforms()
+		if !e.opened.IsIndex() {
+			platforms = []v1.Platform{{}}
 		}
-	}
-	return opened, e, nil
+		for _, p := range platforms {
+			img, err := e.opened.Image(ctx, p)
+			if err != nil {
+				return err
+			}
+			if err := note(img, e.layers); err != nil {
+				return err
+			}
+			m, err := img.Manifest()
+			if err != nil {
+				return err
+			}
+			for _, d := range append(m.Layers, m.Config) {
+				e.holds.Blobs = append(e.holds.Blobs, d.Digest)
+			}
+		}
+		return nil
+	}()
+	return e
 }
 
 // unmirrored reads a reference, if it is the registry itself that is asked for it: a mirror does not say what the registry holds.

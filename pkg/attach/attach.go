@@ -7,8 +7,8 @@
 // it where a registry lacks one (distribution-spec 1.1, "Listing Referrers", "Referrers Tag Schema"), and a registry keeps it
 // for as long as the image. A copy made by a tool that leaves referrers behind has none.
 //
-// To let something travel: assemble's builder.attach puts it under a name of its own, output.Push brings it up behind the
-// tags, and builder.attached finds it in the image that a tag or --cache-from leads to, by way of base's Opened.Attachments;
+// To let something travel: assemble's builder.attach puts it under a name of its own, output.Push brings it up beside the image's
+// blobs and has it found once the tags have moved, and builder.attached finds it in the image that a tag or --cache-from leads to, by way of base's Opened.Attachments;
 // builder.borrow does so too, and keeps what it found for the next build from the same repository. The name says what it is and
 // for what, such as facts-SHA256 of the base's manifest. The bytes are compared with their digest on every way, and that is all
 // that is known of them: whoever may push to the repository may have written them. So a user of them

@@ -2,116 +2,169 @@ package output
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"slices"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/jubako/jubako/pkg/attach"
 )
 
-// attachAll attaches the attachments to the artifact in every repository where no tag led to it before. The image is there
+// attaching is the way of the attachments to every repository where no tag leads to the artifact yet. They go up beside its blobs, which
+// saves the time that a registry takes to answer; what makes them be found comes once the tags have moved. The image is there
 // without them: what goes wrong is told, and is no error.
-func attachAll(ctx context.Context, pushers []*pusher, a Artifact) {
+type attaching struct {
+	a    Artifact
+	o    AttachOptions
+	all  []*attached
+	stop context.CancelFunc
+	wait sync.WaitGroup
+}
+
+// attached is what is attached in one repository.
+type attached struct {
+	p    *pusher        // a pusher of its own: what it moves is not counted as the image's
+	raw  []byte         // the attachments' manifest
+	list *referrersList // in which it is to be noted; nil where the registry keeps the list itself
+	err  error
+}
+
+// attachAll begins to attach.
+func attachAll(ctx context.Context, o PushOptions, pushers []*pusher, a Artifact) *attaching {
 	there := func(p *pusher) bool {
 		return slices.ContainsFunc(p.refs, func(r name.Reference) bool { return p.leads[r.Identifier()] == a.Digest })
 	}
-	attaching := pushers[0].o.Attach
-	if pushers = slices.DeleteFunc(slices.Clone(pushers), there); attaching == nil || len(pushers) == 0 {
-		return
+	t := &attaching{a: a, stop: func() {}}
+	if pushers = slices.DeleteFunc(slices.Clone(pushers), there); o.Attach == nil || len(pushers) == 0 {
+		return t
 	}
-	o := attaching()
-	if len(o.Attachments) == 0 {
-		return
+	if t.o = o.Attach(); len(t.o.Attachments) == 0 {
+		return t
 	}
-	var g errgroup.Group
+	ctx, t.stop = context.WithCancel(ctx)
 	for _, p := range pushers {
-		g.Go(func() error {
-			if err := p.attach(ctx, a, o); err != nil && o.Note != nil {
-				o.Note(fmt.Sprintf("nothing is attached to the image in %s: %v", p.repo.Name(), err))
-			} else if err == nil && o.Attached != nil {
-				o.Attached(p.repo)
-			}
-			return nil
-		})
+		one := &attached{p: &pusher{o: p.o, repo: p.repo, sibling: p.sibling, client: p.client}}
+		one.p.o.Progress = nil
+		t.all = append(t.all, one)
+		t.wait.Go(func() { one.err = one.place(ctx, t.a, t.o) })
 	}
-	_ = g.Wait() // nothing in it fails
+	return t
 }
 
-// attach puts the attachments beside the artifact, and in the list of what refers to it where the registry keeps none itself.
-func (p *pusher) attach(ctx context.Context, a Artifact, o AttachOptions) error {
-	raw, err := attach.Manifest(attach.Subject{MediaType: a.MediaType, Digest: a.Digest, Size: int64(len(a.top()))}, o.Attachments)
-	if err != nil {
+// giveUp ends what is under way; it does nothing after finish.
+func (t *attaching) giveUp() {
+	t.stop()
+	t.wait.Wait()
+}
+
+// finish lets the attachments be found, now that the tags have moved.
+func (t *attaching) finish(ctx context.Context) {
+	t.wait.Wait()
+	for _, one := range t.all {
+		t.wait.Go(func() {
+			if refused(one.err) { // it may be for want of the image
+				one.err = one.place(ctx, t.a, t.o)
+			}
+			if one.err == nil && one.list != nil {
+				one.err = one.p.note(ctx, one.list, one.raw)
+			}
+			if one.err != nil && t.o.Note != nil {
+				t.o.Note(fmt.Sprintf("nothing is attached to the image in %s: %v", one.p.repo.Name(), one.err))
+			} else if one.err == nil && t.o.Attached != nil {
+				t.o.Attached(one.p.repo)
+			}
+		})
+	}
+	t.wait.Wait()
+}
+
+// refused says whether a registry would not have something, as against being out of order.
+func refused(err error) bool {
+	te, ok := errors.AsType[*transport.Error](err)
+	return ok && te.StatusCode/100 == 4
+}
+
+// place puts the attachments beside the artifact, and reads the list of what refers to it where the registry keeps none itself.
+func (t *attached) place(ctx context.Context, a Artifact, o AttachOptions) (err error) {
+	if t.raw, err = attach.Manifest(attach.Subject{MediaType: a.MediaType, Digest: a.Digest, Size: int64(len(a.top()))}, o.Attachments); err != nil {
 		return err
 	}
-	img := Image{Manifest: raw, MediaType: types.OCIManifestSchema1, Digest: digestOf(raw), Config: []byte(attach.Empty)}
+	img := Image{Manifest: t.raw, MediaType: types.OCIManifestSchema1, Digest: digestOf(t.raw), Config: []byte(attach.Empty)}
 	for _, x := range o.Attachments {
 		b := bytesBlob(x.Name, x.Data)
 		b.From = o.AttachedFrom[x.Name]
 		img.Layers = append(img.Layers, b)
 	}
-	// A pusher of its own: what it moves is not counted as the image's.
-	q := &pusher{o: p.o, repo: p.repo, sibling: p.sibling, client: p.client, known: make(map[v1.Hash]bool)}
-	q.o.Progress = nil
+	t.p.known = make(map[v1.Hash]bool)
 	if o.AttachedEarlier != nil {
-		for _, d := range o.AttachedEarlier(p.repo) {
-			q.known[d] = true
+		for _, d := range o.AttachedEarlier(t.p.repo) {
+			t.p.known[d] = true
 		}
 	}
 	artifact := Single(img)
-	if err := q.pushBlobs(ctx, artifact.blobs()); err != nil {
+	if err := t.p.pushBlobs(ctx, artifact.blobs()); err != nil {
 		return err
 	}
-	if err := q.put(ctx, artifact, img.Digest.String(), raw, img.MediaType, img.Digest); err != nil {
+	if err := t.p.put(ctx, artifact, img.Digest.String(), t.raw, img.MediaType, img.Digest); err != nil || t.p.refers {
 		return err
 	}
-	if q.refers {
-		return nil
-	}
-	return q.list(ctx, a.Digest, raw)
+	t.list, err = t.p.referrers(ctx, a.Digest)
+	return err
 }
 
-// list notes the attachments under the tag that stands in for the referrers API (distribution-spec, "Pushing Manifests with
+// referrersList is the index that stands in for the referrers API, under a tag of its own (distribution-spec, "Pushing Manifests with
 // Subject").
-func (p *pusher) list(ctx context.Context, subject v1.Hash, artifact []byte) error {
-	tag := attach.Tag(subject)
-	req, err := p.manifestRequest(ctx, http.MethodGet, tag)
+type referrersList struct {
+	tag string
+	raw []byte // nil where there is none yet
+}
+
+// referrers reads the list of what refers to a manifest.
+func (p *pusher) referrers(ctx context.Context, subject v1.Hash) (*referrersList, error) {
+	l := &referrersList{tag: attach.Tag(subject)}
+	req, err := p.manifestRequest(ctx, http.MethodGet, l.tag)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	resp, err := p.client.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.Body.Close()
-	var there []byte
 	switch resp.StatusCode {
 	case http.StatusNotFound:
 	case http.StatusOK:
-		if there, err = io.ReadAll(io.LimitReader(resp.Body, maxEarlier+1)); err != nil {
-			return err
+		if l.raw, err = io.ReadAll(io.LimitReader(resp.Body, maxEarlier+1)); err != nil {
+			return nil, err
 		}
-		if len(there) > maxEarlier {
-			return fmt.Errorf("the list of referrers %s has more than %d bytes", tag, maxEarlier)
+		if len(l.raw) > maxEarlier {
+			return nil, fmt.Errorf("the list of referrers %s has more than %d bytes", l.tag, maxEarlier)
 		}
 	default:
-		return fmt.Errorf("reading the list of referrers %s: the registry answers %s", tag, resp.Status)
+		return nil, fmt.Errorf("reading the list of referrers %s: the registry answers %s", l.tag, resp.Status)
 	}
-	index, err := attach.List(there, artifact)
+	return l, nil
+}
+
+// note puts an artifact into the list.
+func (p *pusher) note(ctx context.Context, l *referrersList, artifact []byte) error {
+	index, err := attach.List(l.raw, artifact)
 	if err != nil {
 		return err
 	}
-	return p.putManifest(ctx, tag, index, types.OCIImageIndex, digestOf(index))
+	return p.putManifest(ctx, l.tag, index, types.OCIImageIndex, digestOf(index))
 }
 
 // AttachOptions say what travels with an image that is pushed, outside of it: see pkg/attach.
 type AttachOptions struct {
-	// Attachments go to every repository, once the tags have moved.
+	// Attachments go to every repository, and are found there once the tags have moved.
 	Attachments []attach.Attachment
 	// AttachedFrom names repositories that hold an attachment's blob already.
 	AttachedFrom map[string]*name.Repository

@@ -8,11 +8,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/jubako/jubako/pkg/attach"
 	"github.com/jubako/jubako/pkg/base"
@@ -155,14 +158,7 @@ func TestAttachmentsLost(t *testing.T) {
 // TestAttachmentsRefused: a registry that takes no artifacts, or has no room for their list, has the image all the same.
 func TestAttachmentsRefused(t *testing.T) {
 	for what, refused := range map[string]func(*http.Request) bool{
-		"the artifact": func(r *http.Request) bool {
-			if r.Method != http.MethodPut || !strings.Contains(r.URL.Path, "/manifests/") {
-				return false
-			}
-			b, err := io.ReadAll(r.Body)
-			r.Body = io.NopCloser(bytes.NewReader(b))
-			return err == nil && bytes.Contains(b, []byte(attach.ArtifactType))
-		},
+		"the artifact": isArtifact,
 		"its blobs": func(r *http.Request) bool {
 			return r.Method == http.MethodHead && strings.Contains(r.URL.Path, digestOf([]byte("small")).Hex)
 		},
@@ -192,4 +188,71 @@ func TestAttachmentsRefused(t *testing.T) {
 			})
 		})
 	}
+}
+
+// isArtifact says whether a request puts the attachments' manifest.
+func isArtifact(r *http.Request) bool {
+	if r.Method != http.MethodPut || !strings.Contains(r.URL.Path, "/manifests/") {
+		return false
+	}
+	b, err := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(b))
+	return err == nil && bytes.Contains(b, []byte(`"artifactType":"`+attach.ArtifactType+`","config"`))
+}
+
+// TestAttachmentsWaitForImage: a registry that takes no artifact before what it is attached to is given it after.
+func TestAttachmentsWaitForImage(t *testing.T) {
+	var tagged atomic.Bool
+	var early atomic.Int32
+	fault := func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/manifests/1") {
+			for deadline := time.Now().Add(10 * time.Second); early.Load() == 0 && time.Now().Before(deadline); {
+				time.Sleep(time.Millisecond) // the artifact comes beside the blobs
+			}
+			tagged.Store(true)
+		}
+		if tagged.Load() || !isArtifact(r) {
+			return false
+		}
+		early.Add(1)
+		http.Error(w, "no subject", http.StatusBadRequest)
+		return true
+	}
+	onEach(t, fault, func(t *testing.T, host string) {
+		tagged.Store(false)
+		early.Store(0)
+		o, _ := options()
+		o.Attach = func() AttachOptions {
+			return AttachOptions{Attachments: []attach.Attachment{{Name: "facts", Data: []byte("small")}}, Note: func(s string) { t.Error(s) }}
+		}
+		if _, err := Push(context.Background(), o, Single(testImage(t, OCI, amd64)), []name.Reference{ref(t, host+"/app:1")}); err != nil {
+			t.Fatal(err)
+		}
+		if got := readAttached(t, host+"/app:1", "facts"); got["facts"] != "small" || early.Load() == 0 {
+			t.Errorf("%v, refused %d times", got, early.Load())
+		}
+	})
+}
+
+// TestAttachmentsOfFailedPush: where the tag does not move, no other tag appears.
+func TestAttachmentsOfFailedPush(t *testing.T) {
+	fault := func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/manifests/1") {
+			http.Error(w, "no", http.StatusForbidden)
+			return true
+		}
+		return false
+	}
+	onEach(t, fault, func(t *testing.T, host string) {
+		o, _ := options()
+		o.Attach = func() AttachOptions {
+			return AttachOptions{Attachments: []attach.Attachment{{Name: "facts", Data: []byte("small")}}, Attached: func(name.Repository) { t.Error("attached") }}
+		}
+		if _, err := Push(context.Background(), o, Single(testImage(t, OCI, amd64)), []name.Reference{ref(t, host+"/app:1")}); err == nil {
+			t.Fatal("a refused tag is no error")
+		}
+		if tags, err := remote.List(ref(t, host+"/app:1").Context()); err != nil && !regclient.NotFound(err) || len(tags) != 0 {
+			t.Errorf("tags %v, %v", tags, err)
+		}
+	})
 }

@@ -3,7 +3,9 @@ package output
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -70,6 +72,46 @@ func TestLook(t *testing.T) {
 		}
 		if _, err := Push(ctx, o, a, []name.Reference{one}); err == nil {
 			t.Error("the registry refuses, and Push says nothing of it")
+		}
+	})
+}
+
+// TestPushLacking: what an earlier image in the repository does not consist of is taken to be new, unless it is large.
+func TestPushLacking(t *testing.T) {
+	var heads atomic.Int32
+	fault := func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodHead && strings.Contains(r.URL.Path, "/blobs/") {
+			heads.Add(1)
+		}
+		return false
+	}
+	onEach(t, fault, func(t *testing.T, host string) {
+		heads.Store(0)
+		tag := ref(t, host+"/team/app:1")
+		noise := make([]byte, wasteful+1) // does not get smaller
+		_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
+		large := string(noise)
+		mustPush(t, Single(testImage(t, OCI, amd64, "base", large)), tag)
+		if n := heads.Load(); n != 3 {
+			t.Errorf("of a repository of which nothing is known %d blobs were asked for, want 3", n)
+		}
+		for _, c := range []struct {
+			text  string
+			heads int32
+			want  PushResult
+		}{
+			{"small", 0, PushResult{Pushed: 2, Present: 1}},
+			{large, 1, PushResult{Pushed: 1, Present: 2}}, // the config is there, and sent again
+		} {
+			heads.Store(0)
+			a := Single(testImage(t, OCI, amd64, "base", c.text))
+			res := mustPush(t, a, tag)
+			if res.Bytes = 0; res != c.want || heads.Load() != c.heads {
+				t.Errorf("%.5q: %+v, and %d blobs were asked for; want %+v, and %d", c.text, res, heads.Load(), c.want, c.heads)
+			}
+			if at(t, tag) != a.Digest {
+				t.Errorf("%.5q: the tag leads elsewhere", c.text)
+			}
 		}
 	})
 }

@@ -41,8 +41,7 @@ type PushOptions struct {
 	// Holds names a repository of a registry that is likely to hold a blob, nil where none is known. It may be nil, and is asked
 	// about blobs whose From is of no use.
 	Holds func(registry string, blob v1.Hash) *name.Repository
-	// Attach gives what travels with the image outside of it. It is called once the tags have moved, where the image is new in a
-	// repository, and may be nil.
+	// Attach gives what travels with the image outside of it. It is called where the image is new in a repository, and may be nil.
 	Attach func() AttachOptions
 	// Ahead is what has gone up before; it may be nil. Push waits for it.
 	Ahead *Ahead
@@ -81,6 +80,8 @@ func Push(ctx context.Context, o PushOptions, a Artifact, refs []name.Reference)
 	if err != nil {
 		return PushResult{}, err
 	}
+	attaching := attachAll(ctx, o, pushers, a)
+	defer attaching.giveUp()
 	for _, p := range pushers {
 		if err := p.content(ctx, a, len(refs) == 1); err != nil {
 			return sum(pushers), explain(err, "pushing to "+p.repo.Name())
@@ -89,7 +90,7 @@ func Push(ctx context.Context, o PushOptions, a Artifact, refs []name.Reference)
 	if err := moveTags(ctx, pushers, a); err != nil {
 		return sum(pushers), err
 	}
-	attachAll(ctx, pushers, a)
+	attaching.finish(ctx)
 	return sum(pushers), nil
 }
 

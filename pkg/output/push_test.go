@@ -191,9 +191,9 @@ func TestPushSecondRepository(t *testing.T) {
 		if _, err := Push(context.Background(), o, next, []name.Reference{one, two}); err != nil {
 			t.Fatal(err)
 		}
-		want := int32(4) // the new layer and config in each repository
+		want := int32(2) // the new layer and config where they might have been mounted; the first repository most likely lacks them
 		if strings.HasSuffix(t.Name(), "own") {
-			want = 2 // the second one mounts them
+			want = 0 // the second one mounts them
 		}
 		if n := heads.Load(); n != want {
 			t.Errorf("%d blobs were asked for, want %d", n, want)

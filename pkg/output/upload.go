@@ -75,21 +75,28 @@ func (p *pusher) tryBlob(ctx context.Context, b Blob) error {
 		}
 		// Some registries refuse a mount that others answer with an upload, where the other repository is not readable.
 	}
-	held, err := p.holds(ctx, b)
-	if err != nil {
-		return err
-	}
-	if held {
-		p.count(func(r *PushResult) { r.Present++ }) // an upload that was begun lapses
-		return nil
+	if begun != nil || !p.lacks(b) {
+		held, err := p.holds(ctx, b)
+		if err != nil {
+			return err
+		}
+		if held {
+			p.count(func(r *PushResult) { r.Present++ }) // an upload that was begun lapses
+			return nil
+		}
 	}
 	if begun == nil {
+		var err error
 		if begun, err = p.start(ctx, start); err != nil {
 			return err
 		}
 	}
 	return p.upload(ctx, b, begun)
 }
+
+// lacks says whether the registry need not be asked for a blob: an image in the repository is known, which does not consist of it, so that
+// it is most likely new; and it is small, so that to send it in vain takes hardly longer than to ask.
+func (p *pusher) lacks(b Blob) bool { return len(p.known) > 0 && b.Size <= wasteful }
 
 // holds asks whether the repository holds a blob.
 func (p *pusher) holds(ctx context.Context, b Blob) (bool, error) {

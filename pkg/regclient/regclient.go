@@ -129,6 +129,12 @@ func Explain(err error, doing string) error {
 	return wrapped
 }
 
+// NotFound says whether a registry has answered that there is no such thing, at least for whoever asks.
+func NotFound(err error) bool {
+	te, ok := errors.AsType[*transport.Error](err)
+	return ok && te.StatusCode == http.StatusNotFound
+}
+
 // short leaves the URLs out of what http.Client says, since queries can hold credentials.
 func short(err error) error {
 	if err == nil {
