@@ -295,9 +295,6 @@ func (s *Store) PutRecord(namespace, key string, data []byte) error {
 	return nil
 }
 
-// TreePath is where the unpacked tree with this key stands (pkg/rootfs), whether or not it is there.
-func (s *Store) TreePath(key string) string { return filepath.Join(s.dir, "trees", key) }
-
 // recordPath hashes the key, so that any string can be one.
 func (s *Store) recordPath(namespace, key string) string {
 	sum := sha256.Sum256([]byte(key))

@@ -41,9 +41,9 @@ type Options struct {
 // it. The errors of git itself are network errors of pkg/hint, with what git says.
 func Get(ctx context.Context, c Commit, o Options) (string, error) {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%t", c.URL, c.ID, c.LFS))
-	at := o.Store.TreePath("git-" + hex.EncodeToString(sum[:]))
-	if _, err := os.Stat(at); err == nil {
-		return at, nil
+	key := "git-" + hex.EncodeToString(sum[:])
+	if at, ok, err := o.Store.Tree(key); ok || err != nil {
+		return at, err
 	}
 	if o.Offline {
 		return "", hint.Wrap(hint.Network(fmt.Errorf("the commit %s of %s (package %s) is not in the cache, and --offline forbids to fetch it", c.ID, redact(c.URL), c.Package)),
@@ -70,15 +70,7 @@ func Get(ctx context.Context, c Commit, o Options) (string, error) {
 	if err := withoutGit(dir); err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
-		return "", err
-	}
-	if err := os.Rename(dir, at); err != nil {
-		if _, there := os.Stat(at); there != nil {
-			return "", err
-		} // another process was faster
-	}
-	return at, nil
+	return o.Store.PutTree(key, dir)
 }
 
 type repository struct {

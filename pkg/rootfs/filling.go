@@ -100,7 +100,8 @@ func (f *Filling) Place(g Group) error {
 	if err != nil {
 		return err
 	}
-	return settle(filepath.Join(f.tmp, "tree"), f.store.TreePath(key))
+	_, err = settle(f.store, key, filepath.Join(f.tmp, "tree"))
+	return err
 }
 
 // Drop gives the tree up, unless it was placed. It may be called more than once.
@@ -129,15 +130,9 @@ func newTree(store *cas.Store) (tmp, tree string, err error) {
 }
 
 // settle puts a tree that is whole at its place.
-func settle(tree, dir string) error {
+func settle(store *cas.Store, key, tree string) (string, error) {
 	if err := os.Chmod(tree, 0o755); err != nil { // whatever the umask was
-		return fmt.Errorf("unpacking layers: %w", err)
+		return "", fmt.Errorf("unpacking layers: %w", err)
 	}
-	if err := os.Rename(tree, dir); err != nil {
-		if fi, statErr := os.Lstat(dir); statErr == nil && fi.IsDir() {
-			return nil // another was quicker, with the same tree
-		}
-		return fmt.Errorf("unpacking layers: %w", err)
-	}
-	return nil
+	return store.PutTree(key, tree)
 }

@@ -16,7 +16,6 @@ import (
 	"os"
 	"runtime"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -84,8 +83,7 @@ func unpack(ctx context.Context, store *cas.Store, g Group, lowest bool, limits 
 	if err != nil {
 		return "", err
 	}
-	dir := store.TreePath(key)
-	return dir, place(store, dir, func(tree string) error {
+	return place(store, key, func(tree string) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -111,31 +109,29 @@ func treeKey(g Group, lowest bool) (string, error) {
 // depends on whom it belongs to is to be part of the key. Like Unpack it may run in any number of processes at once.
 func Place(store *cas.Store, key string, fill func(dir string) error) (string, error) {
 	sum := sha256.Sum256(fmt.Appendf(nil, "jubako placed tree %d uid %d %s", treeFormat, os.Geteuid(), key))
-	dir := store.TreePath(hex.EncodeToString(sum[:]))
-	return dir, place(store, dir, fill)
+	return place(store, hex.EncodeToString(sum[:]), fill)
 }
 
 // placing is the trees that this process is at work on: whoever wants one of them waits for it.
 var placing sync.Map // folder to *sync.Mutex
 
-func place(store *cas.Store, dir string, fill func(dir string) error) (err error) {
-	mu, _ := placing.LoadOrStore(dir, new(sync.Mutex))
+func place(store *cas.Store, key string, fill func(dir string) error) (dir string, err error) {
+	mu, _ := placing.LoadOrStore(store.TreePath(key), new(sync.Mutex))
 	mu.(*sync.Mutex).Lock()
 	defer mu.(*sync.Mutex).Unlock()
-	if fi, err := os.Lstat(dir); err == nil && fi.IsDir() {
-		now := time.Now()
-		_ = os.Chtimes(dir, now, now) // the last use, for Prune; a read-only cache still serves
-		return nil
+	dir, ok, err := store.Tree(key)
+	if ok || err != nil {
+		return dir, err
 	}
 	tmp, tree, err := newTree(store)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer func() { err = errors.Join(err, cas.RemoveTree(tmp)) }()
 	if err := fill(tree); err != nil {
-		return err
+		return "", err
 	}
-	return settle(tree, dir)
+	return settle(store, key, tree)
 }
 
 // unpackGroup fills dir, which must be empty and out of reach of others, with the layers.
