@@ -251,10 +251,13 @@ func (p *Project) ImageDir() string { return path.Join(p.Config.Workdir, p.InSou
 
 // checkPaths refuses paths that lead elsewhere than they may.
 func (c *Config) checkPaths() error {
-	for key, paths := range map[string][]string{"workdir": {c.Workdir}, "venv": {c.Venv}, "manage": {c.Manage}, "writable": c.Writable, "volumes": c.Volumes} {
-		for _, p := range paths {
+	for _, of := range []struct {
+		key   string
+		paths []string
+	}{{"workdir", []string{c.Workdir}}, {"venv", []string{c.Venv}}, {"manage", []string{c.Manage}}, {"writable", c.Writable}, {"volumes", c.Volumes}} {
+		for _, p := range of.paths {
 			if strings.ContainsAny(p, "\r\n\x00") {
-				return badKey(key, "%q holds a line break or a NUL", p)
+				return badKey(of.key, "%q holds a line break or a NUL", p)
 			}
 		}
 	}
@@ -262,9 +265,9 @@ func (c *Config) checkPaths() error {
 		return badKey("workdir", "%q is no absolute path below /", c.Workdir)
 	}
 	c.Workdir = path.Clean(c.Workdir)
-	for key, p := range map[string]string{"venv": c.Venv, "manage": c.Manage} {
-		if p != "" && (path.IsAbs(p) || !inside(p)) {
-			return badKey(key, "%q does not lie below workdir", p)
+	for _, of := range []struct{ key, path string }{{"venv", c.Venv}, {"manage", c.Manage}} {
+		if p := of.path; p != "" && (path.IsAbs(p) || !inside(p)) {
+			return badKey(of.key, "%q does not lie below workdir", p)
 		}
 	}
 	for i, w := range c.Writable {
