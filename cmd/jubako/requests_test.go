@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -118,4 +119,25 @@ func TestRequests(t *testing.T) {
 	w.build("-t", tag+":1", "--push")
 	r.want(t, "another machine has pushed the same", "GET /v2/", "GET /v2/base/python/manifests/3", "HEAD /v2/team/site/manifests/1",
 		"GET /v2/team/site/manifests/…", "GET /v2/team/site/blobs/…")
+}
+
+// TestPushWaitsForNobody: where everything is at hand, a push does not wait for what an earlier image might hold.
+func TestPushWaitsForNobody(t *testing.T) {
+	w := newWorld(t)
+	w.build()
+	tagged := make(chan struct{})
+	w.refuse = func(_ http.ResponseWriter, req *http.Request) bool {
+		switch req.Method + " " + req.URL.Path {
+		case "PUT /v2/team/site/manifests/1":
+			close(tagged)
+		case "GET /v2/team/other/manifests/1":
+			select {
+			case <-tagged:
+			case <-time.After(20 * time.Second):
+				t.Error("the push waited for --cache-from")
+			}
+		}
+		return false
+	}
+	w.build("-t", w.host()+"/team/site:1", "--cache-from", w.host()+"/team/other:1", "--push")
 }

@@ -38,7 +38,7 @@ func (b *builder) attach(name string, data []byte) {
 
 // attached gives what travels under a name with an earlier image: the one that a tag leads to, else one of --cache-from. It
 // is nil where nothing does. ok is asked whether the content will do, before it is looked for further on, and may be nil.
-// Whoever may push to from may have written it. A registry is asked once, and only by the first call.
+// Whoever may push to from may have written it. A registry is asked once.
 func (b *builder) attached(ctx context.Context, attachment string, ok func([]byte) error) (data []byte, from *name.Repository) {
 	for _, e := range b.remote.images() {
 		list, err := e.attachments()

@@ -53,7 +53,8 @@ func (b *builder) deliver(ctx context.Context, all artifacts, res *Result) error
 	return nil
 }
 
-// pushedRecords is the namespace in the cache where a tag leads to the digest of what this machine has pushed to it last.
+// pushedRecords is the namespace in the cache where a tag leads to the digest of what this machine has pushed to it last, and so does its
+// repository.
 const pushedRecords = "pushed"
 
 // keepPushed keeps an artifact's manifests and configs: the next build looks for layers in it, and they need not come back then.
@@ -76,11 +77,13 @@ func (b *builder) keepPushed(a output.Artifact) error {
 		}
 	}
 	for _, t := range b.spec.Tags {
-		if last, err := b.Store.Record(pushedRecords, t.Name()); err == nil && string(last) == a.Digest.String() {
-			continue
-		}
-		if err := b.Store.PutRecord(pushedRecords, t.Name(), []byte(a.Digest.String())); err != nil {
-			return err
+		for _, place := range []string{t.Name(), t.Context().Name()} {
+			if last, err := b.Store.Record(pushedRecords, place); err == nil && string(last) == a.Digest.String() {
+				continue
+			}
+			if err := b.Store.PutRecord(pushedRecords, place, []byte(a.Digest.String())); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -24,6 +24,7 @@ import (
 // --cache-from. A registry is asked once, and only when this machine lacks a layer, or is likely to.
 type remoteCache struct {
 	once    sync.Once
+	done    chan struct{}  // closed once everything was read
 	eager   bool           // what is attached to the images is likely to be wanted too
 	reading sync.WaitGroup // what is read before it was asked for
 	find    func() map[layers.Key]remoteLayer
@@ -51,7 +52,10 @@ func (c *remoteCache) layers() map[layers.Key]remoteLayer {
 	if c == nil {
 		return nil
 	}
-	c.once.Do(func() { c.all = c.find() })
+	c.once.Do(func() {
+		c.all = c.find()
+		close(c.done)
+	})
 	return c.all
 }
 
@@ -69,7 +73,7 @@ func (b *builder) openRemoteCache(ctx context.Context) *remoteCache {
 	if len(refs) == 0 {
 		return nil
 	}
-	c := &remoteCache{earlier: make(map[string]output.Earlier), findLooks: func() map[layers.Key][]keptLooks { return b.earlierLooks(ctx) }}
+	c := &remoteCache{done: make(chan struct{}), earlier: make(map[string]output.Earlier), findLooks: func() map[layers.Key][]keptLooks { return b.earlierLooks(ctx) }}
 	c.find = func() map[layers.Key]remoteLayer {
 		read := make([]*earlierImage, len(refs))
 		var wait sync.WaitGroup
@@ -83,12 +87,12 @@ func (b *builder) openRemoteCache(ctx context.Context) *remoteCache {
 			if r, ok := b.unmirrored(refs[i]); ok && (e.err == nil || e.opened == nil && regclient.NotFound(e.err)) {
 				c.earlier[r.Name()] = e.holds
 			}
+			maps.Copy(all, e.layers)
 			if e.err != nil {
-				b.debug("no layers are reused from %s: %v", refs[i], e.err)
+				b.debug("%d layers are reused from %s: %v", len(e.layers), refs[i], e.err)
 				continue
 			}
 			b.debug("%s holds %d layers with keys", refs[i], len(e.layers))
-			maps.Copy(all, e.layers)
 			if i < len(b.spec.CacheFrom) {
 				others = append(others, e)
 			} else {
@@ -105,9 +109,12 @@ func (b *builder) openRemoteCache(ctx context.Context) *remoteCache {
 	return c
 }
 
-// newHere says whether this machine is likely to lack what the image before holds: it goes where this machine has pushed nothing yet.
+// newHere says whether this machine is likely to lack what the image before holds: it has pushed to none of the repositories yet.
 func (b *builder) newHere() bool {
-	return b.spec.Push && !b.dry && len(b.pushedBefore()) == 0
+	return b.spec.Push && !b.dry && !slices.ContainsFunc(b.spec.Tags, func(t name.Reference) bool {
+		_, err := b.Store.Record(pushedRecords, t.Context().Name())
+		return err == nil
+	})
 }
 
 // wait lets end what is read before it was asked for.
@@ -137,12 +144,17 @@ func (b *builder) cacheRefs() []string {
 	return refs
 }
 
-// seen is what references were found to lead to in the course of the build.
+// seen is what references were found to lead to in the course of the build. What nobody has waited for until now is not waited for here.
 func (c *remoteCache) seen() map[string]output.Earlier {
 	if c == nil {
 		return nil
 	}
-	return c.earlier
+	select {
+	case <-c.done:
+		return c.earlier
+	default:
+		return nil
+	}
 }
 
 // replaces says whether an image that one of the tags led to holds a blob.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -21,11 +22,11 @@ import (
 // saves the time that a registry takes to answer; what makes them be found comes once the tags have moved. The image is there
 // without them: what goes wrong is told, and is no error.
 type attaching struct {
-	a    Artifact
-	o    AttachOptions
-	all  []*attached
-	stop context.CancelFunc
-	wait sync.WaitGroup
+	a     Artifact
+	o     AttachOptions // set by begun
+	all   []*attached   // the same
+	stop  context.CancelFunc
+	begun sync.WaitGroup
 }
 
 // attached is what is attached in one repository.
@@ -45,35 +46,38 @@ func attachAll(ctx context.Context, o PushOptions, pushers []*pusher, a Artifact
 	if pushers = slices.DeleteFunc(slices.Clone(pushers), there); o.Attach == nil || len(pushers) == 0 {
 		return t
 	}
-	if t.o = o.Attach(); len(t.o.Attachments) == 0 {
-		return t
-	}
 	ctx, t.stop = context.WithCancel(ctx)
-	for _, p := range pushers {
-		one := &attached{p: &pusher{o: p.o, repo: p.repo, sibling: p.sibling, client: p.client}}
-		one.p.o.Progress = nil
-		t.all = append(t.all, one)
-		t.wait.Go(func() { one.err = one.place(ctx, t.a, t.o) })
-	}
+	t.begun.Go(func() {
+		if t.o = o.Attach(); len(t.o.Attachments) == 0 {
+			return
+		}
+		for _, p := range pushers {
+			one := &attached{p: &pusher{o: p.o, repo: p.repo, sibling: p.sibling, client: p.client}}
+			one.p.o.Progress = nil
+			t.all = append(t.all, one)
+			t.begun.Go(func() { one.err = one.place(ctx, t.a, t.o) })
+		}
+	})
 	return t
 }
 
 // giveUp ends what is under way; it does nothing after finish.
 func (t *attaching) giveUp() {
 	t.stop()
-	t.wait.Wait()
+	t.begun.Wait()
 }
 
 // finish lets the attachments be found, now that the tags have moved.
 func (t *attaching) finish(ctx context.Context) {
-	t.wait.Wait()
+	t.begun.Wait()
+	var all sync.WaitGroup
 	for _, one := range t.all {
-		t.wait.Go(func() {
+		all.Go(func() {
 			if refused(one.err) { // it may be for want of the image
 				one.err = one.place(ctx, t.a, t.o)
 			}
-			if one.err == nil && one.list != nil {
-				one.err = one.p.note(ctx, one.list, one.raw)
+			if one.err == nil {
+				one.err = one.find(ctx, t.a.Digest)
 			}
 			if one.err != nil && t.o.Note != nil {
 				t.o.Note(fmt.Sprintf("nothing is attached to the image in %s: %v", one.p.repo.Name(), one.err))
@@ -82,13 +86,14 @@ func (t *attaching) finish(ctx context.Context) {
 			}
 		})
 	}
-	t.wait.Wait()
+	all.Wait()
 }
 
-// refused says whether a registry would not have something, as against being out of order.
+// refused says whether a registry would not have something, as against being out of order or too busy.
 func refused(err error) bool {
 	te, ok := errors.AsType[*transport.Error](err)
-	return ok && te.StatusCode/100 == 4
+	return ok && !slices.Contains([]int{http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusBadGateway,
+		http.StatusServiceUnavailable, http.StatusGatewayTimeout}, te.StatusCode)
 }
 
 // place puts the attachments beside the artifact, and reads the list of what refers to it where the registry keeps none itself.
@@ -107,6 +112,7 @@ func (t *attached) place(ctx context.Context, a Artifact, o AttachOptions) (err 
 		for _, d := range o.AttachedEarlier(t.p.repo) {
 			t.p.known[d] = true
 		}
+		t.p.learned = len(t.p.known) > 0
 	}
 	artifact := Single(img)
 	if err := t.p.pushBlobs(ctx, artifact.blobs()); err != nil {
@@ -119,16 +125,31 @@ func (t *attached) place(ctx context.Context, a Artifact, o AttachOptions) (err 
 	return err
 }
 
+// find puts the artifact into the list of what refers to the image, where the registry keeps none itself. What was read long ago is read
+// again: somebody else may have put another artifact there.
+func (t *attached) find(ctx context.Context, image v1.Hash) (err error) {
+	if t.list == nil {
+		return nil
+	}
+	if time.Since(t.list.at) > time.Second {
+		if t.list, err = t.p.referrers(ctx, image); err != nil {
+			return err
+		}
+	}
+	return t.p.note(ctx, t.list, t.raw)
+}
+
 // referrersList is the index that stands in for the referrers API, under a tag of its own (distribution-spec, "Pushing Manifests with
 // Subject").
 type referrersList struct {
 	tag string
-	raw []byte // nil where there is none yet
+	raw []byte    // nil where there is none yet
+	at  time.Time // when it was read
 }
 
 // referrers reads the list of what refers to a manifest.
 func (p *pusher) referrers(ctx context.Context, subject v1.Hash) (*referrersList, error) {
-	l := &referrersList{tag: attach.Tag(subject)}
+	l := &referrersList{tag: attach.Tag(subject), at: time.Now()}
 	req, err := p.manifestRequest(ctx, http.MethodGet, l.tag)
 	if err != nil {
 		return nil, err

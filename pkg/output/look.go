@@ -30,7 +30,7 @@ func (p *pusher) look(ctx context.Context, a Artifact) error {
 	if err := p.ask(ctx); err != nil {
 		return err
 	}
-	if p.there(a) || len(p.known) > 0 {
+	if p.there(a) || p.learned {
 		return nil
 	}
 	for _, ref := range p.refs {
@@ -47,6 +47,7 @@ func (p *pusher) recall() {
 	for _, ref := range p.refs {
 		if e, ok := p.o.Earlier[ref.Name()]; ok {
 			p.leads[ref.Identifier()] = e.Digest
+			p.learned = p.learned || len(e.Blobs) > 0
 			for _, b := range e.Blobs {
 				p.known[b] = true
 			}
@@ -150,6 +151,7 @@ func (p *pusher) learn(ctx context.Context, digest string, images int) {
 	if json.Unmarshal(b, &m) != nil {
 		return
 	}
+	p.learned = true
 	if m.Config != nil {
 		p.known[m.Config.Digest] = true
 	}

@@ -113,5 +113,35 @@ func TestPushLacking(t *testing.T) {
 				t.Errorf("%.5q: the tag leads elsewhere", c.text)
 			}
 		}
+
+		// What the repository is known to have been given is asked for; and so is everything where nothing was learned.
+		a := Single(testImage(t, OCI, amd64, "base", "small"))
+		repo := tag.Context()
+		for _, from := range []func(*PushOptions){
+			func(*PushOptions) {
+				for i := range a.Images[0].Layers {
+					a.Images[0].Layers[i].From = &repo
+				}
+			},
+			func(o *PushOptions) { o.Holds = func(string, v1.Hash) *name.Repository { return &repo } },
+			func(o *PushOptions) {
+				o.Earlier = map[string]Earlier{tag.Name(): {}}
+				o.Ahead = NewAhead(context.Background(), *o, []name.Reference{tag})
+				o.Ahead.Push(a.Images[0].Layers[0])
+				o.Ahead.wait()
+			},
+		} {
+			mustPush(t, Single(testImage(t, OCI, amd64, "base", "other")), tag)
+			o, _ := options()
+			from(&o)
+			heads.Store(0)
+			res, err := Push(context.Background(), o, a, []name.Reference{tag})
+			if err != nil || heads.Load() == 0 || res.Pushed > 1 {
+				t.Errorf("%+v, %v, and %d blobs were asked for", res, err, heads.Load())
+			}
+			for i := range a.Images[0].Layers {
+				a.Images[0].Layers[i].From = nil
+			}
+		}
 	})
 }

@@ -193,8 +193,9 @@ type pusher struct {
 	leads   map[string]v1.Hash // where references lead
 	refers  bool               // the registry has taken note of the subject of the last manifest that had one
 
-	// known are the blobs that an image in the repository is made of: they are there.
-	known map[v1.Hash]bool
+	// known are the blobs that are there: those of which an image in the repository is made, if one was learned of, and those of ahead.
+	known   map[v1.Hash]bool
+	learned bool
 	// ahead are those of known that have gone up before, and are counted.
 	ahead     map[v1.Hash]bool
 	wantsSize atomic.Bool // the registry takes no blob of which the size is not known yet
@@ -307,6 +308,7 @@ func (p *pusher) put(ctx context.Context, a Artifact, ref string, b []byte, medi
 		}
 	}
 	clear(p.known)
+	p.learned = false
 	if err := p.pushBlobs(ctx, doubtful); err != nil {
 		return err
 	}

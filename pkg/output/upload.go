@@ -94,9 +94,16 @@ func (p *pusher) tryBlob(ctx context.Context, b Blob) error {
 	return p.upload(ctx, b, begun)
 }
 
-// lacks says whether the registry need not be asked for a blob: an image in the repository is known, which does not consist of it, so that
-// it is most likely new; and it is small, so that to send it in vain takes hardly longer than to ask.
-func (p *pusher) lacks(b Blob) bool { return len(p.known) > 0 && b.Size <= wasteful }
+// lacks says whether the registry need not be asked for a blob: an image in the repository is known, which does not consist of it, and nothing
+// tells that the repository was given it before, so that it is most likely new; and it is small, so that little is lost where it is not.
+func (p *pusher) lacks(b Blob) bool {
+	given := b.From != nil && b.From.Name() == p.repo.Name()
+	if !given && p.o.Holds != nil {
+		from := p.o.Holds(p.repo.RegistryStr(), b.Digest)
+		given = from != nil && from.Name() == p.repo.Name()
+	}
+	return p.learned && !given && b.Size <= wasteful
+}
 
 // holds asks whether the repository holds a blob.
 func (p *pusher) holds(ctx context.Context, b Blob) (bool, error) {
