@@ -252,29 +252,43 @@ func used(name string, fi os.FileInfo) (noted bool) {
 // discarded and is ErrNotFound.
 func (s *Store) Record(namespace, key string) ([]byte, error) {
 	name := s.recordPath(namespace, key)
-	f, err := os.Open(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrNotFound
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	b := make([]byte, fi.Size())
-	if _, err := io.ReadFull(f, b); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	sum, body, ok := bytes.Cut(b, []byte("\n"))
-	if want := sha256.Sum256(body); !ok || string(sum) != hex.EncodeToString(want[:]) {
+	body, fi, err := readRecord(name)
+	if errors.Is(err, errDamagedRecord) {
 		_ = os.Remove(name)
 		return nil, ErrNotFound
 	}
+	if err != nil {
+		return nil, err
+	}
 	used(name, fi)
 	return body, nil
+}
+
+// errDamagedRecord is what readRecord says of a record that is cut, or not what was written.
+var errDamagedRecord = errors.New("a record is damaged")
+
+// readRecord reads a record as it is; ErrNotFound where there is none.
+func readRecord(name string) (body []byte, fi os.FileInfo, err error) {
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	if fi, err = f.Stat(); err != nil {
+		return nil, nil, err
+	}
+	b := make([]byte, fi.Size())
+	if _, err := io.ReadFull(f, b); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+		return nil, nil, err
+	}
+	sum, body, ok := bytes.Cut(b, []byte("\n"))
+	if want := sha256.Sum256(body); !ok || string(sum) != hex.EncodeToString(want[:]) {
+		return nil, nil, errDamagedRecord
+	}
+	return body, fi, nil
 }
 
 // PutRecord stores a small record, in place of one that has the same key.

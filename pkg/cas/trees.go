@@ -35,22 +35,9 @@ func (s *Store) Tree(key string) (dir string, ok bool, err error) {
 	if !isDir(dir) {
 		return dir, false, nil
 	}
-	if !s.stands(key, dir) {
-		lock := flock.New(filepath.Join(s.dir, "trees.lock"))
-		if err := lock.Lock(); err != nil {
-			return dir, false, fmt.Errorf("removing a damaged tree from the cache: %w", err)
-		}
-		defer func() { err = errors.Join(err, lock.Close()) }()
-		// Another process may have found the same, and made it anew. Where it has only just removed it, there is nothing to do: a tree that
-		// appears from now on is whole.
-		if !isDir(dir) {
-			return dir, false, nil
-		}
-		if !s.stands(key, dir) {
-			if err := s.drop(item{path: dir, kind: "trees"}); err != nil {
-				return dir, false, fmt.Errorf("removing a damaged tree from the cache: %w", err)
-			}
-			return dir, false, nil
+	if r, known, err := s.treeRecord(key); err != nil || !known || !r.current() {
+		if ok, err := s.settleTree(key, dir); !ok || err != nil {
+			return dir, false, err
 		}
 	}
 	now := time.Now()
@@ -65,41 +52,108 @@ func (s *Store) PutTree(key, tree string) (dir string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("writing to the cache: %w", err)
 	}
-	r.Boot = boot()
-	record, err := json.Marshal(r)
-	if err == nil {
-		err = s.PutRecord(treeRecords, key, record) // before the tree, which counts for nothing without it
-	}
+	unlock, err := s.lockTrees()
 	if err != nil {
 		return "", err
 	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	dir = s.TreePath(key)
-	if err := place(tree, dir); err != nil && !isDir(dir) {
+	if whole, err := s.wholeTree(key, dir); whole || err != nil {
+		return dir, err
+	}
+	if err := s.putTreeRecord(key, r); err != nil { // before the tree: where its record is damaged, so may the tree be
+		return "", err
+	}
+	if err := place(tree, dir); err != nil {
 		return "", fmt.Errorf("writing to the cache: %w", err)
 	}
 	return dir, nil
 }
 
-// stands says whether a tree is as it was made.
-func (s *Store) stands(key, dir string) bool {
-	var r treeRecord
-	record, err := s.Record(treeRecords, key)
-	if err != nil || json.Unmarshal(record, &r) != nil {
-		return false
+// lockTrees keeps other processes from counting and removing trees, and from putting them in their place.
+func (s *Store) lockTrees() (unlock func() error, err error) {
+	lock := flock.New(filepath.Join(s.dir, "trees.lock"))
+	if err := lock.Lock(); err != nil {
+		return nil, fmt.Errorf("locking the cache's trees: %w", err)
 	}
-	now := boot()
-	if now == "" || r.Boot == now {
-		return true
+	return lock.Close, nil
+}
+
+// settleTree finds whether a tree is whole of which that is not known, and removes it if not. A cache that cannot be written to is
+// read all the same.
+func (s *Store) settleTree(key, dir string) (whole bool, err error) {
+	unlock, err := s.lockTrees()
+	if err != nil {
+		r, known, broken := s.treeRecord(key)
+		if found, counted := countTree(dir); broken != nil || counted != nil || known && !r.same(found) {
+			return false, err
+		}
+		return true, nil
 	}
-	found, err := countTree(dir)
-	if found.Boot = r.Boot; err != nil || found != r {
-		return false
+	defer func() { err = errors.Join(err, unlock()) }()
+	return s.wholeTree(key, dir)
+}
+
+// wholeTree says, under the lock, whether a tree stands there and is whole. One that is not is removed.
+func (s *Store) wholeTree(key, dir string) (bool, error) {
+	if !isDir(dir) {
+		return false, nil
 	}
-	r.Boot = now
-	if record, err = json.Marshal(r); err == nil {
-		_ = s.PutRecord(treeRecords, key, record) // else it is counted again
+	r, known, err := s.treeRecord(key)
+	if err == nil && known && r.current() {
+		return true, nil
 	}
-	return true
+	if err != nil && !errors.Is(err, errDamagedRecord) {
+		return false, err
+	}
+	found, counted := countTree(dir)
+	if counted != nil {
+		return false, fmt.Errorf("reading the cache: %w", counted)
+	}
+	// A tree without a record was made before there were any, or its record was pruned. A power cut leaves no tree without one.
+	if err == nil && (!known || r.same(found)) {
+		_ = s.putTreeRecord(key, found) // else it is counted again
+		return true, nil
+	}
+	if err := s.drop(item{path: dir, kind: "trees"}); err != nil {
+		return false, fmt.Errorf("removing a damaged tree from the cache: %w", err)
+	}
+	return false, nil
+}
+
+// treeRecord reads what is known of a tree.
+func (s *Store) treeRecord(key string) (r treeRecord, known bool, err error) {
+	name := s.recordPath(treeRecords, key)
+	b, fi, err := readRecord(name)
+	if errors.Is(err, ErrNotFound) {
+		return r, false, nil
+	}
+	if err != nil {
+		return r, false, err
+	}
+	if json.Unmarshal(b, &r) != nil {
+		return r, false, errDamagedRecord
+	}
+	used(name, fi)
+	return r, true, nil
+}
+
+// putTreeRecord notes what a tree consists of, as of now.
+func (s *Store) putTreeRecord(key string, r treeRecord) error {
+	r.Boot = boot()
+	record, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return s.PutRecord(treeRecords, key, record)
+}
+
+// current says whether the machine has not been started anew since the tree was counted, as far as that is told.
+func (r treeRecord) current() bool { return boot() == "" || r.Boot == boot() }
+
+// same says whether a tree that was counted is the one that was made.
+func (r treeRecord) same(found treeRecord) bool {
+	return r.Entries == found.Entries && r.Bytes == found.Bytes
 }
 
 // countTree counts what lies in a folder.

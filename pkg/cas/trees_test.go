@@ -79,7 +79,6 @@ func TestTreeLost(t *testing.T) {
 	for what, lose := range map[string]func(s *Store, dir string) error{
 		"the content of a file": func(_ *Store, dir string) error { return os.Truncate(filepath.Join(dir, "lib", "a.py"), 0) },
 		"a file":                func(_ *Store, dir string) error { return os.Remove(filepath.Join(dir, "lib", "a.py")) },
-		"its record":            func(s *Store, _ string) error { return os.Remove(s.recordPath(treeRecords, "x")) },
 		"its record's content":  func(s *Store, _ string) error { return os.Truncate(s.recordPath(treeRecords, "x"), 0) },
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -92,6 +91,68 @@ func TestTreeLost(t *testing.T) {
 			}
 			wantTree(t, s, "x", false)
 		})
+	}
+}
+
+// TestTreeUnknown: a tree of which nothing is known, as one of an earlier version, counts from now on for what it is.
+func TestTreeUnknown(t *testing.T) {
+	bootAs(t, "first")
+	s := open(t, t.TempDir())
+	dir := putTree(t, s, "x")
+	if err := os.Remove(s.recordPath(treeRecords, "x")); err != nil {
+		t.Fatal(err)
+	}
+	wantTree(t, s, "x", true)
+	bootAs(t, "second")
+	if err := os.Truncate(filepath.Join(dir, "lib", "a.py"), 0); err != nil {
+		t.Fatal(err)
+	}
+	wantTree(t, s, "x", false)
+}
+
+// TestPutTreeOver: a tree takes the place of one that is damaged, and of no other.
+func TestPutTreeOver(t *testing.T) {
+	bootAs(t, "first")
+	s := open(t, t.TempDir())
+	file := filepath.Join(putTree(t, s, "x"), "lib", "a.py")
+	before, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	putTree(t, s, "x")
+	if after, err := os.Stat(file); err != nil || !os.SameFile(before, after) {
+		t.Errorf("a whole tree was replaced: %v", err)
+	}
+	bootAs(t, "second")
+	if err := os.Truncate(file, 0); err != nil {
+		t.Fatal(err)
+	}
+	putTree(t, s, "x")
+	if b, err := os.ReadFile(file); err != nil || string(b) != "a = 1\n" {
+		t.Errorf("a damaged tree was kept: %q, %v", b, err)
+	}
+	wantTree(t, s, "x", true)
+}
+
+// TestTreeReadOnly: a cache that cannot be written to serves what is whole in it.
+func TestTreeReadOnly(t *testing.T) {
+	bootAs(t, "first")
+	s := open(t, t.TempDir())
+	file := filepath.Join(putTree(t, s, "x"), "lib", "a.py")
+	bootAs(t, "second")
+	lock := filepath.Join(s.Dir(), "trees.lock")
+	if err := os.Remove(lock); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(lock, 0o755); err != nil { // root too cannot open it so
+		t.Fatal(err)
+	}
+	wantTree(t, s, "x", true)
+	if err := os.Truncate(file, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := s.Tree("x"); ok || err == nil {
+		t.Errorf("a damaged tree that cannot be removed: %t, %v", ok, err)
 	}
 }
 

@@ -151,7 +151,7 @@ func (p *pusher) learn(ctx context.Context, digest string, images int) {
 	if json.Unmarshal(b, &m) != nil {
 		return
 	}
-	p.learned = true
+	p.learned = p.learned || m.Config != nil
 	if m.Config != nil {
 		p.known[m.Config.Digest] = true
 	}

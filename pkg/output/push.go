@@ -41,7 +41,8 @@ type PushOptions struct {
 	// Holds names a repository of a registry that is likely to hold a blob, nil where none is known. It may be nil, and is asked
 	// about blobs whose From is of no use.
 	Holds func(registry string, blob v1.Hash) *name.Repository
-	// Attach gives what travels with the image outside of it. It is called where the image is new in a repository, and may be nil.
+	// Attach gives what travels with the image outside of it. It is called where the image is new in a repository, while its blobs go
+	// up, and may be nil.
 	Attach func() AttachOptions
 	// Ahead is what has gone up before; it may be nil. Push waits for it.
 	Ahead *Ahead

@@ -94,15 +94,14 @@ func (p *pusher) tryBlob(ctx context.Context, b Blob) error {
 	return p.upload(ctx, b, begun)
 }
 
-// lacks says whether the registry need not be asked for a blob: an image in the repository is known, which does not consist of it, and nothing
-// tells that the repository was given it before, so that it is most likely new; and it is small, so that little is lost where it is not.
+// lacks says whether the registry need not be asked for a blob: an image in the repository is known, which does not consist of it, and it was
+// made here, and not given to the repository as far as is known, so that it is most likely new; and it is small, so that little is lost
+// where it is not.
 func (p *pusher) lacks(b Blob) bool {
-	given := b.From != nil && b.From.Name() == p.repo.Name()
-	if !given && p.o.Holds != nil {
-		from := p.o.Holds(p.repo.RegistryStr(), b.Digest)
-		given = from != nil && from.Name() == p.repo.Name()
+	if !p.learned || b.From != nil || b.Size > wasteful {
+		return false
 	}
-	return p.learned && !given && b.Size <= wasteful
+	return p.o.Holds == nil || p.o.Holds(p.repo.RegistryStr(), b.Digest) == nil
 }
 
 // holds asks whether the repository holds a blob.

@@ -49,7 +49,7 @@ type Limits struct {
 var DefaultLimits = Limits{Entries: 4 << 20, Bytes: 64 << 30}
 
 // Unpack makes a tree of each group, lowest first, and gives their folders in the same order. Trees that are there
-// already are used as they are. It may run in any number of processes at once: a tree appears whole or not at all.
+// already, and whole (cas.Store.Tree), are used. It may run in any number of processes at once: a tree appears whole or not at all.
 //
 // All files belong to whoever unpacks, and owners are not kept: an ordinary user could not set them, and a step is to
 // see the same whoever runs it.
