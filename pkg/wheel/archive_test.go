@@ -217,6 +217,7 @@ func hostile() map[string]struct {
 		"no zip":                      {[]byte("hello"), "no zip"},
 		"empty":                       {nil, "no zip"},
 		"cut":                         {good[:end+10], "no zip"},
+		"a ZIP64 field of two sizes":  {one(file{Name: "x", Data: "1", Zip64: true, Central: put32(24, 1)}), "read in two ways"},
 		"a ZIP64 record missing":      {changed(end+16, 0xff, 0xff, 0xff, 0xff), "ZIP64 record is missing"},
 	}
 }

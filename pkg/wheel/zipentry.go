@@ -364,9 +364,13 @@ func (x extras) resolve(size, packed, header, disk *int64) error {
 		b = b[:len(b)-4]
 	}
 	if len(b) != 8*len(needed) {
-		// Some writers give every value, also where the header holds it.
+		// Some writers give every value, also where the header holds it. Most readers take those that they need from the field's
+		// beginning: both have to come to the same.
 		if len(b)%8 != 0 || len(b)/8 > len(values) || len(b)/8 < len(needed) {
 			return fmt.Errorf("its ZIP64 field has %d bytes", len(x.zip64))
+		}
+		if !slices.Equal(needed, values[:len(needed)]) {
+			return errors.New("its ZIP64 field can be read in two ways")
 		}
 		needed = values[:len(b)/8]
 	}
