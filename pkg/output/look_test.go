@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -79,13 +78,7 @@ func TestLook(t *testing.T) {
 // TestPushLacking: what an earlier image in the repository does not consist of is taken to be new, unless it is large.
 func TestPushLacking(t *testing.T) {
 	var heads atomic.Int32
-	fault := func(_ http.ResponseWriter, r *http.Request) bool {
-		if r.Method == http.MethodHead && strings.Contains(r.URL.Path, "/blobs/") {
-			heads.Add(1)
-		}
-		return false
-	}
-	onEach(t, fault, func(t *testing.T, host string) {
+	onEach(t, countHeads(&heads), func(t *testing.T, host string) {
 		heads.Store(0)
 		tag := ref(t, host+"/team/app:1")
 		noise := make([]byte, wasteful+1) // does not get smaller

@@ -167,17 +167,21 @@ func TestPushMounts(t *testing.T) {
 	})
 }
 
-// TestPushSecondRepository: what one repository has got, another of the same registry mounts; and what a tag's image is made of
-// is not asked for blob by blob.
-func TestPushSecondRepository(t *testing.T) {
-	var heads atomic.Int32
-	fault := func(_ http.ResponseWriter, r *http.Request) bool {
+// countHeads counts the blobs that registries are asked for.
+func countHeads(heads *atomic.Int32) func(http.ResponseWriter, *http.Request) bool {
+	return func(_ http.ResponseWriter, r *http.Request) bool {
 		if r.Method == http.MethodHead && strings.Contains(r.URL.Path, "/blobs/") {
 			heads.Add(1)
 		}
 		return false
 	}
-	onEach(t, fault, func(t *testing.T, host string) {
+}
+
+// TestPushSecondRepository: what one repository has got, another of the same registry mounts; and what a tag's image is made of
+// is not asked for blob by blob.
+func TestPushSecondRepository(t *testing.T) {
+	var heads atomic.Int32
+	onEach(t, countHeads(&heads), func(t *testing.T, host string) {
 		a := Single(testImage(t, OCI, amd64))
 		one, two := ref(t, host+"/team/app:1"), ref(t, host+"/team/job:1")
 		res := mustPush(t, a, one, two)
