@@ -124,34 +124,19 @@ func (s *Store) items() ([]item, error) {
 			if err != nil {
 				return nil, err
 			}
-			n, err := diskSize(p, fi)
-			if err != nil {
-				return nil, err
+			n := fi.Size()
+			if fi.IsDir() {
+				held, err := countTree(p)
+				if err != nil {
+					return nil, err
+				}
+				n = held.Bytes
 			}
 			items = append(items, item{path: p, kind: kind, bytes: n, used: fi.ModTime()})
 		}
 	}
 	slices.SortFunc(items, func(a, b item) int { return cmp.Compare(a.path, b.path) })
 	return items, nil
-}
-
-func diskSize(p string, fi fs.FileInfo) (n int64, err error) {
-	if !fi.IsDir() {
-		return fi.Size(), nil
-	}
-	err = filepath.WalkDir(p, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-				return nil
-			}
-			return err
-		}
-		if fi, err := d.Info(); err == nil {
-			n += fi.Size()
-		}
-		return nil
-	})
-	return n, err
 }
 
 // RemoveTree removes a file or a folder with all that lies in it, also where folders inside have lost their write

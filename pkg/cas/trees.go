@@ -20,7 +20,7 @@ const treeRecords = "trees"
 // treeRecord says what a tree consisted of when it was made, and since which start of the machine it is known to.
 type treeRecord struct {
 	Entries int    `json:"entries"`
-	Bytes   int64  `json:"bytes"` // of its files
+	Bytes   int64  `json:"bytes"` // of its files and links
 	Boot    string `json:"boot"`
 }
 
@@ -156,24 +156,24 @@ func (r treeRecord) same(found treeRecord) bool {
 	return r.Entries == found.Entries && r.Bytes == found.Bytes
 }
 
-// countTree counts what lies in a folder.
+// countTree counts what lies in a folder. What vanishes meanwhile is not counted.
 func countTree(dir string) (r treeRecord, err error) {
 	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrPermission) {
+		var fi fs.FileInfo
+		if err == nil && !d.IsDir() {
+			fi, err = d.Info()
+		}
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 			return nil // a folder of an image may be closed to whoever owns it
 		}
 		if err != nil {
 			return err
 		}
 		r.Entries++
-		if !d.Type().IsRegular() {
-			return nil
-		}
-		fi, err := d.Info()
-		if err == nil {
+		if fi != nil {
 			r.Bytes += fi.Size()
 		}
-		return err
+		return nil
 	})
 	return r, err
 }

@@ -151,8 +151,8 @@ func (p *pusher) learn(ctx context.Context, digest string, images int) {
 	if json.Unmarshal(b, &m) != nil {
 		return
 	}
-	p.learned = p.learned || m.Config != nil
 	if m.Config != nil {
+		p.learned = true
 		p.known[m.Config.Digest] = true
 	}
 	for _, l := range m.Layers {
