@@ -25,7 +25,7 @@ func (l *Layer) modules(trees []string) (m modules) {
 	if o.Python.Path == "" {
 		return m
 	}
-	c := pycache.Cache{Store: o.Store, Rung: o.Rung, Python: o.Python, Below: o.StepKeys, Own: l.own,
+	c := pycache.Cache{Store: o.Store, Sparse: l.sparse, Rung: o.Rung, Python: o.Python, Below: o.StepKeys, Own: l.own,
 		Command: string(layers.KeyOf("modules", append([]string{o.Project, o.Dir, l.settings()}, o.Command...)))}
 	if o.Manage != "" {
 		c.Likely, c.Roots = l.likely, l.roots()

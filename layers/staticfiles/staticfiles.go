@@ -77,6 +77,7 @@ type Layer struct {
 	o       Options
 	env     []string
 	summary string
+	sparse  rootfs.Sparses // of the trees that it runs in
 	result  *step.Result
 	looks   step.Looks
 }
@@ -170,6 +171,7 @@ func (l *Layer) Tree(ctx context.Context) (*fstree.Tree, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.sparse = rootfs.SparseOf(groups)
 	output, err := l.run(ctx, trees)
 	if err != nil {
 		return nil, err
@@ -235,7 +237,7 @@ func (l *Layer) command(trees, argv []string) step.Command {
 	if l.o.Python.Path != "" {
 		env = pycache.Env(env)
 	}
-	return step.Command{Trees: trees, Argv: argv, Env: env, Dir: l.o.Dir, Secrets: l.o.BuildEnv, Writable: l.o.Writable, Timeout: l.o.Timeout,
+	return step.Command{Trees: trees, Sparse: l.sparse, Argv: argv, Env: env, Dir: l.o.Dir, Secrets: l.o.BuildEnv, Writable: l.o.Writable, Timeout: l.o.Timeout,
 		Watch: len(l.o.StepKeys) > 0, Store: l.o.Store, Rung: l.o.Rung, Log: l.o.Log, Advice: advice(l.o.Workdir)}
 }
 

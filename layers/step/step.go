@@ -156,7 +156,9 @@ func (l *Layer) Tree(ctx context.Context) (*fstree.Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	if l.result, err = run.Run(ctx, l.command(trees, secrets)); err != nil {
+	c := l.command(trees, secrets)
+	c.Sparse = rootfs.SparseOf(groups)
+	if l.result, err = run.Run(ctx, c); err != nil {
 		return nil, err
 	}
 	if l.o.Ran != nil {

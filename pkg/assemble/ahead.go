@@ -67,7 +67,7 @@ func (a *beside) made(m madeLayer) {
 			a.uploads.Push(blob)
 		}
 	}
-	if !a.wanted(m.name) {
+	if !a.wanted(m.name) || m.index != nil {
 		return
 	}
 	for _, group := range b.groups([]madeLayer{m}) {
@@ -116,13 +116,18 @@ func (a *beside) fill(ctx context.Context, name string) *rootfs.Filling {
 	if a == nil || !a.wanted(name) {
 		return nil
 	}
+	a.unpackBase()
+	f, _ := rootfs.Fill(ctx, a.b.Store, false) // else nil, which takes nothing
+	return f
+}
+
+// unpackBase sees to the tree of the base, once.
+func (a *beside) unpackBase() {
 	a.base.Do(func() {
 		if group, err := groupOf(a.lower.image); err == nil {
 			a.unpack(group, true)
 		}
 	})
-	f, _ := rootfs.Fill(ctx, a.b.Store, false) // else nil, which takes nothing
-	return f
 }
 
 // wants says whether layers in this form go up: not those that are there for commands alone, over this machine's base.

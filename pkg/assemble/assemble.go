@@ -39,6 +39,8 @@ func Build(ctx context.Context, t Tools, s Spec) (_ *Result, err error) {
 	b.ahead = b.lookAhead(ctx)
 	defer b.ahead.close()
 	all, res, err := b.assemble(ctx)
+	tidied := background(b.sparses.close) // no command runs any more
+	defer func() { err = errors.Join(err, tidied.wait()) }()
 	if err != nil {
 		return nil, err
 	}
@@ -68,6 +70,7 @@ type builder struct {
 	hostMirror string
 	baseSets   []*debs     // what a base that is made of packages consists of, for each platform
 	made       []madeLayer // of the images, in one form of each
+	sparses    sparseTrees
 	// differing is what --check-steps has found.
 	differing []string
 	noted     []string // what noteOnce has said

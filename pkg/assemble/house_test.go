@@ -22,7 +22,7 @@ var floors = []struct {
 	{"layers", 3}, {"pkg/base", 3}, {"pkg/step", 3},
 	{"pkg/project", 2}, {"pkg/uvlock", 3}, {"pkg/pylock", 3}, {"pkg/requirements", 3}, {"pkg/locked", 2}, {"pkg/checkout/checkouttest", 0}, {"pkg/checkout", 2}, {"pkg/pybuild", 2}, {"pkg/rootfs", 1}, {"pkg/pycache", 3}, {"pkg/sandbox/sandboxtest", 3}, {"pkg/sandbox", 2}, {"pkg/fetch", 2}, {"pkg/observed", 1}, {"pkg/source", 1}, {"pkg/sdist", 2}, {"pkg/buildreq", 2}, {"pkg/pep517", 4},
 	{"pkg/debfile", 1}, {"pkg/deb/archive", 3}, {"pkg/deb/debtest", 2}, {"pkg/deb", 1}, {"pkg/maintscript", 0}, {"pkg/ldcache", 0}, {"pkg/mimedb", 0}, {"pkg/tarlayer", 2}, {"pkg/regclient", 2}, {"pkg/accounts", 1}, {"pkg/registry", 2}, {"pkg/wheel/wheeltest", 2}, {"pkg/wheel", 1},
-	{"pkg/attach", 1}, {"pkg/packed", 0}, {"pkg/pyimport", 0}, {"pkg/lazyre", 0}, {"pkg/xz", 0}, {"pkg/pep508", 0}, {"pkg/fstree", 0}, {"pkg/decompress", 0}, {"pkg/inflate", -1}, {"pkg/filehash", 0}, {"pkg/cas/castest", 1}, {"pkg/cas", 0}, {"pkg/hint", 0}, {"pkg/patience/patiencetest", 0}, {"pkg/patience", 0}, {"pkg/atomicfile", 0},
+	{"pkg/attach", 1}, {"pkg/packed", 0}, {"pkg/pyimport", 0}, {"pkg/lazyre", 0}, {"pkg/xz", 0}, {"pkg/pep508", 0}, {"pkg/fstree", 0}, {"pkg/decompress", 0}, {"pkg/inflate", -1}, {"pkg/seekable", 0}, {"pkg/filehash", 0}, {"pkg/cas/castest", 1}, {"pkg/cas", 0}, {"pkg/hint", 0}, {"pkg/patience/patiencetest", 0}, {"pkg/patience", 0}, {"pkg/atomicfile", 0},
 }
 
 func floor(pkg string) (int, bool) {

@@ -17,6 +17,7 @@ import (
 	"github.com/jubako/jubako/pkg/fstree"
 	"github.com/jubako/jubako/pkg/output"
 	"github.com/jubako/jubako/pkg/rootfs"
+	"github.com/jubako/jubako/pkg/seekable"
 	"github.com/jubako/jubako/pkg/tarlayer"
 )
 
@@ -47,6 +48,8 @@ type madeLayer struct {
 	compression tarlayer.Compression
 	// stepKey is that of a layer that a command makes: see watched.go.
 	stepKey layers.Key
+	// index says where its files lie in the blob, for commands that run in it; nil where their tree is made otherwise.
+	index *seekable.Index
 	// up is set where the blob has gone up while it was written, or goes up still.
 	up *output.Stream
 }
@@ -166,7 +169,7 @@ func (m *maker) makeOver(ctx context.Context, l layers.Layer, o *overSource) (ma
 	if err != nil {
 		return made, fmt.Errorf("making the %s layer: %w", made.name, err)
 	}
-	if made.descriptor, made.up, err = m.write(ctx, l, tree); err != nil {
+	if made.descriptor, made.index, made.up, err = m.write(ctx, l, tree); err != nil {
 		return made, fmt.Errorf("making the %s layer: %w", made.name, err)
 	}
 	if err := m.keep(ctx, l, o, made); err != nil {
@@ -301,11 +304,12 @@ func (m *maker) finished(all ...madeLayer) {
 // streamFrom is how many bytes of a layer are there when it begins to go up: a small one is whole before a registry has answered.
 const streamFrom = 4 << 20
 
-// write writes the tree into the cache, and gives the stream in which it goes up meanwhile, if it does.
-func (m *maker) write(ctx context.Context, l layers.Layer, tree *fstree.Tree) (d descriptor, up *output.Stream, err error) {
+// write writes the tree into the cache. It gives the stream in which it goes up meanwhile, if it does, and an index where commands
+// will run in it and look at few of its files.
+func (m *maker) write(ctx context.Context, l layers.Layer, tree *fstree.Tree) (d descriptor, index *seekable.Index, up *output.Stream, err error) {
 	w, err := m.store.NewWriter()
 	if err != nil {
-		return d, nil, err
+		return d, nil, nil, err
 	}
 	defer func() {
 		w.Abort()
@@ -321,8 +325,11 @@ func (m *maker) write(ctx context.Context, l layers.Layer, tree *fstree.Tree) (d
 		}
 	}}
 	o := m.options(m.compression)
-	filling := m.beside.fill(ctx, l.Name())
-	if filling != nil {
+	var filling *rootfs.Filling
+	if m.beside.sparse(l, m.compression) {
+		index = new(seekable.Index)
+		o.Index = index
+	} else if filling = m.beside.fill(ctx, l.Name()); filling != nil {
 		defer filling.Drop()
 		o.Tar = filling
 	}
@@ -336,15 +343,15 @@ func (m *maker) write(ctx context.Context, l layers.Layer, tree *fstree.Tree) (d
 		g.Go(func() error { return m.see(ctx, tree) })
 	}
 	if err := g.Wait(); err != nil {
-		return d, up, err
+		return d, nil, up, err
 	}
 	digest, err := w.Commit("")
 	if err != nil {
-		return d, up, err
+		return d, nil, up, err
 	}
 	_ = filling.Place(rootfs.Group{{DiffID: res.DiffID}}) // else it is made of the blob
 	files, _ := tree.Files()
-	return descriptor{Digest: digest, DiffID: res.DiffID, Size: res.Size, Tar: res.Tar, Files: files, Summary: l.Summary()}, up, nil
+	return descriptor{Digest: digest, DiffID: res.DiffID, Size: res.Size, Tar: res.Tar, Files: files, Summary: l.Summary()}, index, up, nil
 }
 
 func (m *maker) options(c tarlayer.Compression) tarlayer.Options {

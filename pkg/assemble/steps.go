@@ -316,13 +316,17 @@ func (b *builder) secretsIn(root string) func(rel string) bool {
 	return func(rel string) bool { return slices.Contains(rels, rel) }
 }
 
-// trees gives the layers that a command runs in: the base's as one, and each of ours.
+// trees gives the layers that a command runs in: the base's as one, and ours upon it.
 func (b *builder) trees(img *base.Image, made []madeLayer) ([]rootfs.Group, error) {
 	group, err := groupOf(img)
 	if err != nil {
 		return nil, err
 	}
-	return append([]rootfs.Group{group}, b.groups(made)...), nil
+	upper, err := b.lowerGroups(made)
+	if err != nil {
+		return nil, err
+	}
+	return append([]rootfs.Group{group}, upper...), nil
 }
 
 // groups gives layers of ours, each as a tree of its own.

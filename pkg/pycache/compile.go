@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/rootfs"
 	"github.com/jubako/jubako/pkg/sandbox"
 )
 
@@ -25,7 +26,7 @@ func (u *Use) Compile(ctx context.Context) (compiled int, err error) {
 		return 0, fmt.Errorf("compiling modules: %w", err)
 	}
 	defer w.Abort() // where it is not committed
-	c := &compiler{u: u, sources: newSources(u.trees), asked: make(chan entry, maxAsked), collected: collection{w: w}}
+	c := &compiler{u: u, sources: newSources(rootfs.NewView(u.trees...).With(u.c.Sparse)), asked: make(chan entry, maxAsked), collected: collection{w: w}}
 	modules, err := c.reuse(ctx, u.plan(c.sources))
 	if ctx.Err() != nil {
 		return 0, nil // what there is stays

@@ -69,6 +69,8 @@ func (i Interpreter) Library() string {
 // Cache is the bytecode for one command of one project.
 type Cache struct {
 	Store *cas.Store
+	// Sparse are those of the command's trees that are laid out as far as anybody looks at them.
+	Sparse rootfs.Sparses
 	// Python lies in the lowest tree of the command.
 	Python Interpreter
 	// Command names what is alike in all runs of the command, so that what one has read is likely read by the next.

@@ -17,8 +17,8 @@ type sources struct {
 	buf     []byte                  // of the source that was read last
 }
 
-func newSources(trees []string) *sources {
-	return &sources{view: rootfs.NewView(trees...), folders: make(map[string]*rootfs.Node), sizes: make(map[string]int64)}
+func newSources(view rootfs.View) *sources {
+	return &sources{view: view, folders: make(map[string]*rootfs.Node), sizes: make(map[string]int64)}
 }
 
 // ReadDir reads a folder, for a pyimport.Graph.

@@ -3,7 +3,7 @@
 // Changes says what one view holds beyond another.
 //
 // Layers come from strangers. Nothing that a tar says makes this package write outside the tree that it fills: see
-// unpacker. It imports fstree, cas and decompress.
+// unpacker. It imports fstree, cas, decompress and seekable.
 package rootfs
 
 import (
@@ -33,6 +33,8 @@ type Layer struct {
 	DiffID string
 	// Open yields the tar: plain, or compressed with gzip (of any number of members) or zstd.
 	Open func() (io.ReadCloser, error)
+	// Sparse, where it is set, is the tree, alone in its group, in place of all else.
+	Sparse *Sparse
 }
 
 // Group is layers that become one tree, lowest first. All layers of a base are one group, since they change together;
@@ -61,6 +63,10 @@ func Unpack(ctx context.Context, store *cas.Store, groups []Group, limits Limits
 	each, ctx := errgroup.WithContext(ctx)
 	each.SetLimit(runtime.GOMAXPROCS(0))
 	for i, g := range groups {
+		if s := g.sparse(); s != nil {
+			dirs[i] = s.Dir()
+			continue
+		}
 		each.Go(func() (err error) {
 			dirs[i], err = unpack(ctx, store, g, i == 0, limits)
 			return err

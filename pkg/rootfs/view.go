@@ -17,7 +17,8 @@ import (
 // View reads several trees as one, as overlayfs would show them: the upper before the lower, whiteouts and opaque
 // directories respected. The trees must not change meanwhile.
 type View struct {
-	trees []string // uppermost first
+	trees  []string // uppermost first
+	sparse Sparses
 }
 
 // NewView makes a view of trees, lowest first, as Unpack gives them.
@@ -27,13 +28,20 @@ func NewView(trees ...string) View {
 	return v
 }
 
+// With gives the view of trees among which some are sparse: it brings what is looked for.
+func (v View) With(sparse Sparses) View {
+	v.sparse = sparse
+	return v
+}
+
 // Node is one path of a view.
 type Node struct {
 	// Path is the image path, without leading slash; "." for the root.
 	Path string
 	Info fs.FileInfo
 	// real holds the paths on this machine, uppermost first: one of a file, and of a directory each that is merged.
-	real []string
+	real   []string
+	sparse Sparses
 }
 
 // Real is where the node stands on this machine; of a merged directory, the uppermost part.
@@ -48,12 +56,15 @@ func (v View) Root() (Node, error) {
 	if err != nil {
 		return Node{}, err
 	}
-	return Node{Path: ".", Info: fi, real: v.trees}, nil
+	return Node{Path: ".", Info: fi, real: v.trees, sparse: v.sparse}, nil
 }
 
 // Lookup finds a name in a directory, without following what it finds. The error is fs.ErrNotExist where there is none.
 func (n Node) Lookup(name string) (Node, error) {
-	found := Node{Path: path.Join(n.Path, name)}
+	if err := n.sparse.Bring(n.Path); err != nil {
+		return Node{}, err
+	}
+	found := Node{Path: path.Join(n.Path, name), sparse: n.sparse}
 	for _, dir := range n.real {
 		p := filepath.Join(dir, name)
 		fi, err := os.Lstat(p)
@@ -82,6 +93,9 @@ func (n Node) Lookup(name string) (Node, error) {
 
 // Children are the nodes in a directory, sorted by name.
 func (n Node) Children() ([]Node, error) {
+	if err := n.sparse.Bring(n.Path); err != nil {
+		return nil, err
+	}
 	var names []string
 	for _, dir := range n.real {
 		d, err := os.Open(dir)

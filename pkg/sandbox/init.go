@@ -40,6 +40,7 @@ func Main() {
 	unix.CloseOnExec(statusFD)
 	unix.CloseOnExec(controlFD) // where it is one
 	unix.CloseOnExec(seenFD)
+	unix.CloseOnExec(sparseFD)
 	answer := os.NewFile(statusFD, "status")
 	if err := json.NewEncoder(answer).Encode(initProcess(answer)); err != nil {
 		syscall.Exit(1) // whoever wanted to know is gone
@@ -82,6 +83,7 @@ func initProcess(answer *os.File) status {
 	if st, ok := watched.watched(cfg, host); ok {
 		return st
 	}
+	newBringer(cfg).bringAll() // nobody says where it looks
 	return attend(cfg, host, answer, func(argv []string, files ...uintptr) (pid int, failed *StartError) {
 		cfg.Argv = argv
 		return start(cfg, files...)

@@ -21,6 +21,7 @@ type config struct {
 	Root        string   // the folder that becomes "/"
 	Trees       []string // lowest first; mounted at Root when Upper is set
 	Upper, Work string
+	Sparse      string // the image path below which trees are laid out as far as is asked for at sparseFD; empty for none
 	Shown       Shown
 	System      string // a folder for what is to be seen at /dev and /tmp, where nothing can be mounted
 	Lazy        bool   // Root is empty, and to be filled from Trees as it is looked at
@@ -97,6 +98,20 @@ func launch(ctx context.Context, s *step, attr *syscall.SysProcAttr, cfg config)
 	}
 	defer statusR.Close()
 
+	closeSparse := func() error { return nil }
+	var sparse *os.File
+	if !s.Watch || s.Started != nil {
+		cfg.Sparse = "" // all is laid out
+	}
+	if cfg.Sparse != "" {
+		var end func()
+		if ctx, sparse, end, err = s.serveSparse(ctx); err != nil {
+			return errors.Join(err, configR.Close(), statusW.Close())
+		}
+		defer end()
+		closeSparse = sparse.Close
+	}
+
 	cmd := exec.CommandContext(ctx, "/proc/self/exe")
 	cmd.Args = []string{initName}
 	cmd.Env = []string{"GOMAXPROCS=1", "GOGC=off"} // of the first process, not of the command
@@ -122,6 +137,9 @@ func launch(ctx context.Context, s *step, attr *syscall.SysProcAttr, cfg config)
 		}
 		defer func() { err = s.takeSeen(seen, err) }()
 		cfg.Watch, cmd.ExtraFiles = true, append(cmd.ExtraFiles, nil, seen)
+		if sparse != nil {
+			cmd.ExtraFiles = append(cmd.ExtraFiles, sparse)
+		}
 	}
 	cmd.SysProcAttr = attr
 	cmd.WaitDelay = killDelay
@@ -131,7 +149,7 @@ func launch(ctx context.Context, s *step, attr *syscall.SysProcAttr, cfg config)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	err = cmd.Start()
-	closeErr := errors.Join(configR.Close(), statusW.Close(), closeChild())
+	closeErr := errors.Join(configR.Close(), statusW.Close(), closeChild(), closeSparse())
 	if err != nil {
 		return newSetupError(stageClone, err)
 	}

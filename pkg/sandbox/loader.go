@@ -42,7 +42,7 @@ func (loaderRung) run(ctx context.Context, s *step) (outcome, error) {
 		return outcome{}, err
 	}
 	root := filepath.Join(dir, "root")
-	if err := rootfs.NewView(s.Trees...).Copy(ctx, root); err != nil {
+	if err := s.view().Copy(ctx, root); err != nil {
 		return outcome{}, err
 	}
 	links, err := relativeLinks(root)
@@ -87,7 +87,7 @@ func notPython(s *step) (*Refusal, error) {
 	if len(s.Argv) == 0 {
 		return nil, nil // a probe
 	}
-	t := viewFiles{rootfs.NewView(s.Trees...)}
+	t := viewFiles{s.view()}
 	cfg := s.config("")
 	name, _, failed := findCommand(cfg, t)
 	if failed != nil {

@@ -119,7 +119,7 @@ func runMounted(ctx context.Context, s *step, attr func() *syscall.SysProcAttr, 
 		err := launch(ctx, s, attr(), cfg)
 		refused, ok := errors.AsType[*setupError](err)
 		if !ok || refused.Stage != stageOverlay {
-			return outcome{after: rootfs.NewView(append(append([]string(nil), s.Trees...), upper)...), detail: s.detail, notes: s.notes}, err
+			return outcome{after: s.view(upper), detail: s.detail, notes: s.notes}, err
 		}
 		why = "overlayfs was refused: " + errnoName(refused.err())
 	}
@@ -155,10 +155,10 @@ func (s *step) copyTrees(ctx context.Context) (string, error) {
 	if err := os.Mkdir(root, 0o755); err != nil {
 		return "", err
 	}
-	return root, rootfs.NewView(s.Trees...).Copy(ctx, root)
+	return root, s.view().Copy(ctx, root)
 }
 
 func (s *step) config(root string) config {
-	return config{Root: root, Trees: s.Trees, Shown: s.Shown, Argv: s.Argv, Env: s.Env, Dir: s.Dir, Writable: s.Writable,
+	return config{Root: root, Trees: s.Trees, Sparse: s.Sparse.Within(), Shown: s.Shown, Argv: s.Argv, Env: s.Env, Dir: s.Dir, Writable: s.Writable,
 		Network: s.Network, Memory: s.MemoryLimit}
 }

@@ -39,12 +39,12 @@ func (ptraceRung) run(ctx context.Context, s *step) (outcome, error) {
 		cfg.OwnNetwork, cfg.Loopback = true, randomLoopback()
 		s.notes = append(s.notes, newOwnNetwork(cfg.Loopback).note())
 	}
-	out := outcome{after: rootfs.NewView(append(append([]string(nil), s.Trees...), root)...)}
+	out := outcome{after: s.view(root)}
 	if cfg.Lazy, err = takesMarks(root); err != nil {
 		return outcome{}, err
 	}
 	if !cfg.Lazy {
-		if err := rootfs.NewView(s.Trees...).Copy(ctx, root); err != nil {
+		if err := s.view().Copy(ctx, root); err != nil {
 			return outcome{}, err
 		}
 		out.after, s.detail = rootfs.NewView(root), "a copy of the tree"
@@ -114,6 +114,7 @@ func tracedInit(cfg config, h *host, answer *os.File) status {
 			return status{Refused: newSetupError("filling the tree", err)}
 		}
 	}
+	t.bringer = newBringer(cfg)
 	if err := t.mountSystem(cfg.System); err != nil {
 		return status{Refused: newSetupError("making /dev", err)}
 	}

@@ -40,7 +40,9 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -53,6 +55,8 @@ import (
 type Command struct {
 	// Trees are the folders that make up the root, lowest first (rootfs.Unpack). They are never written to.
 	Trees []string
+	// Sparse are those of the trees that are laid out as far as the command looks at them.
+	Sparse rootfs.Sparses
 	// Shown is a folder of this machine that the command finds at a path of the trees, with what is put there while it runs. A rung
 	// without mounts cannot show it: there the command finds what the trees have.
 	Shown Shown
@@ -174,6 +178,11 @@ type step struct {
 	hidden  string // a path of this machine that the command sees
 }
 
+// view is of the trees, and of more upon them.
+func (s *step) view(upper ...string) rootfs.View {
+	return rootfs.NewView(append(slices.Clone(s.Trees), upper...)...).With(s.Sparse)
+}
+
 // attemptDir makes a new folder for one attempt, so that what a refused one left does not disturb the next.
 func (s *step) attemptDir() string {
 	s.tries++
@@ -211,6 +220,7 @@ func Run(ctx context.Context, c Command) (_ *Result, err error) {
 		return nil, fmt.Errorf("running a step: a memory limit of %d bytes is below %d", c.MemoryLimit, MinMemoryLimit)
 	}
 	giveBack()
+	defer frugal.begin()()
 	return climb(ctx, c, rungs)
 }
 
@@ -222,6 +232,34 @@ const manyBytes = 16 << 20
 func giveBack() {
 	if heldMemory() > manyBytes {
 		debug.FreeOSMemory()
+	}
+}
+
+// frugal has this process collect its garbage sooner while commands run: the least that it may hold at the peak of theirs.
+var frugal thrift
+
+type thrift struct {
+	mu    sync.Mutex
+	users int
+	usual int // what the collector's percentage was
+}
+
+// begin begins, and gives what ends it.
+func (t *thrift) begin() (end func()) {
+	const sooner = 20
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.users++; t.users == 1 {
+		if t.usual = debug.SetGCPercent(sooner); t.usual < sooner {
+			debug.SetGCPercent(t.usual)
+		}
+	}
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.users--; t.users == 0 {
+			debug.SetGCPercent(t.usual)
+		}
 	}
 }
 
@@ -237,13 +275,16 @@ func climb(ctx context.Context, c Command, rungs []rung) (_ *Result, err error) 
 	if err != nil {
 		return nil, fmt.Errorf("running a step: %w", err)
 	}
-	res := &Result{before: rootfs.NewView(c.Trees...), scratch: scratch}
+	s := &step{Command: c, scratch: scratch}
+	res := &Result{before: s.view(), scratch: scratch}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, res.Close())
 		}
 	}()
-	s := &step{Command: c, scratch: scratch}
+	if err := s.wholeTrees(); err != nil {
+		return nil, err
+	}
 	var refused []*Refusal
 	for _, r := range rungs {
 		s.rung, s.refused, s.detail, s.notes, s.hidden = r.name(), refused, "", nil, ""

@@ -18,7 +18,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/jubako/jubako/pkg/cas"
+	"github.com/jubako/jubako/pkg/cas/castest"
 	"github.com/jubako/jubako/pkg/fstree"
+	"github.com/jubako/jubako/pkg/rootfs"
 	"github.com/jubako/jubako/pkg/sandbox"
 )
 
@@ -65,6 +67,9 @@ type world struct {
 	dir   string
 	trees []string
 	rung  sandbox.Rung
+	// sparse has every command watched, in an app of which no more is laid out than it looks at.
+	sparse *cas.Store
+	lower  rootfs.View // what the last command has run in
 }
 
 func newWorld(t *testing.T, rung sandbox.Rung) *world {
@@ -100,8 +105,13 @@ func (w *world) tempDir(pattern string) (string, error) {
 }
 
 func (w *world) command(out *bytes.Buffer, script string) sandbox.Command {
-	return sandbox.Command{Trees: w.trees, Argv: append([]string{"prog"}, strings.Fields(script)...), Env: []string{"PATH=/nowhere:/bin", "A=b"},
+	c := sandbox.Command{Trees: w.trees, Argv: append([]string{"prog"}, strings.Fields(script)...), Env: []string{"PATH=/nowhere:/bin", "A=b"},
 		Dir: "/app", Stdout: out, Stderr: out, Rung: w.rung, TempDir: w.tempDir}
+	if w.sparse != nil {
+		w.sparsely(&c)
+	}
+	w.lower = rootfs.NewView(c.Trees...).With(c.Sparse)
+	return c
 }
 
 // run runs a script and fails the test unless it ends well.
@@ -178,6 +188,14 @@ func TestRungs(t *testing.T) {
 					t.Parallel()
 					test(newWorld(t, p.Rung))
 				})
+				if name != "user" { // such a command is not watched
+					t.Run(name+"-sparse", func(t *testing.T) {
+						t.Parallel()
+						w := newWorld(t, p.Rung)
+						w.sparse = castest.Open(t)
+						test(w)
+					})
+				}
 				if p.Rung == sandbox.Loader || p.Rung == sandbox.Ptrace {
 					continue // it has no overlayfs to be refused
 				}

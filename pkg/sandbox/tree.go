@@ -34,6 +34,7 @@ type tree struct {
 	spare    string              // a folder on the same file system
 	procs    processes           // whose /proc/PID can be seen; nil hides none
 	saw      func(key string)    // is told what walks come upon; nil is fine
+	bringer  *bringer            // of what lies in it; nil where all is there
 	viaProc  bool                // the last walk led through /proc, so that it may lead elsewhere for another process, or later
 }
 
@@ -114,8 +115,9 @@ func imagePath(key string) string {
 // opaqueMark is how overlayfs and rootfs mark a directory that hides those below it.
 const opaqueMark = "user.overlay.opaque"
 
-// fill makes a directory hold what the lower trees have there.
+// fill makes a directory hold what the lower trees have there. Nothing is looked for in one before.
 func (t *tree) fill(key string) error {
+	t.bringer.bring(key)
 	d := t.dirs[key]
 	if d == nil || d.full {
 		return nil

@@ -30,7 +30,7 @@ func testUntouched(w *world) {
 	if d := cmp.Diff(want, describe(w.t, got)); d != "" {
 		w.t.Error(d)
 	}
-	touched, err := rootfs.Touched(rootfs.NewView(w.trees...), res.View(), func(p string) bool {
+	touched, err := rootfs.Touched(w.lower, res.View(), func(p string) bool {
 		return p == "etc" || p == "tmp" || p == "dev" || p == "proc" || strings.HasPrefix(p, "dev/")
 	})
 	must(w.t, err)

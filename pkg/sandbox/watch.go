@@ -77,6 +77,7 @@ func (w *watcher) giveUp(format string, args ...any) {
 	if w.unknown == "" {
 		w.unknown = fmt.Sprintf(format, args...)
 		w.seen, w.own, w.absolute = nil, nil, nil
+		w.tree.bringer.bringAll() // it may look anywhere
 	}
 }
 

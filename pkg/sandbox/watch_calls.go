@@ -147,6 +147,9 @@ func (c *looking) rename(fromDir, from, toDir, to int, flags uint64) {
 	if p, ok := c.path(from); ok {
 		if at, ok := c.find(fromDir, p, false, observed.Stat); ok && !c.own[at.key] {
 			c.saw(at.key, observed.Whole)
+			if at.dir {
+				c.tree.bringer.bringAll() // what lies below goes with it
+			}
 		}
 	}
 	if p, ok := c.path(to); ok {
@@ -154,6 +157,7 @@ func (c *looking) rename(fromDir, from, toDir, to int, flags uint64) {
 		switch {
 		case ok && flags&unix.RENAME_EXCHANGE != 0:
 			c.saw(at.key, observed.Whole)
+			c.tree.bringer.bringAll()
 		case ok && at.dir: // which has to be empty
 			c.saw(at.key, observed.Read)
 		}

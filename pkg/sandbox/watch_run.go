@@ -46,7 +46,7 @@ func (p *watchable) watched(cfg config, h *host) (st status, ok bool) {
 	if p == nil {
 		return status{}, false
 	}
-	debug.SetGCPercent(100)
+	debug.SetGCPercent(50)
 	w, err := watchOwnRoot(cfg, h)
 	if err = cmp.Or(p.err, err); err == nil {
 		st, err = w.run(cfg, h, p)
@@ -79,6 +79,7 @@ func watchOwnRoot(cfg config, h *host) (*watcher, error) {
 		return nil, errors.New("there is no /proc")
 	}
 	t := newTree("")
+	t.bringer = newBringer(cfg)
 	w, err := newWatcher(t, proc)
 	if err != nil {
 		return nil, err

@@ -26,10 +26,12 @@ import (
 type Command struct {
 	// Trees are unpacked layers, lowest first, as rootfs.Unpack gives them. They are never written to.
 	Trees []string
-	Argv  []string
-	Title string   // what an error calls the command; Argv's words when empty
-	Dir   string   // an absolute image path; "/" when empty
-	Env   []string // all that the command sees, as Environment makes it
+	// Sparse are those of them that are laid out as far as the command looks at them (rootfs.SparseOf).
+	Sparse rootfs.Sparses
+	Argv   []string
+	Title  string   // what an error calls the command; Argv's words when empty
+	Dir    string   // an absolute image path; "/" when empty
+	Env    []string // all that the command sees, as Environment makes it
 	// Secrets are "NAME=value" each; the values are struck out of what the command prints, and their names put there.
 	Secrets []string
 	// Files are there for the command's time alone.
@@ -73,13 +75,13 @@ func Run(ctx context.Context, c Command) (_ *Result, err error) {
 		}
 		trees = append(trees, r.files.tree())
 	}
-	r.lower = rootfs.NewView(trees...)
+	r.lower = rootfs.NewView(trees...).With(c.Sparse)
 	rec := NewRecorder(c.Log, c.Secrets)
 	var out io.Writer = rec
 	if c.Heard != nil {
 		out = io.MultiWriter(rec, c.Heard)
 	}
-	sc := sandbox.Command{Trees: trees, Shown: c.Shown, Argv: c.Argv, Env: c.Env, Dir: c.Dir, Writable: c.Writable, Network: c.Network, Timeout: c.Timeout,
+	sc := sandbox.Command{Trees: trees, Sparse: c.Sparse, Shown: c.Shown, Argv: c.Argv, Env: c.Env, Dir: c.Dir, Writable: c.Writable, Network: c.Network, Timeout: c.Timeout,
 		MemoryLimit: c.MemoryLimit, Watch: c.Watch, Stdout: out, Stderr: out, Rung: c.Rung, TempDir: c.Store.TempDir}
 	if c.Stdout != nil {
 		sc.Stdout = c.Stdout

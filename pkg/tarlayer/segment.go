@@ -44,6 +44,14 @@ func newSegment() *segment {
 	return &segment{raw: make(chan []byte, 4), done: make(chan struct{})}
 }
 
+// length is how many bytes of tar it is.
+func (s *segment) length() int64 {
+	if s.splice != nil {
+		return s.splice.Content.Size()
+	}
+	return s.size
+}
+
 // streamed says whether the segment's compressed bytes are copied by the writer, while they are still being checked.
 func (s *segment) streamed() bool {
 	return s.splice != nil && s.splice.Content.(fstree.Deflated).DeflatedSize() > wholeMax

@@ -7,7 +7,7 @@
 // Where zstd is asked for, the blob is a row of frames (RFC 8878), each of 1 MiB of the same tar stream: nothing is
 // spliced, the diffID is that of the gzip blob, and the frames are made on all cores.
 //
-// The bytes are a pure function of the tree and the options (not of Jobs): see layers.Format. It imports fstree and
+// The bytes are a pure function of the tree and the options (not of Jobs): see layers.Format. It imports fstree, seekable and
 // inflate.
 package tarlayer
 
@@ -19,11 +19,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"runtime"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/jubako/jubako/pkg/fstree"
+	"github.com/jubako/jubako/pkg/seekable"
 )
 
 // The constants since format 3. To change one is to change every digest. Format 2 compressed everything at freshLevel, and
@@ -73,6 +75,8 @@ type Options struct {
 	Compression Compression
 	// Tar takes the tar too, uncompressed, while it is written; nil is fine. Its error is Write's.
 	Tar io.Writer
+	// Index is filled with where the contents lie in the blob; nil is fine. There is none for zstd.
+	Index *seekable.Index
 	// Encoders are for zstd; where it is nil, the layer has some of its own.
 	Encoders *Encoders
 }
@@ -101,7 +105,7 @@ func Write(ctx context.Context, w io.Writer, t *fstree.Tree, o Options) (Result,
 	g.Go(func() error {
 		defer close(work)
 		defer close(ordered)
-		p := planner{epoch: o.Epoch, most: runSize, emit: func(s *segment) error {
+		p := planner{epoch: o.Epoch, most: runSize, index: o.Index, emit: func(s *segment) error {
 			for _, c := range []chan<- *segment{ordered, work} {
 				select {
 				case c <- s:
@@ -128,6 +132,9 @@ func Write(ctx context.Context, w io.Writer, t *fstree.Tree, o Options) (Result,
 		})
 	}
 	if o.Compression == Zstd {
+		if o.Index != nil {
+			o.Index.Odd()
+		}
 		encoders := o.Encoders
 		if encoders == nil {
 			encoders = NewEncoders(jobs)
@@ -139,7 +146,7 @@ func Write(ctx context.Context, w io.Writer, t *fstree.Tree, o Options) (Result,
 		}
 		return f.result(), nil
 	}
-	return writeMembers(ctx, g, w, o.Tar, ordered)
+	return writeMembers(ctx, g, w, o, ordered)
 }
 
 // both is a writer, and another that may be nil.
@@ -167,12 +174,12 @@ func frameSegments(ctx context.Context, f *framer, tar io.Writer, ordered <-chan
 }
 
 // writeMembers writes segments as gzip members, and waits for the group.
-func writeMembers(ctx context.Context, g *errgroup.Group, w, tar io.Writer, ordered <-chan *segment) (Result, error) {
+func writeMembers(ctx context.Context, g *errgroup.Group, w io.Writer, o Options, ordered <-chan *segment) (Result, error) {
 	var res Result
 	toHash := make(chan *segment, 2)
 	diffID := sha256.New()
 	g.Go(func() error {
-		to := both(diffID, tar)
+		to := both(diffID, o.Tar)
 		for s := range toHash {
 			n, err := feedSegment(ctx, to, s)
 			if err != nil {
@@ -185,7 +192,12 @@ func writeMembers(ctx context.Context, g *errgroup.Group, w, tar io.Writer, orde
 	})
 	g.Go(func() error {
 		defer close(toHash)
+		at := int64(0) // of the tar
 		for s := range ordered {
+			if o.Index != nil {
+				o.Index.Member(at, res.Size)
+			}
+			at += s.length()
 			select {
 			case toHash <- s:
 			case <-ctx.Done():
@@ -201,6 +213,9 @@ func writeMembers(ctx context.Context, g *errgroup.Group, w, tar io.Writer, orde
 	})
 	if err := g.Wait(); err != nil {
 		return Result{}, err
+	}
+	if o.Index != nil {
+		o.Index.Seal()
 	}
 	return res, nil
 }
@@ -277,6 +292,8 @@ type planner struct {
 	epoch int64
 	most  int64 // bytes of tar in a run
 	emit  func(*segment) error
+	index *seekable.Index // nil for none
+	sent  int64           // bytes of tar in segments that were emitted
 	run   *segment
 	room  []byte // for headers to come: its length is 0
 }
@@ -310,6 +327,7 @@ func (p *planner) plan(t *fstree.Tree) error {
 		if err := p.data(header); err != nil {
 			return err
 		}
+		p.note(e)
 		if e.Kind != fstree.File {
 			continue
 		}
@@ -324,6 +342,26 @@ func (p *planner) plan(t *fstree.Tree) error {
 		return err
 	}
 	return p.flush()
+}
+
+// note adds an entry to the index, if there is one, when what comes next is its content.
+func (p *planner) note(e fstree.Entry) {
+	if p.index == nil {
+		return
+	}
+	at := seekable.Entry{Name: path.Base(e.Path), Mode: e.Mode}
+	switch e.Kind {
+	case fstree.Dir:
+		at.Kind = seekable.Dir
+	case fstree.File:
+		at.Kind, at.Size, at.At = seekable.File, e.Content.Size(), p.sent+p.pending()
+	case fstree.Symlink:
+		at.Kind, at.Link = seekable.Symlink, e.Link
+	default:
+		p.index.Odd()
+		return
+	}
+	p.index.Add(fstree.Parent(e.Path), at)
 }
 
 // check refuses what no layer may hold.
@@ -347,6 +385,7 @@ func (p *planner) content(e *fstree.Entry) error {
 		}
 		s := newSegment()
 		s.splice = e
+		p.sent += s.length()
 		return p.emit(s)
 	}
 	size := e.Content.Size()
@@ -435,5 +474,6 @@ func (p *planner) flush() error {
 		return nil
 	}
 	p.run = nil
+	p.sent += s.length()
 	return p.emit(s)
 }
