@@ -27,6 +27,27 @@ type ahead struct {
 	turns   *semaphore.Weighted // as many as are unpacked at once
 	base    sync.Once
 	uploads *output.Ahead // nil where nothing is pushed
+
+	mu    sync.Mutex
+	large bool          // there was a blob that is worthwhile
+	small []output.Blob // those before it
+}
+
+// worthwhile is the size of a blob, in bytes, for which it is worth it to speak to a registry before the end: a smaller one alone is there
+// before that has said how it wants to be spoken to.
+const worthwhile = 1 << 20
+
+// upload lets a blob go up: once there is a large one, those before it and after it as well.
+func (a *ahead) upload(blob output.Blob) {
+	a.mu.Lock()
+	a.small = append(a.small, blob)
+	a.large = a.large || blob.Size >= worthwhile
+	var blobs []output.Blob
+	if a.large {
+		blobs, a.small = a.small, nil
+	}
+	a.mu.Unlock()
+	a.uploads.Push(blobs...)
 }
 
 // beside is what a maker does with the layers over one base while it makes them. Nil does nothing.
@@ -34,9 +55,6 @@ type beside struct {
 	*ahead
 	lower *lower
 }
-
-// smallUpload is what a push at the end has brought before a registry has said how it wants to be spoken to.
-const smallUpload = 1 << 20
 
 func (b *builder) lookAhead(ctx context.Context) *ahead {
 	a := &ahead{b: b, turns: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))}
@@ -60,11 +78,11 @@ func (a *beside) made(m madeLayer) {
 		return
 	}
 	b := a.b
-	if blob := b.blob(m); a.wants(m.compression) && m.Size >= smallUpload && !b.remote.replaces(b.spec.Tags, blob.Digest) {
+	if blob := b.blob(m); a.wants(m.compression) && !b.remote.replaces(b.spec.Tags, blob.Digest) {
 		if m.up != nil {
 			m.up.Whole(blob)
 		} else {
-			a.uploads.Push(blob)
+			a.upload(blob)
 		}
 	}
 	if !a.wanted(m.name) || m.index != nil {

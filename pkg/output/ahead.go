@@ -37,20 +37,24 @@ func NewAhead(ctx context.Context, o PushOptions, refs []name.Reference) *Ahead 
 	return a
 }
 
-// Push begins to bring a blob, and does not wait for it. One that can be mounted is left to the other Push.
-func (a *Ahead) Push(b Blob) {
+// Push begins to bring blobs, and does not wait for them. What may be mounted from a repository that no token was asked for is left to
+// the other Push: a token is for those among which the first of all was.
+func (a *Ahead) Push(blobs ...Blob) {
 	for _, p := range a.pushers {
-		a.uploads.Go(func() { a.push(p, b) })
+		for _, b := range blobs {
+			a.uploads.Go(func() { a.push(p, b, blobs) })
+		}
 	}
 }
 
-func (a *Ahead) push(p *pusher, b Blob) {
+// push brings a blob to one registry.
+func (a *Ahead) push(p *pusher, b Blob, known []Blob) {
 	if a.turns.Acquire(a.ctx, 1) != nil {
 		return
 	}
 	defer a.turns.Release(1)
-	a.connect()
-	if p.client != nil && p.mountable(b) == nil && p.tryBlob(a.ctx, b) == nil {
+	a.connect(known)
+	if from := p.mountable(b); p.client != nil && (from == nil || p.scoped[from.Name()]) && p.tryBlob(a.ctx, b) == nil {
 		p.arrived(b)
 	}
 }
@@ -63,11 +67,11 @@ func (p *pusher) arrived(b Blob) {
 }
 
 // connect finds out, once, how the registries want to be spoken to. Those that do not answer have no client after it.
-func (a *Ahead) connect() {
+func (a *Ahead) connect(known []Blob) {
 	a.once.Do(func() {
 		var all sync.WaitGroup
 		for _, p := range a.pushers {
-			all.Go(func() { _ = p.connect(a.ctx, nil) })
+			all.Go(func() { _ = p.connect(a.ctx, known) })
 		}
 		all.Wait()
 		a.spoken.Store(true)

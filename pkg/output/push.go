@@ -191,6 +191,7 @@ type pusher struct {
 	sibling *name.Repository // of the same registry, which has got every blob before this one
 	refs    []name.Reference
 	client  *http.Client       // nil until connect, and where nothing is to be done
+	scoped  map[string]bool    // the repositories that client may mount from
 	leads   map[string]v1.Hash // where references lead
 	refers  bool               // the registry has taken note of the subject of the last manifest that had one
 
@@ -211,9 +212,11 @@ const maxScopes = 9
 // connect finds out how the registry wants to be spoken to.
 func (p *pusher) connect(ctx context.Context, blobs []Blob) error {
 	scopes := []string{p.repo.Scope(transport.PushScope)}
+	p.scoped = make(map[string]bool)
 	for _, b := range blobs {
-		if from := p.mountable(b); from != nil && !slices.Contains(scopes, from.Scope(transport.PullScope)) && len(scopes) < maxScopes {
+		if from := p.mountable(b); from != nil && !p.scoped[from.Name()] && len(scopes) < maxScopes {
 			scopes = append(scopes, from.Scope(transport.PullScope))
+			p.scoped[from.Name()] = true
 		}
 	}
 	if p.client = p.o.Looked.client(p.repo); p.client != nil && len(scopes) == 1 {

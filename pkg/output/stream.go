@@ -38,7 +38,7 @@ func (a *Ahead) Stream(open func() (io.ReadCloser, error)) *Stream {
 				return
 			}
 			if s.b != nil && !up.done && !up.needless {
-				a.push(p, *s.b)
+				a.push(p, *s.b, nil)
 			}
 		})
 	}
@@ -89,7 +89,7 @@ func (u *streamed) run(r io.ReadCloser) {
 		defer close(closed)
 		_ = r.Close()
 	})
-	a.connect()
+	a.connect(nil)
 	held, asked := false, make(chan struct{})
 	go func() {
 		defer close(asked)
