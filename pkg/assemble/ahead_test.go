@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/jubako/jubako/pkg/base"
 	"github.com/jubako/jubako/pkg/cas/castest"
+	"github.com/jubako/jubako/pkg/output"
 	"github.com/jubako/jubako/pkg/project"
 	"github.com/jubako/jubako/pkg/rootfs"
 )
@@ -90,6 +92,26 @@ func TestTreeOfTheBase(t *testing.T) {
 		b.ahead.close()
 		if err := opened.Close(); err != nil {
 			t.Error(name, err)
+		}
+	}
+}
+
+// TestSmallWithLarge: what is small goes up ahead once there is something large.
+func TestSmallWithLarge(t *testing.T) {
+	a := &ahead{uploads: output.NewAhead(t.Context(), output.PushOptions{}, nil)}
+	waiting := func() (sizes []int64) {
+		for _, b := range a.small {
+			sizes = append(sizes, b.Size)
+		}
+		return sizes
+	}
+	for _, c := range []struct {
+		size int64
+		want []int64
+	}{{1, []int64{1}}, {worthwhile - 1, []int64{1, worthwhile - 1}}, {worthwhile, nil}, {2, nil}} {
+		a.upload(output.Blob{Size: c.size})
+		if got := waiting(); !slices.Equal(got, c.want) {
+			t.Errorf("after one of %d bytes, %v wait", c.size, got)
 		}
 	}
 }

@@ -5,7 +5,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -212,6 +214,75 @@ func TestAheadOfMute(t *testing.T) {
 		o.Ahead.wait()
 		if res, err := Push(t.Context(), o, a, refs); err != nil || res.Pushed != 3 || time.Since(start) > 15*time.Second {
 			t.Errorf("%+v, %v after %s", res, err, time.Since(start))
+		}
+	})
+}
+
+// TestAheadMounts: what another repository of the registry is known to hold is asked for there ahead as well, if the token is for that; and
+// where the registry does not mount it, it goes up at once.
+func TestAheadMounts(t *testing.T) {
+	var mu sync.Mutex
+	var asked, sent []string // mounts and uploads, by the digest
+	watch := func(_ http.ResponseWriter, r *http.Request) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		q := r.URL.Query()
+		if strings.Contains(r.URL.Path, "/team/second/blobs/uploads/") {
+			if from := q.Get("from"); from == "team/first" {
+				asked = append(asked, q.Get("mount"))
+			}
+			if r.Method == http.MethodPut {
+				sent = append(sent, q.Get("digest"))
+			}
+		}
+		return false
+	}
+	counts := func() (int, int) {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(asked), len(sent)
+	}
+	onEach(t, watch, func(t *testing.T, host string) {
+		asked, sent = nil, nil
+		a := Single(testImage(t, OCI, amd64))
+		first, second := ref(t, host+"/team/first:1"), ref(t, host+"/team/second:1")
+		if _, err := push(t, a, first); err != nil {
+			t.Fatal(err)
+		}
+		o, _ := options()
+		repo := first.Context()
+		o.Holds = func(string, v1.Hash) *name.Repository { return &repo }
+		o.Ahead = NewAhead(t.Context(), o, []name.Reference{second})
+		blobs := a.blobs()
+		o.Ahead.Push(blobs[:2]...)
+		o.Ahead.wait()
+		mounts, uploads := counts()
+		if mounts != 2 || uploads != 0 && uploads != 2 { // not every registry mounts
+			t.Errorf("%d mounts were asked for, and %d uploads sent", mounts, uploads)
+		}
+		res, err := Push(t.Context(), o, a, []name.Reference{second})
+		if err != nil || res.Pushed+res.Mounted+res.Present != len(blobs) || at(t, second) != a.Digest {
+			t.Errorf("%+v, %v", res, err)
+		}
+		mu.Lock()
+		slices.Sort(asked)
+		slices.Sort(sent)
+		if n := len(slices.Compact(slices.Clone(asked))); n != len(asked) || n != len(blobs) {
+			t.Errorf("asked for %v", asked)
+		}
+		if n := len(slices.Compact(slices.Clone(sent))); n != len(sent) || n != res.Pushed {
+			t.Errorf("sent %v", sent)
+		}
+		asked = nil
+		mu.Unlock()
+		// A token that is not for the other repository does not mount from it.
+		third := ref(t, host+"/team/second:2")
+		o.Ahead = NewAhead(t.Context(), o, []name.Reference{third})
+		o.Ahead.connect(nil)
+		o.Ahead.Push(blobs...)
+		o.Ahead.wait()
+		if mounts, _ := counts(); mounts != 0 {
+			t.Errorf("%d mounts were asked for with no token for them", mounts)
 		}
 	})
 }
