@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
@@ -37,17 +38,23 @@ type ahead struct {
 // before that has said how it wants to be spoken to.
 const worthwhile = 1 << 20
 
-// upload lets a blob go up: once there is a large one, those before it and after it as well.
-func (a *ahead) upload(blob output.Blob) {
+// upload lets a blob go up, unless it does already: once there is a large one, those before it and after it as well.
+func (a *ahead) upload(blob output.Blob, up *output.Stream) {
 	a.mu.Lock()
-	a.small = append(a.small, blob)
-	a.large = a.large || blob.Size >= worthwhile
+	if up == nil {
+		a.small = append(a.small, blob)
+	}
+	a.large = a.large || up != nil || blob.Size >= worthwhile
 	var blobs []output.Blob
 	if a.large {
 		blobs, a.small = a.small, nil
 	}
 	a.mu.Unlock()
-	a.uploads.Push(blobs...)
+	replaced := func(b output.Blob) bool { return a.b.remote.replaces(a.b.spec.Tags, b.Digest) }
+	if up != nil && !replaced(blob) {
+		up.Whole(blob)
+	}
+	a.uploads.Push(slices.DeleteFunc(blobs, replaced)...)
 }
 
 // beside is what a maker does with the layers over one base while it makes them. Nil does nothing.
@@ -77,18 +84,13 @@ func (a *beside) made(m madeLayer) {
 	if a == nil {
 		return
 	}
-	b := a.b
-	if blob := b.blob(m); a.wants(m.compression) && !b.remote.replaces(b.spec.Tags, blob.Digest) {
-		if m.up != nil {
-			m.up.Whole(blob)
-		} else {
-			a.upload(blob)
-		}
+	if a.wants(m.compression) && m.Files > 0 { // an empty one is left out of the image
+		a.upload(a.b.blob(m), m.up)
 	}
 	if !a.wanted(m.name) || m.index != nil {
 		return
 	}
-	for _, group := range b.groups([]madeLayer{m}) {
+	for _, group := range a.b.groups([]madeLayer{m}) {
 		a.unpack(group, false)
 	}
 }

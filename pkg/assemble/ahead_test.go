@@ -98,7 +98,7 @@ func TestTreeOfTheBase(t *testing.T) {
 
 // TestSmallWithLarge: what is small goes up ahead once there is something large.
 func TestSmallWithLarge(t *testing.T) {
-	a := &ahead{uploads: output.NewAhead(t.Context(), output.PushOptions{}, nil)}
+	a := &ahead{b: &builder{}, uploads: output.NewAhead(t.Context(), output.PushOptions{}, nil)}
 	waiting := func() (sizes []int64) {
 		for _, b := range a.small {
 			sizes = append(sizes, b.Size)
@@ -109,9 +109,17 @@ func TestSmallWithLarge(t *testing.T) {
 		size int64
 		want []int64
 	}{{1, []int64{1}}, {worthwhile - 1, []int64{1, worthwhile - 1}}, {worthwhile, nil}, {2, nil}} {
-		a.upload(output.Blob{Size: c.size})
+		a.upload(output.Blob{Size: c.size}, nil)
 		if got := waiting(); !slices.Equal(got, c.want) {
 			t.Errorf("after one of %d bytes, %v wait", c.size, got)
 		}
+	}
+	// One that has gone up while it was written is large.
+	a = &ahead{b: &builder{}, uploads: a.uploads}
+	a.upload(output.Blob{Size: 1}, nil)
+	up := a.uploads.Stream(nil)
+	defer up.Drop()
+	if a.upload(output.Blob{Size: 5 << 20}, up); len(waiting()) > 0 {
+		t.Errorf("after a stream, %v wait", waiting())
 	}
 }

@@ -20,13 +20,15 @@ type Ahead struct {
 	uploads sync.WaitGroup
 	spoken  atomic.Bool         // the registries have been spoken to
 	turns   *semaphore.Weighted // as many as may go up at once
+	few     *semaphore.Weighted // and of small ones, so that they do not take the turns of all others
 	once    sync.Once
+	claimed sync.Map // the digests of blobs that go up, or have
 }
 
 // NewAhead prepares to bring blobs to where Push will look for them. The registries are asked nothing before there is one.
 func NewAhead(ctx context.Context, o PushOptions, refs []name.Reference) *Ahead {
 	o = o.withDefaults()
-	a := &Ahead{turns: semaphore.NewWeighted(int64(o.Jobs))}
+	a := &Ahead{turns: semaphore.NewWeighted(int64(o.Jobs)), few: semaphore.NewWeighted(int64(max(1, o.Jobs/2)))}
 	a.ctx, a.stop = context.WithCancel(ctx)
 	for _, p := range pushersOf(o, refs) {
 		if p.sibling == nil {
@@ -37,23 +39,38 @@ func NewAhead(ctx context.Context, o PushOptions, refs []name.Reference) *Ahead 
 	return a
 }
 
-// Push begins to bring blobs, and does not wait for them. What may be mounted from a repository that no token was asked for is left to
-// the other Push: a token is for those among which the first of all was.
+// Push begins to bring blobs, each once, and does not wait for them. What may be mounted from a repository that no token was asked for is
+// left to the other Push: a token is for those among which the first of all was.
 func (a *Ahead) Push(blobs ...Blob) {
-	for _, p := range a.pushers {
-		for _, b := range blobs {
+	for _, b := range blobs {
+		if !a.claim(b) {
+			continue
+		}
+		for _, p := range a.pushers {
 			a.uploads.Go(func() { a.push(p, b, blobs) })
 		}
 	}
 }
 
+// claim says whether a blob is the first of its digest.
+func (a *Ahead) claim(b Blob) bool {
+	_, there := a.claimed.LoadOrStore(b.Digest, true)
+	return !there
+}
+
 // push brings a blob to one registry.
 func (a *Ahead) push(p *pusher, b Blob, known []Blob) {
-	if a.turns.Acquire(a.ctx, 1) != nil {
-		return
-	}
-	defer a.turns.Release(1)
 	a.connect(known)
+	turns := []*semaphore.Weighted{a.turns}
+	if b.Size <= wasteful {
+		turns = []*semaphore.Weighted{a.few, a.turns}
+	}
+	for _, t := range turns {
+		if t.Acquire(a.ctx, 1) != nil {
+			return
+		}
+		defer t.Release(1)
+	}
 	if from := p.mountable(b); p.client != nil && (from == nil || p.scoped[from.Name()]) && p.tryBlob(a.ctx, b) == nil {
 		p.arrived(b)
 	}

@@ -256,7 +256,11 @@ func (p *pusher) mountable(b Blob) *name.Repository {
 func (p *pusher) content(ctx context.Context, a Artifact, tagOnly bool) error {
 	blobs := a.blobs()
 	if p.there(a) {
-		p.res.Present = len(blobs)
+		for _, b := range blobs {
+			if !p.ahead[b.Digest] { // which are counted
+				p.res.Present++
+			}
+		}
 		return nil
 	}
 	if err := p.pushBlobs(ctx, blobs); err != nil {

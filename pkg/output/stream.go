@@ -45,8 +45,14 @@ func (a *Ahead) Stream(open func() (io.ReadCloser, error)) *Stream {
 	return s
 }
 
-// Whole says what the blob has become.
-func (s *Stream) Whole(b Blob) { s.end(&b) }
+// Whole says what the blob has become. One that goes up already is not wanted again.
+func (s *Stream) Whole(b Blob) {
+	if s != nil && s.a.claim(b) {
+		s.end(&b)
+	} else {
+		s.Drop()
+	}
+}
 
 // Drop says that the blob is not wanted, or never became whole. It does nothing after Whole.
 func (s *Stream) Drop() { s.end(nil) }

@@ -1,6 +1,6 @@
 // Package rootfs makes trees of files out of layers, so that a command can run in them: each layer is unpacked once
-// into the cache, in the form that overlayfs takes for a lower directory. A View reads several such trees as one, and
-// Changes says what one view holds beyond another.
+// into the cache, in the form that overlayfs takes for a lower directory; or, where little of it will be looked at, only what is
+// (Sparse). A View reads several such trees as one, and Changes says what one view holds beyond another.
 //
 // Layers come from strangers. Nothing that a tar says makes this package write outside the tree that it fills: see
 // unpacker. It imports fstree, cas, decompress and seekable.

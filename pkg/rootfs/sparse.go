@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"archive/tar"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -31,7 +32,7 @@ type Sparse struct {
 	u       *unpacker
 	parts   []*part // lowest first
 	reader  seekable.Reader
-	brought map[string]bool
+	brought map[string]bool // the folders that were asked for; whether they are folders in the tree
 }
 
 // Indexed is a layer whose blob can be entered anywhere.
@@ -116,23 +117,41 @@ func (s *Sparse) Bring(folder string) error {
 }
 
 func (s *Sparse) bring(folder string) error {
-	if s.brought[folder] || !s.holds(folder) {
+	if _, was := s.brought[folder]; was || !s.holds(folder) {
 		return nil
 	}
-	if err := s.layAll(folder); err != nil {
-		return err
+	if s.tmp == "" {
+		return errors.New("laying out a tree that was removed")
 	}
-	s.brought[folder] = true
+	// Where an upper layer has something else than a folder, nothing of what a lower one has there, or below, is seen.
+	real := true
+	if folder != s.within {
+		if err := s.bring(path.Dir(folder)); err != nil {
+			return err
+		}
+		fi, err := s.u.root.Lstat(folder)
+		real = s.brought[path.Dir(folder)] && err == nil && fi.IsDir()
+	}
+	if real {
+		if err := s.layAll(folder); err != nil {
+			return err
+		}
+	}
+	s.brought[folder] = real
 	return nil
 }
 
-// All lays out everything.
-func (s *Sparse) All() error {
+// All lays out everything, unless ctx ends before.
+func (s *Sparse) All(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range s.parts {
 		for folder := range p.Index.Folders() {
-			if err := s.bring(folder); err != nil {
+			err := ctx.Err()
+			if err == nil {
+				err = s.bring(folder)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -263,10 +282,10 @@ func (l Sparses) Bring(folder string) error {
 	return nil
 }
 
-// All lays out everything.
-func (l Sparses) All() error {
+// All lays out everything, unless ctx ends before.
+func (l Sparses) All(ctx context.Context) error {
 	for _, s := range l {
-		if err := s.All(); err != nil {
+		if err := s.All(ctx); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package rootfs_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -162,7 +163,7 @@ func TestSparse(t *testing.T) {
 			t.Errorf("round %d: %s", round, d)
 		}
 		again := rootfs.NewView(s.Dir())
-		if err := s.All(); err != nil {
+		if err := s.All(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if d := cmp.Diff(want, look(t, again)); d != "" {
@@ -188,8 +189,28 @@ func sparseFiles(t testing.TB, s *rootfs.Sparse) (n int) {
 func TestSparseKinds(t *testing.T) {
 	whole, s := both(t, write(t, "app/env/x/y=1", "app/env/f=2", "app/env/l -> x"), write(t, "app/env/x=3", "app/env/f/g=4", "app/env/l/z=5"))
 	view := rootfs.NewView(s.Dir()).With(rootfs.Sparses{s})
-	if d := cmp.Diff(look(t, whole), look(t, view)); d != "" {
+	want := look(t, whole)
+	if d := cmp.Diff(want, look(t, view)); d != "" {
 		t.Error(d)
+	}
+	if err := s.All(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if d := cmp.Diff(want, look(t, rootfs.NewView(s.Dir()))); d != "" {
+		t.Errorf("laid out whole: %s", d)
+	}
+	// The lowest are asked for first.
+	_, s = both(t, write(t, "app/env/a/x/y=1", "app/env/z/x/w=1"), write(t, "app/env/a -> z"))
+	if err := errors.Join(s.Bring("app/env/a/x"), s.All(t.Context())); err != nil {
+		t.Error(err)
+	}
+	if n := sparseFiles(t, s); n != 2 { // z/x/w, and the link
+		t.Errorf("%d files", n)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, s = both(t, write(t, "app/env/x=1")); !errors.Is(s.All(ended), context.Canceled) || sparseFiles(t, s) != 0 {
+		t.Error("it was laid out when nobody waited for it any more")
 	}
 }
 
@@ -221,7 +242,7 @@ func TestSparseDamaged(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := sandboxtest.Sparse(t, store, "app/env", layer)
-	if err := os.Truncate(layer.Blob, 20); err != nil {
+	if err := errors.Join(s.Bring("app/env"), os.Truncate(layer.Blob, 20)); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -241,6 +262,9 @@ func TestSparseDamaged(t *testing.T) {
 	dir := s.Dir()
 	if err := errors.Join(s.Close(), s.Close()); err != nil {
 		t.Error(err)
+	}
+	if s.Bring("app/env/x") == nil {
+		t.Error("a tree that was removed is laid out")
 	}
 	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("left behind: %v", err)

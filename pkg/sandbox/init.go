@@ -80,10 +80,11 @@ func initProcess(answer *os.File) status {
 	if len(cfg.Argv) == 0 {
 		return status{Done: &exit{}} // a probe
 	}
-	if st, ok := watched.watched(cfg, host); ok {
+	sparse := newBringer(cfg)
+	if st, ok := watched.watched(cfg, host, sparse); ok {
 		return st
 	}
-	newBringer(cfg).bringAll() // nobody says where it looks
+	sparse.bringAll() // nobody says where it looks
 	return attend(cfg, host, answer, func(argv []string, files ...uintptr) (pid int, failed *StartError) {
 		cfg.Argv = argv
 		return start(cfg, files...)

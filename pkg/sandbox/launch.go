@@ -131,9 +131,9 @@ func launch(ctx context.Context, s *step, attr *syscall.SysProcAttr, cfg config)
 		control, closeChild, cfg.Control = ours, theirs.Close, true
 		cmd.ExtraFiles = append(cmd.ExtraFiles, theirs)
 	} else if s.Watch {
-		seen, err := s.seenFile()
-		if err != nil {
-			return errors.Join(err, configR.Close(), statusW.Close())
+		seen, seenErr := s.seenFile()
+		if seenErr != nil {
+			return errors.Join(seenErr, configR.Close(), statusW.Close(), closeSparse())
 		}
 		defer func() { err = s.takeSeen(seen, err) }()
 		cfg.Watch, cmd.ExtraFiles = true, append(cmd.ExtraFiles, nil, seen)

@@ -282,7 +282,7 @@ func climb(ctx context.Context, c Command, rungs []rung) (_ *Result, err error) 
 			err = errors.Join(err, res.Close())
 		}
 	}()
-	if err := s.wholeTrees(); err != nil {
+	if err := s.wholeTrees(ctx); err != nil {
 		return nil, err
 	}
 	var refused []*Refusal

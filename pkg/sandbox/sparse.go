@@ -3,7 +3,6 @@ package sandbox
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -86,7 +85,7 @@ func (s *step) serveSparse(ctx context.Context) (_ context.Context, theirs *os.F
 				return // the process has ended
 			}
 			if folder := strings.TrimSuffix(request, "\x00"); folder == "" {
-				err = s.Sparse.All()
+				err = s.Sparse.All(ctx)
 			} else {
 				err = s.Sparse.Bring(folder)
 			}
@@ -109,7 +108,7 @@ func (s *step) serveSparse(ctx context.Context) (_ context.Context, theirs *os.F
 }
 
 // wholeTrees lays sparse trees out for a command that is not followed, or that changes what it finds before it is.
-func (s *step) wholeTrees() error {
+func (s *step) wholeTrees(ctx context.Context) error {
 	whole := !s.Watch || s.Started != nil || s.User != nil || s.Owners != nil
 	for _, dir := range append(slices.Clone(s.Writable), s.Shown.Path) {
 		whole = whole || within(strings.TrimPrefix(dir, "/"), s.Sparse.Within())
@@ -117,8 +116,8 @@ func (s *step) wholeTrees() error {
 	if len(s.Sparse) == 0 || !whole {
 		return nil
 	}
-	if err := s.Sparse.All(); err != nil {
-		return errors.Join(errors.New("running a step"), err)
+	if err := s.Sparse.All(ctx); err != nil {
+		return fmt.Errorf("running a step: %w", err)
 	}
 	return nil
 }

@@ -49,6 +49,7 @@ type watcher struct {
 	// absolute are absolute paths as they were asked for, with what follows from one and the same answer: most paths are
 	// asked for many times.
 	absolute map[asked]bool
+	barred   bool // the last way ended at what cannot be read
 	buf      [pageSize]byte
 }
 
@@ -102,8 +103,10 @@ func (w *watcher) saw(key string, kind observed.Kind) {
 // look notes a path and gives the place that it leads to; ok is false where there is no way to it.
 func (w *watcher) look(from, p string, follow bool, kind observed.Kind) (at place, ok bool) {
 	at, err := w.tree.walk(from, p, follow)
+	// What was on the way is noted. Where the way ends for another reason than that nothing is there, it may lead on at another time.
+	w.barred = err != nil && err != unix.ENOENT && err != unix.ENOTDIR
 	if err != nil {
-		return at, false // what was on the way is noted
+		return at, false
 	}
 	w.saw(at.key, kind)
 	return at, true

@@ -22,5 +22,5 @@ func oldWatchedCalls(m map[uint64]watchedCall) {
 	m[unix.SYS_UNLINK] = func(c *looking) { c.changes(noDir, 0, stat) }
 	m[unix.SYS_RENAME] = func(c *looking) { c.rename(noDir, 0, noDir, 1, 0) }
 	m[unix.SYS_LINK] = func(c *looking) { c.link(noDir, 0, noDir, 1, 0) }
-	m[unix.SYS_SYMLINK] = func(c *looking) { c.changes(noDir, 1, stat) }
+	m[unix.SYS_SYMLINK] = func(c *looking) { c.symlink(noDir, 1) }
 }

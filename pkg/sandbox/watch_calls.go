@@ -58,7 +58,7 @@ func (c *looking) at(dirArg, pathArg int, follow bool, kind observed.Kind) {
 		return
 	}
 	c.find(dirArg, p, follow, kind)
-	if p[0] == '/' && !c.tree.viaProc && c.absolute != nil {
+	if p[0] == '/' && !c.tree.viaProc && !c.barred && c.absolute != nil {
 		if len(c.absolute) >= maxSeen {
 			clear(c.absolute)
 		}
@@ -140,6 +140,12 @@ func (c *looking) changes(dirArg, pathArg int, kind observed.Kind) {
 	c.after = func(int64) { c.moved() }
 }
 
+// symlink makes a link. Another thread may follow it before this call has come to its end, and nobody has seen where it leads by then.
+func (c *looking) symlink(dirArg, pathArg int) {
+	c.tree.bringer.bringAll()
+	c.changes(dirArg, pathArg, observed.Stat)
+}
+
 // rename carries away all that lies below its first path, and replaces what is at the second.
 func (c *looking) rename(fromDir, from, toDir, to int, flags uint64) {
 	defer c.moved()
@@ -147,8 +153,8 @@ func (c *looking) rename(fromDir, from, toDir, to int, flags uint64) {
 	if p, ok := c.path(from); ok {
 		if at, ok := c.find(fromDir, p, false, observed.Stat); ok && !c.own[at.key] {
 			c.saw(at.key, observed.Whole)
-			if at.dir {
-				c.tree.bringer.bringAll() // what lies below goes with it
+			if at.dir || at.st.Mode&unix.S_IFMT == unix.S_IFLNK {
+				c.tree.bringer.bringAll() // what lies below goes with it, or may be asked for by its new name
 			}
 		}
 	}
@@ -275,7 +281,7 @@ func watchedCalls() map[uint64]watchedCall {
 		unix.SYS_RENAMEAT:          func(c *looking) { c.rename(0, 1, 2, 3, 0) },
 		unix.SYS_RENAMEAT2:         func(c *looking) { c.rename(0, 1, 2, 3, c.args[4]) },
 		unix.SYS_LINKAT:            func(c *looking) { c.link(0, 1, 2, 3, c.fd(4)) },
-		unix.SYS_SYMLINKAT:         func(c *looking) { c.changes(1, 2, stat) },
+		unix.SYS_SYMLINKAT:         func(c *looking) { c.symlink(1, 2) },
 		unix.SYS_FCHMODAT:          func(c *looking) { c.at(0, 1, true, stat) },
 		sysFchmodat2:               func(c *looking) { c.at(0, 1, follows(c.fd(3)), stat) },
 		unix.SYS_FCHOWNAT:          func(c *looking) { c.at(0, 1, follows(c.fd(4)), stat) },

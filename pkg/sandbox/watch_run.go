@@ -42,12 +42,12 @@ type beginning struct {
 
 // watched runs the command in the process's own root and tells what it looks at. ok is false where that cannot be done
 // here; nothing has run then.
-func (p *watchable) watched(cfg config, h *host) (st status, ok bool) {
+func (p *watchable) watched(cfg config, h *host, sparse *bringer) (st status, ok bool) {
 	if p == nil {
 		return status{}, false
 	}
 	debug.SetGCPercent(50)
-	w, err := watchOwnRoot(cfg, h)
+	w, err := watchOwnRoot(cfg, h, sparse)
 	if err = cmp.Or(p.err, err); err == nil {
 		st, err = w.run(cfg, h, p)
 	}
@@ -67,7 +67,7 @@ func (p *watchable) close() {
 	}
 }
 
-func watchOwnRoot(cfg config, h *host) (*watcher, error) {
+func watchOwnRoot(cfg config, h *host, sparse *bringer) (*watcher, error) {
 	proc := h.proc
 	if cfg.Mounts {
 		var err error
@@ -79,7 +79,7 @@ func watchOwnRoot(cfg config, h *host) (*watcher, error) {
 		return nil, errors.New("there is no /proc")
 	}
 	t := newTree("")
-	t.bringer = newBringer(cfg)
+	t.bringer = sparse
 	w, err := newWatcher(t, proc)
 	if err != nil {
 		return nil, err
