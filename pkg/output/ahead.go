@@ -28,7 +28,7 @@ type Ahead struct {
 // NewAhead prepares to bring blobs to where Push will look for them. The registries are asked nothing before there is one.
 func NewAhead(ctx context.Context, o PushOptions, refs []name.Reference) *Ahead {
 	o = o.withDefaults()
-	a := &Ahead{turns: semaphore.NewWeighted(int64(o.Jobs)), few: semaphore.NewWeighted(int64(max(1, o.Jobs/2)))}
+	a := &Ahead{turns: semaphore.NewWeighted(int64(o.Jobs)), few: semaphore.NewWeighted(int64(max(1, o.Jobs-1)))}
 	a.ctx, a.stop = context.WithCancel(ctx)
 	for _, p := range pushersOf(o, refs) {
 		if p.sibling == nil {
