@@ -349,6 +349,11 @@ func (m *maker) write(ctx context.Context, l layers.Layer, tree *fstree.Tree) (d
 	if err != nil {
 		return d, nil, up, err
 	}
+	if index != nil {
+		if err := m.beside.b.sparses.keep(m.store, index); err != nil {
+			return d, nil, up, err
+		}
+	}
 	_ = filling.Place(rootfs.Group{{DiffID: res.DiffID}}) // else it is made of the blob
 	files, _ := tree.Files()
 	return descriptor{Digest: digest, DiffID: res.DiffID, Size: res.Size, Tar: res.Tar, Files: files, Summary: l.Summary()}, index, up, nil

@@ -4,14 +4,17 @@ import (
 	"errors"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/jubako/jubako/layers"
 	"github.com/jubako/jubako/layers/venv"
+	"github.com/jubako/jubako/pkg/cas"
 	"github.com/jubako/jubako/pkg/rootfs"
 	"github.com/jubako/jubako/pkg/sandbox"
+	"github.com/jubako/jubako/pkg/seekable"
 	"github.com/jubako/jubako/pkg/tarlayer"
 )
 
@@ -20,8 +23,29 @@ import (
 
 // sparseTrees are the trees of one build that are laid out so.
 type sparseTrees struct {
-	mu    sync.Mutex
-	trees map[string]*rootfs.Sparse // by their layers' diffIDs
+	mu      sync.Mutex
+	trees   map[string]*rootfs.Sparse // by their layers' diffIDs
+	indexes *os.File                  // what the layers' indexes have moved there; it has no name
+	size    int64
+}
+
+// keep takes an index's entries out of memory, which commands need.
+func (t *sparseTrees) keep(store *cas.Store, index *seekable.Index) (err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.indexes == nil {
+		dir, err := store.TempDir("index-")
+		if err != nil {
+			return err
+		}
+		t.indexes, err = os.Create(filepath.Join(dir, "index"))
+		if err := errors.Join(err, cas.RemoveTree(dir)); err != nil {
+			return err
+		}
+	}
+	n, err := index.Move(t.indexes, t.size)
+	t.size += n
+	return err
 }
 
 // sparse says whether the files of a layer that is about to be written are laid out as commands come to them. Where all of them will be
@@ -97,6 +121,9 @@ func (t *sparseTrees) close() (err error) {
 	for _, s := range t.trees {
 		err = errors.Join(err, s.Close())
 	}
-	t.trees = nil
+	if t.indexes != nil {
+		err = errors.Join(err, t.indexes.Close())
+	}
+	t.trees, t.indexes = nil, nil
 	return err
 }

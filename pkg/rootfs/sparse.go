@@ -64,7 +64,11 @@ func NewSparse(store *cas.Store, within string, list []Indexed) (_ *Sparse, err 
 			if s.holds(folder) {
 				continue
 			}
-			for _, e := range in.Index.Entries(folder) {
+			entries, err := in.Index.Entries(folder)
+			if err != nil {
+				return nil, err
+			}
+			for _, e := range entries {
 				if at := path.Join(folder, e.Name); e.Kind != seekable.Dir || at != within && !strings.HasPrefix(within, at+"/") {
 					return nil, ErrNotSparse
 				}
@@ -176,9 +180,9 @@ func (s *Sparse) lay(folder string, p *part) (err error) {
 			err = fmt.Errorf("laying out /%s: %w", folder, err)
 		}
 	}()
-	entries := p.Index.Entries(folder)
+	entries, err := p.Index.Entries(folder)
 	if len(entries) == 0 {
-		return nil
+		return err
 	}
 	if p.blob == nil {
 		if p.blob, err = p.Open(); err != nil {

@@ -5,12 +5,14 @@
 package seekable
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"maps"
+	"os"
 	"slices"
 	"sort"
 	"strings"
@@ -40,17 +42,20 @@ type Entry struct {
 }
 
 // Index says where the contents of a layer's files lie in its blob. The zero value is ready to be filled, by who writes the blob.
-// Sealed, it takes some fifty bytes a file, in few pieces, and may be read by any number of goroutines.
+// Sealed, it takes some fifty bytes a file, in few pieces, or less where it is moved into a file, and may be read by any number of goroutines.
 type Index struct {
 	filling map[string][]byte // the entries of each folder, packed; nil once it is sealed
 	folders []folder          // sorted by name
+	entries io.ReaderAt       // of all folders, packed
+	size    int64             // of them, in bytes
 	members []member          // in their order
 	odd     bool
 }
 
 type folder struct {
-	name    string
-	entries []byte // packed
+	name string
+	at   int64 // where its entries are among all
+	size int
 }
 
 // member is where a gzip member begins: in the tar, and in the blob.
@@ -89,12 +94,23 @@ func (x *Index) Seal() {
 	entries := make([]byte, 0, size)
 	x.folders = make([]folder, 0, len(x.filling))
 	for _, name := range slices.Sorted(maps.Keys(x.filling)) {
-		from, at := all.Len(), len(entries)
+		from, b := all.Len(), x.filling[name]
 		all.WriteString(name)
-		entries = append(entries, x.filling[name]...)
-		x.folders = append(x.folders, folder{all.String()[from:], entries[at:len(entries):len(entries)]})
+		x.folders = append(x.folders, folder{all.String()[from:], int64(len(entries)), len(b)})
+		entries = append(entries, b...)
 	}
-	x.filling, x.members = nil, slices.Clone(x.members)
+	x.filling, x.members, x.entries, x.size = nil, slices.Clone(x.members), bytes.NewReader(entries), int64(size)
+}
+
+// Move moves most of what a sealed Index has into a file, from a byte on, and gives the number of bytes that it takes there. The file is to
+// stay open for as long as the Index is of use.
+func (x *Index) Move(file *os.File, at int64) (int64, error) {
+	n, err := io.Copy(io.NewOffsetWriter(file, at), io.NewSectionReader(x.entries, 0, x.size))
+	if err != nil {
+		return 0, fmt.Errorf("keeping where the files of a layer are: %w", err)
+	}
+	x.entries = io.NewSectionReader(file, at, n)
+	return n, nil
 }
 
 func appendText(b []byte, s string) []byte {
@@ -122,12 +138,15 @@ func (x *Index) Folders() iter.Seq[string] {
 }
 
 // Entries are what stands in a folder, in the order of the tar.
-func (x *Index) Entries(name string) (list []Entry) {
+func (x *Index) Entries(name string) (list []Entry, err error) {
 	i, ok := slices.BinarySearchFunc(x.folders, name, func(f folder, name string) int { return strings.Compare(f.name, name) })
 	if !ok {
-		return nil
+		return nil, nil
 	}
-	b := x.folders[i].entries
+	b := make([]byte, x.folders[i].size)
+	if _, err := io.ReadFull(io.NewSectionReader(x.entries, x.folders[i].at, int64(len(b))), b); err != nil {
+		return nil, fmt.Errorf("reading what lies in /%s: %w", name, err)
+	}
 	number := func() uint64 {
 		n, k := binary.Uvarint(b)
 		b = b[k:]
@@ -151,7 +170,7 @@ func (x *Index) Entries(name string) (list []Entry) {
 		}
 		list = append(list, e)
 	}
-	return list
+	return list, nil
 }
 
 // Reader reads contents out of a blob. It is of one goroutine, has some memory of its own (180 kB), and needs a Reset.

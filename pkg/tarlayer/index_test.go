@@ -2,9 +2,12 @@ package tarlayer
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math/rand/v2"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -47,13 +50,25 @@ func TestIndex(t *testing.T) {
 		seekable.Entry
 	}
 	var all []found
+	file, err := os.Create(filepath.Join(t.TempDir(), "index"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if n, err := index.Move(file, 1000); n == 0 || err != nil {
+		t.Fatal(n, err)
+	}
 	for folder := range index.Folders() {
-		for _, e := range index.Entries(folder) {
+		entries, err := index.Entries(folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
 			all = append(all, found{folder, e})
 		}
 	}
-	if len(all) != len(want) || index.Entries("none") != nil {
-		t.Fatalf("%d entries of %d", len(all), len(want))
+	if none, err := index.Entries("none"); len(all) != len(want) || none != nil || err != nil {
+		t.Fatalf("%d entries of %d, and %v, %v", len(all), len(want), none, err)
 	}
 	var r seekable.Reader
 	r.Reset(index, bytes.NewReader(blob), res.Size)
@@ -94,6 +109,12 @@ func TestIndex(t *testing.T) {
 		}
 		random := rand.New(rand.NewPCG(uint64(round), 1))
 		random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	}
+	if err := file.Truncate(1010); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := index.Entries("many"); !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("of an index that was cut: %v", err)
 	}
 	// Of a blob that was cut, what lies behind the cut cannot be had.
 	last := slices.MaxFunc(all, func(a, b found) int { return int(a.At - b.At) })
