@@ -24,6 +24,10 @@
 // Landlock: a race for a path between two of a step's processes may fail, and cannot reach a file outside of the tree.
 // The tracer is one thread, and makes all calls that move directories or make symlinks itself, one after another.
 //
+// A command that is watched may run in trees that are laid out only as far as it looks at them (rootfs.Sparse): whoever sees each call with a
+// path in it before the kernel does has the folder brought first. What cannot be watched finds all of it. As with what is noted of a command,
+// two of its threads that race for what a relative path means may be shown less than there is.
+//
 // A service runs on every rung too. On ptrace its network is made of addresses of this machine's loopback; the loader shares
 // this machine's, since it changes nothing that Python asks for.
 //
