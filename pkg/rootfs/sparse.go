@@ -110,9 +110,6 @@ func (s *Sparse) holds(folder string) bool {
 // Dir is the tree.
 func (s *Sparse) Dir() string { return s.u.root.Name() }
 
-// Within is the image path below which the tree is sparse, without leading slash.
-func (s *Sparse) Within() string { return s.within }
-
 // Bring lays out what stands in a folder, an image path without leading slash, unless that was done.
 func (s *Sparse) Bring(folder string) error {
 	s.mu.Lock()
@@ -211,27 +208,12 @@ func (s *Sparse) lay(folder string, p *part) (err error) {
 					return err
 				}
 			}
-			content = &exactly{r: content, left: e.Size}
 		}
 		if err := s.u.entry(hdr, content); err != nil {
 			return fmt.Errorf("%s: %w", e.Name, err)
 		}
 	}
 	return nil
-}
-
-// exactly reads a number of bytes, and fails where there are fewer.
-type exactly struct {
-	r    io.Reader
-	left int64
-}
-
-func (x *exactly) Read(p []byte) (int, error) {
-	n, err := x.r.Read(p)
-	if x.left -= int64(n); errors.Is(err, io.EOF) && x.left > 0 {
-		err = io.ErrUnexpectedEOF
-	}
-	return n, err
 }
 
 // Close removes the tree. It may be called more than once.

@@ -109,11 +109,14 @@ func (s *step) serveSparse(ctx context.Context) (_ context.Context, theirs *os.F
 
 // wholeTrees lays sparse trees out for a command that is not followed, or that changes what it finds before it is.
 func (s *step) wholeTrees(ctx context.Context) error {
+	if len(s.Sparse) == 0 {
+		return nil
+	}
 	whole := !s.Watch || s.Started != nil || s.User != nil || s.Owners != nil
 	for _, dir := range append(slices.Clone(s.Writable), s.Shown.Path) {
 		whole = whole || within(strings.TrimPrefix(dir, "/"), s.Sparse.Within())
 	}
-	if len(s.Sparse) == 0 || !whole {
+	if !whole {
 		return nil
 	}
 	if err := s.Sparse.All(ctx); err != nil {
